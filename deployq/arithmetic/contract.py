@@ -1,0 +1,111 @@
+"""The words in which a profile states its arithmetic; this package is their meaning.
+
+Lingo: a *real multiplier* is ``s_x * s_w / s_y``; a *fixed multiplier* is an integer mantissa and
+a right shift that stand for it; a *form* names one function of ``oracle/`` (NumPy, the truth) and
+its equal in ``kernels/`` (torch, fast), with the function's parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+
+class Rounding(str, Enum):
+    """How a value between two integers becomes one; the example is 2.5 / -2.5."""
+
+    HALF_EVEN = "half_even"  # 2 / -2   ONNX, ONNX Runtime, TensorRT
+    HALF_UP = "half_up"  # 3 / -2   single rounding of TFLite and TOSA; Ethos "natural"
+    HALF_AWAY = "half_away"  # 3 / -3   NVDLA, second step of gemmlowp
+    HALF_DOWN = "half_down"  # 2 / -3   hls4ml RND_MIN_INF
+    HALF_ZERO = "half_zero"  # 2 / -2   hls4ml RND_ZERO
+    FLOOR = "floor"  # 2 / -3   VTA, NE16 without rounding, hls4ml TRN
+    TRUNC = "trunc"  # 2 / -2   toward zero: Ethos TRUNCATE
+    DOUBLE = "double"  # 3 / -3   gemmlowp: high multiply half up, then divide half away
+    DOUBLE_HALF_UP = "double_half_up"  # 3 / -2   both steps half up: LiteRT's optimised kernels
+    NATURAL_PLUS_ONE = "natural_plus_one"  # half up with the mantissa raised by one: Vela's pools
+
+
+class Kind(str, Enum):
+    """The family of a requantization."""
+
+    EXACT = "exact"  # real arithmetic, one rounding: what the QDQ file itself says
+    FLOAT32 = "float32"  # ONNX Runtime's kernels, step by step
+    FIXED = "fixed"  # integer mantissa and shift
+    SHIFT = "shift"  # a power of two
+    VENDOR = "vendor"  # not public: cannot be simulated
+
+
+class Overflow(str, Enum):
+    """What an accumulator does with a sum beyond its width."""
+
+    WRAP = "wrap"
+    SATURATE = "saturate"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One arithmetic with its parameters.
+
+    Args:
+        kind: family.
+        rounding: rounding of the last step (FLOAT32 and EXACT allow HALF_EVEN only).
+        multiplier_bits: significant bits of a FIXED mantissa (31 for Q31).
+        shift_min, shift_max: allowed right shifts of mantissa times accumulator, negative = left.
+        shared_shift: one shift for all channels of a layer, the smallest that any channel needs.
+        left_shift: bits that elementwise operands gain before their first rescale (TFLite: 20).
+    """
+
+    kind: Kind
+    rounding: Rounding = Rounding.HALF_EVEN
+    multiplier_bits: int = 31
+    shift_min: int = -31
+    shift_max: int = 62
+    shared_shift: bool = False
+    left_shift: int = 20
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """Width and overflow of the integer sum."""
+
+    bits: int = 32
+    overflow: Overflow = Overflow.REJECT
+
+    @property
+    def low(self) -> int:
+        return -(1 << (self.bits - 1))
+
+    @property
+    def high(self) -> int:
+        return (1 << (self.bits - 1)) - 1
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The whole arithmetic of one target.
+
+    Args:
+        name: where it comes from, for reports.
+        default: form of Conv, Gemm, MatMul and every operator not in ``by_op``.
+        by_op: ONNX operator type to form.
+        accumulator: width and overflow of every integer sum.
+    """
+
+    name: str
+    default: Form
+    by_op: Mapping[str, Form] = field(default_factory=lambda: MappingProxyType({}))
+    accumulator: Accumulator = field(default_factory=Accumulator)
+
+    def form(self, op_type: str) -> Form:
+        """The form of one ONNX operator type."""
+        return self.by_op.get(op_type, self.default)
+
+
+QDQ = Contract(
+    "onnx-qdq", Form(Kind.EXACT), accumulator=Accumulator(64, Overflow.REJECT)
+)
+"""What a QDQ file says, evaluated in real arithmetic: the reference for runs in float (law 12 b)."""

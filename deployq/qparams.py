@@ -1,0 +1,131 @@
+"""QParams: scale, zero point, type and granularity of one tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from deployq.errors import QuantizationError
+from deployq.qtypes import QType
+
+FloatArray: TypeAlias = npt.NDArray[np.floating]
+IntArray: TypeAlias = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class PerTensor:
+    """One scale for the tensor; parameters have rank 0."""
+
+    def params_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of scale and zero point for a tensor of ``shape``."""
+        return ()
+
+    def expand(self, params: npt.NDArray[np.generic], shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+        """Parameters broadcastable to ``shape``."""
+        return params
+
+
+@dataclass(frozen=True)
+class PerChannel:
+    """One scale for each index of ``axis``: (C, I, H, W) with axis 0 has C scales."""
+
+    axis: int
+
+    def params_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[self.axis],)
+
+    def expand(self, params: npt.NDArray[np.generic], shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+        broadcast = [1] * len(shape)
+        broadcast[self.axis] = shape[self.axis]
+        return params.reshape(broadcast)
+
+
+@dataclass(frozen=True)
+class PerBlock:
+    """One scale for each run of ``block_size`` elements along ``axis``; the last may be short.
+
+    (K, N) with axis 0 and block size 32 has (ceil(K / 32), N) scales (ONNX DequantizeLinear-21).
+    """
+
+    axis: int
+    block_size: int
+
+    def params_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        dims = list(shape)
+        dims[self.axis] = -(-shape[self.axis] // self.block_size)
+        return tuple(dims)
+
+    def expand(self, params: npt.NDArray[np.generic], shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+        repeated = np.repeat(params, self.block_size, axis=self.axis)
+        return np.take(repeated, np.arange(shape[self.axis]), axis=self.axis)
+
+
+Granularity: TypeAlias = PerTensor | PerChannel | PerBlock
+
+
+@dataclass(frozen=True, eq=False)
+class QParams:
+    """The affine map of one tensor: real = (code - zero_point) * scale.
+
+    Args:
+        qtype: the integer type of the codes.
+        scale: float32, positive and finite; rank 0 per tensor, one axis per channel,
+            the rank of the tensor per block.
+        zero_point: integers in the range of ``qtype``, of the scale's shape; a Python int fills it.
+        granularity: which elements share a scale.
+
+    Raises:
+        QuantizationError: a scale is not positive and finite, or a zero point is no code.
+    """
+
+    qtype: QType
+    scale: FloatArray
+    zero_point: IntArray = field(default_factory=lambda: np.zeros((), np.int64))
+    granularity: Granularity = field(default_factory=PerTensor)
+
+    def __post_init__(self) -> None:
+        scale = np.array(self.scale, np.float32)
+        zero_point = np.array(np.broadcast_to(self.zero_point, scale.shape), np.int64)
+        scale.setflags(write=False)
+        zero_point.setflags(write=False)
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "zero_point", zero_point)
+        self._check()
+
+    def _check(self) -> None:
+        if not (np.isfinite(self.scale).all() and (self.scale > 0).all()):
+            raise QuantizationError(
+                "scale", "scales are positive and finite float32",
+                found=str(self.scale.ravel()[:4].tolist()), allowed="> 0",
+            )
+        if isinstance(self.granularity, PerTensor) != (self.scale.ndim == 0):
+            raise QuantizationError(
+                "scale", "a per-tensor scale has rank 0, every other scale has not",
+                found=f"shape {self.scale.shape} with {self.granularity}",
+            )
+        low, high = int(self.zero_point.min(initial=0)), int(self.zero_point.max(initial=0))
+        if low < self.qtype.qmin or high > self.qtype.qmax:  # 0 is a code of every type
+            raise QuantizationError(
+                "zero_point", "a zero point is a code of its type",
+                found=f"{low}..{high}", allowed=str(self.qtype),
+            )
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Bytes of the parameters: equal keys, equal maps."""
+        return (self.qtype, self.granularity, self.scale.tobytes(), self.zero_point.tobytes())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, QParams) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def expanded(self, shape: tuple[int, ...]) -> tuple[FloatArray, IntArray]:
+        """Scale and zero point, broadcastable to a tensor of ``shape``."""
+        scale = self.granularity.expand(self.scale, shape)
+        zero_point = self.granularity.expand(self.zero_point, shape)
+        return scale, zero_point  # type: ignore[return-value]
