@@ -66,6 +66,18 @@ class PerBlock:
 Granularity: TypeAlias = PerTensor | PerChannel | PerBlock
 
 
+def granularity_to_json(granularity: Granularity) -> dict[str, int]:
+    """``{}``, ``{"axis": 0}`` or ``{"axis": 0, "block_size": 32}``."""
+    return dict(vars(granularity))
+
+
+def granularity_from_json(facts: dict[str, int]) -> Granularity:
+    """Inverse of :func:`granularity_to_json`."""
+    if "block_size" in facts:
+        return PerBlock(facts["axis"], facts["block_size"])
+    return PerChannel(facts["axis"]) if "axis" in facts else PerTensor()
+
+
 @dataclass(frozen=True, eq=False)
 class QParams:
     """The affine map of one tensor: real = (code - zero_point) * scale.

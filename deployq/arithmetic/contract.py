@@ -57,6 +57,9 @@ class Form:
         shift_min, shift_max: allowed right shifts of mantissa times accumulator, negative = left.
         shared_shift: one shift for all channels of a layer, the smallest that any channel needs.
         left_shift: bits that elementwise operands gain before their first rescale (TFLite: 20).
+        s8_as_u8: int8 codes are computed as uint8 codes 128 higher. ONNX Runtime does so on x86
+            (not with ``session.qdqisint8allowed``); it decides ties of FLOAT32 forms that round
+            after the zero point.
     """
 
     kind: Kind
@@ -66,6 +69,7 @@ class Form:
     shift_max: int = 62
     shared_shift: bool = False
     left_shift: int = 20
+    s8_as_u8: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,4 +112,4 @@ class Contract:
 QDQ = Contract(
     "onnx-qdq", Form(Kind.EXACT), accumulator=Accumulator(64, Overflow.REJECT)
 )
-"""What a QDQ file says, evaluated in real arithmetic: the reference for runs in float (law 12 b)."""
+"""What a QDQ file says, in real arithmetic: the reference for runs in float (law 12 b)."""

@@ -1,0 +1,7 @@
+"""Everything that sets quantization parameters without training."""
+
+from __future__ import annotations
+
+from deployq_calibration.calibration import calibrate_model
+
+__all__ = ["calibrate_model"]

@@ -1,0 +1,128 @@
+"""Observers: statistics of one activation, in one or two streamed passes over the data.
+
+Memory does not grow with the data and the order of the batches does not matter.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from deployq.errors import InputError
+from deployq.graph.fake_quantize import FakeQuantize
+from deployq_calibration.ranges import fake_quantize_float64, qparams_of_range
+
+HISTOGRAM_BINS = 4096
+SHRINK_STEPS = 100
+"""Candidate ranges of the MSE search: 1 % to 100 % of the observed range."""
+
+
+class Observer(Protocol):
+    """Statistics of one tensor."""
+
+    passes: int
+
+    def observe(self, x: Tensor, number: int) -> None:
+        """Take one batch in pass ``number`` (0 first)."""
+
+    def qparams(self, quantizer: FakeQuantize) -> tuple[Tensor, Tensor]:
+        """Scale and zero point, after all passes."""
+
+
+class MinMaxObserver:
+    """The observed extremes; nothing is clipped."""
+
+    passes = 1
+
+    def __init__(self) -> None:
+        self.low = torch.tensor(torch.inf, dtype=torch.float64)
+        self.high = -self.low
+
+    def observe(self, x: Tensor, number: int) -> None:
+        low, high = torch.aminmax(x.detach())
+        self.low = torch.minimum(self.low, low.double().cpu())
+        self.high = torch.maximum(self.high, high.double().cpu())
+
+    def qparams(self, quantizer: FakeQuantize) -> tuple[Tensor, Tensor]:
+        return qparams_of_range(quantizer, self.low, self.high)
+
+
+class MSEObserver(MinMaxObserver):
+    """The range whose grid has the least mean squared error over a histogram of the tensor.
+
+    Pass 0 finds the extremes, pass 1 counts into :data:`HISTOGRAM_BINS` equal bins between them;
+    each bin stands for its centre.
+    """
+
+    passes = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = torch.zeros(HISTOGRAM_BINS, dtype=torch.float64)
+
+    def observe(self, x: Tensor, number: int) -> None:
+        if number == 0:
+            super().observe(x, number)
+        elif self.low < self.high:
+            x = x.detach().float().cpu().flatten()
+            self.counts += torch.histc(
+                x, HISTOGRAM_BINS, float(self.low), float(self.high)
+            ).double()
+
+    def qparams(self, quantizer: FakeQuantize) -> tuple[Tensor, Tensor]:
+        if not self.low < self.high:
+            return super().qparams(quantizer)
+        width = (self.high - self.low) / HISTOGRAM_BINS
+        centres = self.low + width * (torch.arange(HISTOGRAM_BINS) + 0.5)
+        shrink = torch.linspace(1, 1 / SHRINK_STEPS, SHRINK_STEPS, dtype=torch.float64)
+        scale, zero_point = qparams_of_range(quantizer, self.low * shrink, self.high * shrink)
+        grid = fake_quantize_float64(
+            centres, quantizer, scale[:, None].double(), zero_point[:, None].double()
+        )
+        error = ((grid - centres) ** 2 * self.counts).sum(1)
+        best = int(error.argmin())  # the widest of equal ranges: shrink falls from 1
+        return scale[best], zero_point[best]
+
+
+OBSERVERS: dict[str, type[MinMaxObserver]] = {"minmax": MinMaxObserver, "mse": MSEObserver}
+
+
+def make_observer(name: str) -> Observer:
+    """An observer by name.
+
+    Raises:
+        InputError: no such observer.
+    """
+    if name not in OBSERVERS:
+        raise InputError(
+            "observer", "the observer must exist", found=name, allowed=", ".join(OBSERVERS)
+        )
+    return OBSERVERS[name]()
+
+
+def weight_qparams(weight: Tensor, quantizer: FakeQuantize, method: str) -> tuple[Tensor, Tensor]:
+    """Scale and zero point of a weight, exact over its values: ``minmax`` or ``mse``.
+
+    Args:
+        weight: (C, ...); per-channel scales are those of axis 0.
+    """
+    rows = weight.detach().double().cpu()
+    rows = rows.flatten(1) if quantizer.scale.ndim else rows.reshape(1, -1)
+    low, high = rows.amin(1), rows.amax(1)
+    scale, zero_point = qparams_of_range(quantizer, low, high)
+    if method == "mse":
+        best = torch.full_like(low, torch.inf)
+        for shrink in torch.linspace(1, 1 / SHRINK_STEPS, SHRINK_STEPS, dtype=torch.float64):
+            trial, offset = qparams_of_range(quantizer, low * shrink, high * shrink)
+            grid = fake_quantize_float64(
+                rows, quantizer, trial[:, None].double(), offset[:, None].double()
+            )
+            error = ((grid - rows) ** 2).sum(1)
+            better = error < best
+            best = torch.where(better, error, best)
+            scale = torch.where(better, trial, scale)
+            zero_point = torch.where(better, offset, zero_point)
+    shape = quantizer.scale.shape
+    return scale.reshape(shape), zero_point.reshape(shape)

@@ -1,0 +1,32 @@
+"""From (operator, kind of form) to the function that computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from deployq.arithmetic.contract import Form, Kind, Rounding
+from deployq.errors import ProfileError, UnsupportedError
+
+Function = TypeVar("Function")
+
+
+def pick(operator: str, functions: Mapping[Kind, Function], form: Form) -> Function:
+    """The function of ``functions`` that has the kind of ``form``.
+
+    Raises:
+        UnsupportedError: the operator has no arithmetic of this kind.
+        ProfileError: a FLOAT32 or EXACT form with another rounding than half_even.
+    """
+    if form.kind not in functions:
+        raise UnsupportedError(
+            operator, "the operator has no arithmetic of this kind", found=form.kind.value,
+            allowed=", ".join(kind.value for kind in functions),
+            next_step=f"state another form for {operator} in the profile",
+        )
+    if form.kind in (Kind.EXACT, Kind.FLOAT32) and form.rounding is not Rounding.HALF_EVEN:
+        raise ProfileError(
+            operator, f"a form of kind '{form.kind.value}' rounds half to even",
+            found=form.rounding.value, allowed=Rounding.HALF_EVEN.value,
+        )
+    return functions[form.kind]

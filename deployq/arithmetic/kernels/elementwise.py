@@ -1,0 +1,132 @@
+"""Add and Mul of two quantized tensors; ``oracle.elementwise`` in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor
+
+from deployq.arithmetic.codes import Bounds, code_offset, scale_and_zero
+from deployq.arithmetic.contract import Form, Kind
+from deployq.arithmetic.dispatch import pick
+from deployq.arithmetic.kernels.codes import centred, nearest, saturate, to_codes, to_tensor
+from deployq.arithmetic.kernels.float32 import fma
+from deployq.arithmetic.kernels.multiplier import multiply
+from deployq.arithmetic.multiplier import choose_fixed
+from deployq.arithmetic.scales import add_constants, aligning, float64_scales, kernel_zero
+from deployq.qparams import QParams
+
+_Operand = tuple[Tensor, QParams]
+_Elementwise = Callable[[_Operand, _Operand, QParams, Form, "Bounds | None"], Tensor]
+
+
+def add(
+    a: Tensor,
+    qa: QParams,
+    b: Tensor,
+    qb: QParams,
+    out: QParams,
+    form: Form,
+    *,
+    bounds: Bounds | None = None,
+) -> Tensor:
+    """Codes of ``a + b``; see ``oracle.elementwise.add``."""
+    return pick("Add", _ADD, form)((a, qa), (b, qb), out, form, bounds)
+
+
+def mul(
+    a: Tensor,
+    qa: QParams,
+    b: Tensor,
+    qb: QParams,
+    out: QParams,
+    form: Form,
+    *,
+    bounds: Bounds | None = None,
+) -> Tensor:
+    """Codes of ``a * b``; see ``oracle.elementwise.mul``."""
+    return pick("Mul", _MUL, form)((a, qa), (b, qb), out, form, bounds)
+
+
+def _add_float32(
+    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+) -> Tensor:
+    a, b = (codes.float() + code_offset(q, form) for codes, q in (left, right))
+    constants = add_constants(left[1], right[1], out, form)
+    ra, rb, constant = (to_tensor(number, a) for number in constants)
+    value = fma(a, ra, fma(b, rb, constant))  # the output's zero point is inside ``constant``
+    return saturate(nearest(value) - code_offset(out, form), out, bounds)
+
+
+def _add_exact(
+    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+) -> Tensor:
+    sa, sb, sy = float64_scales(left[1], right[1], out)
+    total = _real(left, sa) + _real(right, sb)
+    return to_codes(nearest(total / to_tensor(sy, total)), out, bounds)
+
+
+def _add_fixed(
+    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+) -> Tensor:
+    sa, sb, sy = float64_scales(left[1], right[1], out)
+    twice = 2 * max(sa, sb)
+    total = _rescale(centred(*left) << form.left_shift, sa / twice, form)
+    total = total + _rescale(centred(*right) << form.left_shift, sb / twice, form)
+    return to_codes(_rescale(total, twice / (2.0**form.left_shift * sy), form), out, bounds)
+
+
+def _add_shift(
+    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+) -> Tensor:
+    sa, sb, sy = float64_scales(left[1], right[1], out)
+    fine = min(sa, sb)
+    bits_a = int(choose_fixed(fine / sa, aligning(form)).shift)
+    bits_b = int(choose_fixed(fine / sb, aligning(form)).shift)
+    total = (centred(*left) << bits_a) + (centred(*right) << bits_b)
+    return to_codes(_rescale(total, fine / sy, form), out, bounds)
+
+
+def _mul_float32(
+    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+) -> Tensor:
+    sa, sb, sy = (scale_and_zero(q, "Mul")[0] for q in (left[1], right[1], out))
+    product = (centred(*left) * centred(*right)).float()
+    value = product * to_tensor(sa * sb / sy, product) + float(kernel_zero(out, form))
+    return saturate(nearest(value) - code_offset(out, form), out, bounds)
+
+
+def _mul_exact(
+    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+) -> Tensor:
+    sa, sb, sy = float64_scales(left[1], right[1], out)
+    product = (centred(*left) * centred(*right)).double()
+    return to_codes(nearest(product * to_tensor(sa * sb / sy, product)), out, bounds)
+
+
+def _mul_fixed(
+    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+) -> Tensor:
+    sa, sb, sy = float64_scales(left[1], right[1], out)
+    product = centred(*left) * centred(*right)
+    return to_codes(_rescale(product, sa * sb / sy, form), out, bounds)
+
+
+def _real(operand: _Operand, scale: np.float64) -> Tensor:
+    value = centred(*operand).double()
+    return value * to_tensor(scale, value)
+
+
+def _rescale(value: Tensor, real: np.float64, form: Form) -> Tensor:
+    return multiply(value, choose_fixed(real, form), form.rounding)
+
+
+_ADD: dict[Kind, _Elementwise] = {
+    Kind.EXACT: _add_exact, Kind.FLOAT32: _add_float32, Kind.FIXED: _add_fixed,
+    Kind.SHIFT: _add_shift,
+}
+_MUL: dict[Kind, _Elementwise] = {
+    Kind.EXACT: _mul_exact, Kind.FLOAT32: _mul_float32, Kind.FIXED: _mul_fixed,
+    Kind.SHIFT: _mul_fixed,
+}

@@ -1,0 +1,140 @@
+"""Average and max pools over (N, C, H, W) codes; ``oracle.pooling`` in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deployq.arithmetic.codes import Bounds, code_offset
+from deployq.arithmetic.contract import Form, Kind
+from deployq.arithmetic.dispatch import pick
+from deployq.arithmetic.geometry import PoolGeometry
+from deployq.arithmetic.kernels.codes import centred, nearest, saturate, scale_tensor, to_codes
+from deployq.arithmetic.kernels.multiplier import multiply
+from deployq.arithmetic.multiplier import choose_fixed
+from deployq.arithmetic.scales import float64_scales, kernel_zero
+from deployq.qparams import QParams
+
+
+def global_average_pool(
+    x: Tensor, qx: QParams, out: QParams, form: Form, *, bounds: Bounds | None = None
+) -> Tensor:
+    """Codes of the mean over H and W; see ``oracle.pooling.global_average_pool``."""
+    rescale = pick("GlobalAveragePool", _GLOBAL, form)
+    total = centred(x, qx).sum(dim=(2, 3), keepdim=True)
+    count = torch.tensor(x.shape[2] * x.shape[3], device=x.device)
+    return to_codes(rescale(total, count, qx, out, form), out, bounds)
+
+
+def average_pool(
+    x: Tensor,
+    qx: QParams,
+    out: QParams,
+    form: Form,
+    geometry: PoolGeometry,
+    *,
+    bounds: Bounds | None = None,
+) -> Tensor:
+    """Codes of the mean over each window; see ``oracle.pooling.average_pool``."""
+    if geometry.covers((x.shape[2], x.shape[3])):
+        return global_average_pool(x, qx, out, form, bounds=bounds)
+    pool = pick("AveragePool", _AVERAGE, form)
+    return pool(x, qx, out, form, geometry, bounds)
+
+
+def max_pool(x: Tensor, geometry: PoolGeometry) -> Tensor:
+    """Highest code below each window; see ``oracle.pooling.max_pool``."""
+    windows = _windows(x, geometry, torch.iinfo(x.dtype).min)
+    result = next(windows)
+    for cells in windows:
+        result = torch.maximum(result, cells)
+    return result.clone()
+
+
+def _windows(x: Tensor, geometry: PoolGeometry, fill: int) -> Iterator[Tensor]:
+    """For each cell of the kernel in row order, the (N, C, H', W') inputs below it."""
+    top, left, bottom, right = geometry.pads
+    rows, columns = geometry.output_size((x.shape[2], x.shape[3]))
+    padded = F.pad(x, (left, right, top, bottom), value=fill)
+    for i, j in np.ndindex(*geometry.kernel):
+        below = padded[:, :, i :: geometry.strides[0], j :: geometry.strides[1]]
+        yield below[:, :, :rows, :columns]
+
+
+def _sum(x: Tensor, geometry: PoolGeometry) -> Tensor:
+    """One addition a kernel cell, in row order; adding a padding zero changes no sum."""
+    windows = _windows(x, geometry, 0)
+    total = next(windows).clone()
+    for cells in windows:
+        total += cells
+    return total
+
+
+def _divisors(x: Tensor, geometry: PoolGeometry) -> Tensor:
+    """(H', W') int64: what each position divides by."""
+    size = (x.shape[2], x.shape[3])
+    rows, columns = geometry.output_size(size)
+    positions = np.ndindex(rows, columns)
+    counts = [geometry.divisor(size, row, column) for row, column in positions]
+    return torch.tensor(counts, device=x.device).reshape(rows, columns)
+
+
+def _global_float32(
+    total: Tensor, count: Tensor, qx: QParams, out: QParams, form: Form
+) -> Tensor:
+    sx, sy = scale_tensor(qx, total, "input"), scale_tensor(out, total, "output")
+    return nearest(total.float() * (sx / (sy * count.float())))
+
+
+def _mean_exact(total: Tensor, count: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
+    sx, sy = (scale_tensor(q, total, "operand").double() for q in (qx, out))
+    return nearest(total.double() * sx / (count * sy))
+
+
+def _mean_fixed(total: Tensor, count: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
+    sx, sy = float64_scales(qx, out)
+    real = sx / (count.cpu().numpy() * sy)
+    return multiply(total, choose_fixed(real, form), form.rounding)
+
+
+def _average_float32(
+    x: Tensor,
+    qx: QParams,
+    out: QParams,
+    form: Form,
+    geometry: PoolGeometry,
+    bounds: Bounds | None,
+) -> Tensor:
+    sx, sy = scale_tensor(qx, x, "input"), scale_tensor(out, x, "output")
+    total = _sum(centred(x, qx).float() * sx, geometry)
+    mean = total / _divisors(x, geometry).float()
+    value = nearest(mean / sy + float(kernel_zero(out, form))) - code_offset(out, form)
+    return saturate(value, out, bounds)
+
+
+def _average_integer(
+    x: Tensor,
+    qx: QParams,
+    out: QParams,
+    form: Form,
+    geometry: PoolGeometry,
+    bounds: Bounds | None,
+) -> Tensor:
+    total, count = _sum(centred(x, qx), geometry), _divisors(x, geometry)
+    return to_codes(_GLOBAL[form.kind](total, count, qx, out, form), out, bounds)
+
+
+_Mean = Callable[[Tensor, Tensor, QParams, QParams, Form], Tensor]
+_Average = Callable[[Tensor, QParams, QParams, Form, PoolGeometry, "Bounds | None"], Tensor]
+_GLOBAL: dict[Kind, _Mean] = {
+    Kind.EXACT: _mean_exact, Kind.FLOAT32: _global_float32, Kind.FIXED: _mean_fixed,
+    Kind.SHIFT: _mean_fixed,
+}
+_AVERAGE: dict[Kind, _Average] = {
+    Kind.EXACT: _average_integer, Kind.FLOAT32: _average_float32, Kind.FIXED: _average_integer,
+    Kind.SHIFT: _average_integer,
+}

@@ -1,0 +1,92 @@
+"""From accumulators to codes; ``oracle.requantize`` in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deployq.arithmetic.codes import Bounds, scale_and_zero
+from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
+from deployq.arithmetic.dispatch import pick
+from deployq.arithmetic.kernels.codes import nearest, to_codes, to_tensor
+from deployq.arithmetic.kernels.multiplier import multiply
+from deployq.arithmetic.multiplier import choose_fixed
+from deployq.arithmetic.oracle.requantize import overflow_error
+from deployq.arithmetic.scales import along_axis, real_multiplier
+from deployq.qparams import FloatArray, QParams
+
+
+def requantize(
+    acc: Tensor,
+    x_scale: FloatArray | np.float32,
+    w_scale: FloatArray | np.float32,
+    out: QParams,
+    form: Form,
+    *,
+    channel_axis: int = 1,
+    bounds: Bounds | None = None,
+) -> Tensor:
+    """``acc * s_x * s_w / s_y`` as codes; see ``oracle.requantize.requantize``."""
+    y_scale, _ = scale_and_zero(out, "output")
+    weights = along_axis(w_scale, acc.ndim, channel_axis)
+    rescale = pick("requantize", _FORMS, form)
+    return to_codes(rescale(acc, np.float32(x_scale), weights, y_scale, form), out, bounds)
+
+
+# The real multiplier has one entry a channel: it is computed once in NumPy, then moved.
+
+
+def _float32(acc: Tensor, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form) -> Tensor:
+    return nearest(acc.float() * to_tensor(sx * sw / sy, acc))
+
+
+def _exact(acc: Tensor, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form) -> Tensor:
+    return nearest(acc.double() * to_tensor(real_multiplier(sx, sw, sy), acc))
+
+
+def _fixed(acc: Tensor, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form) -> Tensor:
+    return multiply(acc, choose_fixed(real_multiplier(sx, sw, sy), form), form.rounding)
+
+
+_Rescale = Callable[[Tensor, np.float32, FloatArray, np.float32, Form], Tensor]
+_FORMS: dict[Kind, _Rescale] = {
+    Kind.EXACT: _exact, Kind.FLOAT32: _float32, Kind.FIXED: _fixed, Kind.SHIFT: _fixed,
+}
+
+
+def fit_accumulator(
+    acc: Tensor, accumulator: Accumulator, where: str, *, channel_axis: int = 1
+) -> Tensor:
+    """The finished sums as the accumulator holds them; see ``oracle.requantize``.
+
+    Raises:
+        AccumulatorOverflowError: the contract rejects overflow and a sum leaves the range.
+    """
+    if accumulator.bits >= 64:
+        return acc
+    return _OVERFLOW[accumulator.overflow](acc, accumulator, where, channel_axis)
+
+
+def _wrap(acc: Tensor, accumulator: Accumulator, where: str, axis: int) -> Tensor:
+    spare = 64 - accumulator.bits
+    return (acc << spare) >> spare
+
+
+def _saturate(acc: Tensor, accumulator: Accumulator, where: str, axis: int) -> Tensor:
+    return acc.clamp(accumulator.low, accumulator.high)
+
+
+def _reject(acc: Tensor, accumulator: Accumulator, where: str, axis: int) -> Tensor:
+    outside = (acc < accumulator.low) | (acc > accumulator.high)
+    if bool(outside.any()):
+        index = tuple(int(i) for i in torch.nonzero(outside)[0])
+        raise overflow_error(int(acc[index]), index[axis], accumulator, where)
+    return acc
+
+
+_OVERFLOW: dict[Overflow, Callable[[Tensor, Accumulator, str, int], Tensor]] = {
+    Overflow.WRAP: _wrap, Overflow.SATURATE: _saturate, Overflow.REJECT: _reject,
+}

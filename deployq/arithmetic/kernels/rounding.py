@@ -1,0 +1,35 @@
+"""``arithmetic.rounding.shift_right`` in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from deployq.arithmetic.contract import Rounding
+from deployq.arithmetic.rounding import single_step
+
+# (remainder against half, floor) -> move up, as in arithmetic.rounding
+_MOVES_UP: dict[Rounding, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    Rounding.HALF_EVEN: lambda above, tie, floor: above | (tie & (floor % 2 != 0)),
+    Rounding.HALF_UP: lambda above, tie, floor: above | tie,
+    Rounding.HALF_AWAY: lambda above, tie, floor: above | (tie & (floor >= 0)),
+    Rounding.HALF_DOWN: lambda above, tie, floor: above,
+    Rounding.HALF_ZERO: lambda above, tie, floor: above | (tie & (floor < 0)),
+}
+
+
+def shift_right(value: Tensor, shift: Tensor, mode: Rounding) -> Tensor:
+    """``value / 2**shift`` rounded; int64 tensors, shifts in [-62, 62], negative to the left."""
+    single_step(mode)
+    right = shift.clamp(min=0)
+    shifted_left = value << (-shift).clamp(min=0)
+    floor = shifted_left >> right
+    if mode is Rounding.FLOOR:
+        return floor
+    rest = shifted_left - (floor << right)  # in [0, 2**right)
+    if mode is Rounding.TRUNC:
+        return floor + ((rest != 0) & (floor < 0))
+    whole = torch.ones_like(right) << right
+    return floor + _MOVES_UP[mode](2 * rest > whole, 2 * rest == whole, floor)

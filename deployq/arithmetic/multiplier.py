@@ -1,0 +1,211 @@
+"""Fixed multipliers: an integer mantissa and a right shift that stand for a real number.
+
+``real = mantissa * 2**-shift``. A mantissa of b bits lies in [2**(b-1), 2**b), so Q31 (TFLite,
+TOSA) is b = 31 and TFLite's exponent is ``31 - shift``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from deployq.arithmetic.contract import Form, Kind, Rounding
+from deployq.arithmetic.rounding import Float64Array, Int64Array, round_real, shift_right
+from deployq.errors import AccumulatorOverflowError, ProfileError, QuantizationError
+
+Q31 = 31
+DOUBLE_ROUNDINGS = (Rounding.DOUBLE, Rounding.DOUBLE_HALF_UP)
+
+
+@dataclass(frozen=True, eq=False)
+class FixedMultiplier:
+    """``mantissa * 2**-shift``, both int64 and of one shape (rank 0 or one per channel)."""
+
+    mantissa: Int64Array
+    shift: Int64Array
+
+    @property
+    def real(self) -> Float64Array:
+        """The value that the hardware multiplies by."""
+        return np.ldexp(self.mantissa.astype(np.float64), -self.shift)
+
+    def reshape(self, shape: tuple[int, ...]) -> FixedMultiplier:
+        """The same multipliers, broadcastable to another shape."""
+        return FixedMultiplier(self.mantissa.reshape(shape), self.shift.reshape(shape))
+
+
+def choose_fixed(real: Float64Array | float, form: Form) -> FixedMultiplier:
+    """The closest mantissa and shift of a FIXED or SHIFT form.
+
+    The mantissa is rounded half away from zero. Under ``shared_shift`` the largest multiplier fills
+    the mantissa and smaller ones lose bits; one that is 2**-bits times smaller becomes 0, which is
+    what such hardware does.
+
+    Args:
+        real: positive float64 multipliers, any shape.
+        form: its kind, multiplier_bits, shift_min, shift_max and shared_shift are used.
+
+    Raises:
+        ProfileError: the form has no fixed multiplier, or double rounding without Q31.
+        QuantizationError: a shift is out of the form's range, or, for SHIFT, a multiplier is not a
+            power of two.
+    """
+    real = np.asarray(real, np.float64)
+    _check_form(form)
+    if not (np.isfinite(real).all() and (real > 0).all()):
+        raise QuantizationError(
+            "multiplier", "a real multiplier is positive and finite",
+            found=str(real.ravel()[:4].tolist()), allowed="> 0", next_step="check the scales",
+        )
+    chosen = _power_of_two(real) if form.kind is Kind.SHIFT else _mantissa(real, form)
+    if form.shared_shift:
+        chosen = _share_shift(real, chosen, form)
+    _check_shift(chosen, real, form)
+    return chosen
+
+
+def _check_form(form: Form) -> None:
+    if form.kind not in (Kind.FIXED, Kind.SHIFT):
+        raise ProfileError(
+            "form", "only fixed and shift forms have an integer multiplier", found=form.kind.value,
+            allowed="fixed, shift",
+        )
+    if form.kind is Kind.SHIFT and form.rounding in (*DOUBLE_ROUNDINGS, Rounding.NATURAL_PLUS_ONE):
+        raise ProfileError(
+            "form.rounding", "a shift has no mantissa and rounds once", found=form.rounding.value,
+            allowed="a rounding of one step",
+        )
+    if not 1 <= form.multiplier_bits <= 32:
+        raise ProfileError(
+            "form.multiplier_bits", "a mantissa has 1 to 32 bits", found=str(form.multiplier_bits),
+            allowed="1..32",
+        )
+    if form.rounding in DOUBLE_ROUNDINGS and form.multiplier_bits != Q31:
+        raise ProfileError(
+            "form.rounding", "double rounding is the high half of a Q31 product",
+            found=f"multiplier_bits = {form.multiplier_bits}", allowed="multiplier_bits = 31",
+            next_step="state half_up or half_away for another width",
+        )
+
+
+def _mantissa(real: Float64Array, form: Form) -> FixedMultiplier:
+    fraction, exponent = np.frexp(real)  # real = fraction * 2**exponent, fraction in [1/2, 1)
+    bits = form.multiplier_bits
+    mantissa = round_real(np.ldexp(fraction, bits), Rounding.HALF_AWAY)
+    overflow = mantissa == 1 << bits
+    shift = bits - exponent.astype(np.int64) - overflow
+    return FixedMultiplier(np.where(overflow, mantissa >> 1, mantissa), np.asarray(shift))
+
+
+def _power_of_two(real: Float64Array) -> FixedMultiplier:
+    fraction, exponent = np.frexp(real)
+    wrong = np.flatnonzero(fraction.ravel() != 0.5)
+    if wrong.size:
+        raise QuantizationError(
+            f"multiplier of channel {wrong[0]}", "a shift is an exact power of two",
+            found=repr(float(real.ravel()[wrong[0]])), allowed="2**k",
+            next_step="put the scales on powers of two before the weights are rounded",
+        )
+    shift = np.asarray(1 - exponent.astype(np.int64))
+    return FixedMultiplier(np.ones_like(shift), shift)
+
+
+def _share_shift(real: Float64Array, each: FixedMultiplier, form: Form) -> FixedMultiplier:
+    shift = np.full_like(each.shift, each.shift.min(initial=form.shift_max))
+    if form.kind is Kind.FIXED:
+        mantissa = round_real(np.ldexp(real, shift), Rounding.HALF_AWAY)
+        return FixedMultiplier(mantissa, shift)
+    other = np.flatnonzero((each.shift != shift).ravel())
+    if other.size:
+        raise QuantizationError(
+            f"multiplier of channel {other[0]}", "all channels of the layer share one shift",
+            found=f"shift {each.shift.ravel()[other[0]]}", allowed=f"shift {shift.flat[0]}",
+            next_step="quantize the weights of this layer per tensor",
+        )
+    return each
+
+
+def _check_shift(chosen: FixedMultiplier, real: Float64Array, form: Form) -> None:
+    shift = chosen.shift.ravel()
+    wrong = np.flatnonzero((shift < form.shift_min) | (shift > form.shift_max))
+    if not wrong.size:
+        return
+    channel = int(wrong[0])
+    smaller = shift[channel] > form.shift_max
+    raise QuantizationError(
+        f"multiplier of channel {channel}", "the right shift lies in the range of the hardware",
+        found=f"shift {shift[channel]} for {real.ravel()[channel]!r}",
+        allowed=f"{form.shift_min}..{form.shift_max}",
+        next_step=f"{'raise' if smaller else 'lower'} the weight scale of this channel, or "
+        f"{'lower' if smaller else 'raise'} the output scale",
+    )
+
+
+def multiply(acc: Int64Array, m: FixedMultiplier, mode: Rounding) -> Int64Array:
+    """``acc * m`` rounded to int64, not yet saturated.
+
+    DOUBLE is gemmlowp's ``SaturatingRoundingDoublingHighMul`` and ``RoundingDivideByPOT`` as
+    TFLite joins them (left shift first); DOUBLE_HALF_UP rounds both steps half up (LiteRT's
+    optimised kernels). Where a left shift would leave int32 the exact value is kept: the
+    reference leaves that case undefined.
+
+    Args:
+        acc: int64 sums, any shape.
+        m: broadcastable to ``acc``.
+        mode: any mode.
+
+    Raises:
+        AccumulatorOverflowError: the product could leave 63 bits.
+    """
+    check_product(int(np.abs(acc).max(initial=0)), m, mode)
+    return _BY_MODE.get(mode, _single)(np.asarray(acc, np.int64), m, mode)
+
+
+def check_product(largest: int, m: FixedMultiplier, mode: Rounding) -> None:
+    """Raises AccumulatorOverflowError when ``largest * mantissa``, shifted left, leaves int64."""
+    unshifted = Q31 if mode in DOUBLE_ROUNDINGS else 0
+    left = max(unshifted - int(m.shift.min(initial=unshifted)), 0)
+    product = largest * (int(m.mantissa.max(initial=0)) + 1) << left
+    if product + (1 << 30) >= 1 << 63:  # gemmlowp's nudge is added to it
+        raise AccumulatorOverflowError(
+            "requantization", "accumulator times mantissa fits 64-bit arithmetic",
+            found=f"a sum of {largest} and {product.bit_length()} bits", allowed="63 bits",
+            next_step="use a shorter multiplier (multiplier_bits) or a narrower accumulator",
+        )
+
+
+def _single(acc: Int64Array, m: FixedMultiplier, mode: Rounding) -> Int64Array:
+    return shift_right(acc * m.mantissa, m.shift, mode)
+
+
+def _plus_one(acc: Int64Array, m: FixedMultiplier, mode: Rounding) -> Int64Array:
+    return shift_right(acc * (m.mantissa + 1), m.shift, Rounding.HALF_UP)
+
+
+def _high_multiply(acc: Int64Array, m: FixedMultiplier) -> tuple[Int64Array, Int64Array]:
+    """gemmlowp: (2 a b + nudge) / 2**32 as (a b + nudge) / 2**31, the division truncating."""
+    exponent = Q31 - m.shift
+    product = (acc << np.maximum(exponent, 0)) * m.mantissa
+    nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))
+    return shift_right(product + nudge, Q31, Rounding.TRUNC), np.maximum(-exponent, 0)
+
+
+def _double(acc: Int64Array, m: FixedMultiplier, mode: Rounding) -> Int64Array:
+    high, right = _high_multiply(acc, m)
+    mask = (np.int64(1) << right) - 1
+    threshold = (mask >> 1) + (high < 0)
+    return (high >> right) + ((high & mask) > threshold)
+
+
+def _double_half_up(acc: Int64Array, m: FixedMultiplier, mode: Rounding) -> Int64Array:
+    high, right = _high_multiply(acc, m)
+    return shift_right(high, right, Rounding.HALF_UP)
+
+
+_BY_MODE: dict[Rounding, Callable[[Int64Array, FixedMultiplier, Rounding], Int64Array]] = {
+    Rounding.DOUBLE: _double,
+    Rounding.DOUBLE_HALF_UP: _double_half_up,
+    Rounding.NATURAL_PLUS_ONE: _plus_one,
+}

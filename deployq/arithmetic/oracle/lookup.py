@@ -1,0 +1,121 @@
+"""Functions of one variable as tables over the codes of their input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from deployq.affine import dequantize, quantize
+from deployq.arithmetic.codes import scale_and_zero
+from deployq.arithmetic.rounding import Float64Array, Int64Array
+from deployq.errors import QuantizationError, UnsupportedError
+from deployq.qparams import IntArray, QParams
+from deployq.qtypes import QType
+
+MAX_TABLE_BITS = 16
+
+
+@dataclass(frozen=True)
+class UnaryParams:
+    """Attributes of the functions, with ONNX's names and meaning.
+
+    Args:
+        alpha: slope of LeakyRelu (none: ONNX's 0.01) or HardSigmoid (none: ONNX's 0.2).
+        beta: offset of HardSigmoid (none: ONNX's 0.5).
+        low, high: bounds of Clip, in reals.
+    """
+
+    alpha: float | None = None
+    beta: float | None = None
+    low: float = -np.inf
+    high: float = np.inf
+
+
+DEFAULT_PARAMS = UnaryParams()
+
+
+def lookup_table(
+    function: str, qx: QParams, out: QParams, *, params: UnaryParams = DEFAULT_PARAMS
+) -> Int64Array:
+    """Output codes for the input codes qmin..qmax.
+
+    The input reals are float32 (law 1), the function is evaluated in float64 and rounded to
+    float32, and the result is quantized by law 1. ONNX Runtime builds the same table, save that
+    its Sigmoid and Tanh are approximations.
+
+    Args:
+        function: ONNX operator type: Relu, Clip, LeakyRelu, Sigmoid, Tanh, HardSigmoid, HardSwish.
+        qx, out: parameters, per tensor; the input has at most 16 bits.
+
+    Returns:
+        (2**bits,) int64 (one less for a narrow range); entry 0 belongs to ``qx.qtype.qmin``.
+
+    Raises:
+        UnsupportedError: an unknown function, or an input of more than 16 bits.
+        QuantizationError: parameters that are not per tensor.
+    """
+    if function not in _FUNCTIONS:
+        raise UnsupportedError(
+            function, "a table exists for known functions of one variable", found=function,
+            allowed=", ".join(_FUNCTIONS), next_step="keep this operator in float",
+        )
+    if qx.qtype.bits > MAX_TABLE_BITS:
+        raise UnsupportedError(
+            function, "a table has at most 2**16 entries", found=str(qx.qtype), allowed="u16, s16",
+            next_step="quantize the input of this operator to 16 bits or fewer",
+        )
+    scale_and_zero(qx, function), scale_and_zero(out, function)
+    codes = np.arange(qx.qtype.qmin, qx.qtype.qmax + 1)
+    reals = dequantize(codes, qx).astype(np.float64)
+    values = _FUNCTIONS[function](reals, params).astype(np.float32)
+    return quantize(values, out).astype(np.int64)
+
+
+def apply_table(x: IntArray, qtype: QType, table: IntArray) -> IntArray:
+    """``table[x - qmin]``: codes of the type of ``table``, shape of ``x``.
+
+    Raises:
+        QuantizationError: the table does not have one entry for each code of ``qtype``.
+    """
+    check_table(len(table), qtype)
+    return np.asarray(table[x.astype(np.int64) - qtype.qmin])
+
+
+def check_table(length: int, qtype: QType) -> None:
+    """Raises QuantizationError unless a table of ``length`` covers ``qtype``."""
+    if length != qtype.qmax - qtype.qmin + 1:
+        raise QuantizationError(
+            "table", "a table has one entry for each code of its input", found=f"{length} entries",
+            allowed=f"{qtype.qmax - qtype.qmin + 1} for {qtype}",
+        )
+
+
+def _sigmoid(x: Float64Array, params: UnaryParams) -> Float64Array:
+    tail = np.exp(-np.abs(x))  # never overflows
+    return np.where(x >= 0, 1.0, tail) / (1.0 + tail)
+
+
+def _leaky_relu(x: Float64Array, params: UnaryParams) -> Float64Array:
+    return np.where(x < 0, x * _attribute(params.alpha, 0.01), x)
+
+
+def _hard_sigmoid(x: Float64Array, params: UnaryParams) -> Float64Array:
+    value = x * _attribute(params.alpha, 0.2) + _attribute(params.beta, 0.5)
+    return np.clip(value, 0.0, 1.0)
+
+
+def _attribute(value: float | None, default: float) -> float:
+    return float(np.float32(default if value is None else value))  # ONNX attributes are float32
+
+
+_FUNCTIONS: dict[str, Callable[[Float64Array, UnaryParams], Float64Array]] = {
+    "Relu": lambda x, params: np.maximum(x, 0.0),
+    "Clip": lambda x, params: np.clip(x, params.low, params.high),
+    "LeakyRelu": _leaky_relu,
+    "Sigmoid": _sigmoid,
+    "Tanh": lambda x, params: np.tanh(x),
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": lambda x, params: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
+}

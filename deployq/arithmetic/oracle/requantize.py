@@ -1,0 +1,131 @@
+"""From accumulators to codes: the requantization of Conv, Gemm and MatMul."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from deployq.arithmetic.codes import Bounds, scale_and_zero
+from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
+from deployq.arithmetic.dispatch import pick
+from deployq.arithmetic.multiplier import choose_fixed, multiply
+from deployq.arithmetic.oracle.codes import nearest, to_codes
+from deployq.arithmetic.rounding import Int64Array
+from deployq.arithmetic.scales import along_axis, real_multiplier
+from deployq.errors import AccumulatorOverflowError
+from deployq.qparams import FloatArray, IntArray, QParams
+
+
+def requantize(
+    acc: Int64Array,
+    x_scale: FloatArray | np.float32,
+    w_scale: FloatArray | np.float32,
+    out: QParams,
+    form: Form,
+    *,
+    channel_axis: int = 1,
+    bounds: Bounds | None = None,
+) -> IntArray:
+    """``acc * s_x * s_w / s_y`` rounded as ``form`` says, plus the zero point, saturated.
+
+    Args:
+        acc: int64 sums.
+        x_scale: float32 scale of the activation, rank 0.
+        w_scale: float32 scale of the weight, one or (C,) along ``channel_axis`` of ``acc``.
+        out: parameters of the output, per tensor.
+        bounds: lowest and highest code of a fused Relu or Clip.
+
+    Returns:
+        Codes of the shape of ``acc`` in ``out.qtype.dtype``.
+
+    Raises:
+        UnsupportedError: the kind of the form has no requantization.
+        QuantizationError: the form cannot express a multiplier.
+        AccumulatorOverflowError: accumulator times mantissa leaves 64 bits.
+    """
+    y_scale, _ = scale_and_zero(out, "output")
+    weights = along_axis(w_scale, acc.ndim, channel_axis)
+    rescale = pick("requantize", _FORMS, form)
+    return to_codes(rescale(acc, np.float32(x_scale), weights, y_scale, form), out, bounds)
+
+
+def _float32(
+    acc: Int64Array, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form
+) -> Int64Array:
+    real = sx * sw / sy  # every operand, and so every step, is float32
+    return nearest(acc.astype(np.float32) * real)
+
+
+def _exact(
+    acc: Int64Array, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form
+) -> Int64Array:
+    return nearest(acc.astype(np.float64) * real_multiplier(sx, sw, sy))
+
+
+def _fixed(
+    acc: Int64Array, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form
+) -> Int64Array:
+    return multiply(acc, choose_fixed(real_multiplier(sx, sw, sy), form), form.rounding)
+
+
+_Rescale = Callable[[Int64Array, np.float32, FloatArray, np.float32, Form], Int64Array]
+_FORMS: dict[Kind, _Rescale] = {
+    Kind.EXACT: _exact, Kind.FLOAT32: _float32, Kind.FIXED: _fixed, Kind.SHIFT: _fixed,
+}
+
+
+def fit_accumulator(
+    acc: Int64Array, accumulator: Accumulator, where: str, *, channel_axis: int = 1
+) -> Int64Array:
+    """The finished sums as an accumulator of this width holds them.
+
+    Wrapping does not depend on the order of the additions. Saturation here acts on the finished
+    sum; hardware that saturates after each step can differ when a partial sum leaves the range.
+
+    Args:
+        acc: int64 sums, any shape.
+        where: name of the layer, for the error.
+        channel_axis: axis of the output channels, for the error.
+
+    Raises:
+        AccumulatorOverflowError: the contract rejects overflow and a sum leaves the range.
+    """
+    if accumulator.bits >= 64:
+        return acc
+    return _OVERFLOW[accumulator.overflow](acc, accumulator, where, channel_axis)
+
+
+def _wrap(acc: Int64Array, accumulator: Accumulator, where: str, axis: int) -> Int64Array:
+    mask = np.int64((1 << accumulator.bits) - 1)
+    low_bits = acc & mask
+    return np.where(low_bits > accumulator.high, low_bits | ~mask, low_bits)
+
+
+def _saturate(acc: Int64Array, accumulator: Accumulator, where: str, axis: int) -> Int64Array:
+    return np.clip(acc, accumulator.low, accumulator.high)
+
+
+def _reject(acc: Int64Array, accumulator: Accumulator, where: str, axis: int) -> Int64Array:
+    outside = (acc < accumulator.low) | (acc > accumulator.high)
+    if outside.any():
+        index = tuple(int(i[0]) for i in np.nonzero(outside))
+        raise overflow_error(int(acc[index]), index[axis], accumulator, where)
+    return acc
+
+
+def overflow_error(
+    found: int, channel: int, accumulator: Accumulator, where: str
+) -> AccumulatorOverflowError:
+    """The error of a sum that leaves an accumulator whose contract says reject."""
+    return AccumulatorOverflowError(
+        f"{where}, output channel {channel}",
+        f"every sum fits the {accumulator.bits}-bit accumulator", found=str(found),
+        allowed=f"{accumulator.low}..{accumulator.high}",
+        next_step="use fewer weight or activation bits in this layer",
+    )
+
+
+_OVERFLOW: dict[Overflow, Callable[[Int64Array, Accumulator, str, int], Int64Array]] = {
+    Overflow.WRAP: _wrap, Overflow.SATURATE: _saturate, Overflow.REJECT: _reject,
+}

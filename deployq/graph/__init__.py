@@ -1,0 +1,1 @@
+"""Float graphs: capture, guards for model files, preparation."""

@@ -1,0 +1,217 @@
+"""Fake quantization in torch: law 1 to the bit, with straight-through and learned-step gradients.
+
+The forward pass is an opaque operator (``torch.library``), so neither autocast, nor torch.compile
+with its reciprocal multiplications, nor a CUDA scalar division can change a code.
+
+Gradients: straight-through inside the range and zero outside (Bengio et al. 2013,
+arXiv 1308.3432); for the scale, learned step size quantization (Esser et al. 2020,
+arXiv 1902.08153, eq. 3): ``round(x/s) - x/s`` inside, the clipped code less its zero point outside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deployq.qparams import (
+    Granularity,
+    PerChannel,
+    PerTensor,
+    QParams,
+    granularity_from_json,
+    granularity_to_json,
+)
+from deployq.qtypes import QType
+
+EXACT_FLOAT32_BITS = 23
+"""Codes of this width and their zero points add exactly in float32; wider ones need float64."""
+
+
+@torch.library.custom_op("deployq::fake_quantize", mutates_args=())
+def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
+    """``(saturate(round_half_even(x / scale) + zero_point) - zero_point) * scale`` in float32.
+
+    Args:
+        x: float32, any shape.
+        scale: float32 on the device of ``x``, broadcastable to it.
+        zero_point: integers, broadcastable to ``x``.
+        qmin, qmax: code range.
+    """
+    codes = _codes(x, scale, zero_point, qmin, qmax)
+    return (codes - zero_point).to(torch.float32) * scale
+
+
+@fake_quantize.register_fake
+def _(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
+    return torch.empty_like(x, dtype=torch.float32)
+
+
+def _codes(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
+    """Codes as a float tensor that holds them exactly."""
+    wide = max(abs(qmin), qmax) >= 1 << EXACT_FLOAT32_BITS
+    rounded = torch.round(x / scale)
+    if wide:
+        rounded = rounded.to(torch.float64)
+    return torch.clamp(rounded + zero_point, qmin, qmax)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, scale, zero_point, ctx.qmin, ctx.qmax = inputs
+    ctx.save_for_backward(x, scale, zero_point)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    x, scale, zero_point = ctx.saved_tensors
+    steps = x / scale
+    code = torch.round(steps) + zero_point
+    inside = (code >= ctx.qmin) & (code <= ctx.qmax)
+    grad_x = torch.where(inside, grad, 0.0) if ctx.needs_input_grad[0] else None
+    grad_scale = None
+    if ctx.needs_input_grad[1]:
+        clipped = torch.clamp(code, ctx.qmin, ctx.qmax) - zero_point
+        slope = torch.where(inside, clipped - steps, clipped)
+        grad_scale = (grad * slope).sum_to_size(scale.shape)
+    return grad_x, grad_scale, None, None, None
+
+
+fake_quantize.register_autograd(_backward, setup_context=_save)
+fake_quantize.register_autocast("cpu", torch.float32)
+fake_quantize.register_autocast("cuda", torch.float32)
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """Identity whose gradient is multiplied by a factor (LSQ, section 2.2)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override] # torch types it as Any
+        return grad * ctx.factor, None
+
+
+class FakeQuantize(nn.Module):
+    """The quantizer of one tensor, weight or activation.
+
+    Args:
+        qtype: integer type of the codes.
+        granularity: which elements share a scale.
+        shape: shape of scale and zero point (rank 0 per tensor).
+        symmetric: the zero point stays 0.
+        fixed_zero_point: the zero point is pinned to this code (a removed ReLU needs qmin).
+        scale_limit: highest scale; keeps a removed ReLU6 redundant while the scale is learned.
+
+    ``scale`` is a parameter without gradient: ``learn_scale(True)`` turns LSQ on. ``enabled = False``
+    evaluates in float: only the clamp that the grid's range stands for is applied.
+    """
+
+    def __init__(
+        self,
+        qtype: QType,
+        granularity: Granularity,
+        shape: tuple[int, ...] = (),
+        *,
+        symmetric: bool = False,
+        fixed_zero_point: int | None = None,
+        scale_limit: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.qtype = qtype
+        self.granularity = granularity
+        self.symmetric = symmetric
+        self.fixed_zero_point = fixed_zero_point
+        self.scale_limit = scale_limit
+        self.enabled = True
+        self.scale = nn.Parameter(torch.ones(shape), requires_grad=False)
+        self.zero_point: Tensor
+        zero_point = 0 if fixed_zero_point is None else fixed_zero_point
+        self.register_buffer("zero_point", torch.full(shape, zero_point, dtype=torch.int32))
+
+    def learn_scale(self, learn: bool = True) -> None:
+        """Turn the learned-step gradient on or off."""
+        self.scale.requires_grad_(learn)
+
+    def effective_scale(self) -> Tensor:
+        """The scale in force: positive, and at most ``scale_limit``."""
+        limit = float("inf") if self.scale_limit is None else self.scale_limit
+        return self.scale.clamp(min=torch.finfo(torch.float32).tiny, max=limit)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.enabled:
+            return self._real_clamp(x)
+        scale = self.effective_scale()
+        if self.scale.requires_grad:
+            # 1 / sqrt(elements per scale * qmax): LSQ, section 2.2
+            factor = (x.numel() / scale.numel() * max(self.qtype.qmax, 1)) ** -0.5
+            scale = _ScaleGradient.apply(scale, factor)
+        scale, zero_point = self._expand(scale, x), self._expand(self.zero_point, x)
+        return torch.ops.deployq.fake_quantize(  # type: ignore[no-any-return] # untyped op namespace
+            x, scale, zero_point, self.qtype.qmin, self.qtype.qmax
+        )
+
+    def _real_clamp(self, x: Tensor) -> Tensor:
+        """The ReLU (lowest code pinned to 0.0) or ReLU6 (scale limited) that this grid replaced."""
+        if self.fixed_zero_point != self.qtype.qmin:
+            return x
+        if self.scale_limit is None:
+            return x.clamp(min=0.0)
+        return x.clamp(0.0, self.scale_limit * (self.qtype.qmax - self.qtype.qmin))
+
+    def codes(self, x: Tensor) -> Tensor:
+        """The integers behind the forward pass, int32, same shape as ``x``."""
+        scale, zero_point = self._expand(self.effective_scale(), x), self._expand(self.zero_point, x)
+        x = x.to(torch.float32)
+        return _codes(x, scale, zero_point, self.qtype.qmin, self.qtype.qmax).to(torch.int32)
+
+    def qparams(self) -> QParams:
+        """The parameters in force, as a value object."""
+        scale = self.effective_scale().detach().cpu().numpy()
+        return QParams(self.qtype, scale, self.zero_point.cpu().numpy(), self.granularity)
+
+    def set_qparams(self, scale: Tensor, zero_point: Tensor) -> None:
+        """Write scale and zero point; a pinned or symmetric zero point stays as it is."""
+        with torch.no_grad():
+            self.scale.copy_(scale)
+            if self.fixed_zero_point is None and not self.symmetric:
+                self.zero_point.copy_(zero_point)
+
+    def _expand(self, params: Tensor, x: Tensor) -> Tensor:
+        granularity = self.granularity
+        if isinstance(granularity, PerTensor):
+            return params
+        if isinstance(granularity, PerChannel):
+            shape = [1] * x.ndim
+            shape[granularity.axis] = -1
+            return params.reshape(shape)
+        repeated = params.repeat_interleave(granularity.block_size, dim=granularity.axis)
+        return repeated.narrow(granularity.axis, 0, x.shape[granularity.axis])
+
+    def config(self) -> dict[str, Any]:
+        """Everything but the tensors, for the prepared model on disk."""
+        return {
+            "bits": self.qtype.bits,
+            "signed": self.qtype.signed,
+            "narrow_range": self.qtype.narrow_range,
+            "granularity": granularity_to_json(self.granularity),
+            "shape": list(self.scale.shape),
+            "symmetric": self.symmetric,
+            "fixed_zero_point": self.fixed_zero_point,
+            "scale_limit": self.scale_limit,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> FakeQuantize:
+        """The module that ``config`` describes, with scales of one."""
+        return cls(
+            QType(config["bits"], config["signed"], config["narrow_range"]),
+            granularity_from_json(config["granularity"]),
+            tuple(config["shape"]),
+            symmetric=config["symmetric"],
+            fixed_zero_point=config["fixed_zero_point"],
+            scale_limit=config["scale_limit"],
+        )
+

@@ -1,0 +1,128 @@
+"""What preparation knows of ATen: which calls compute, which only move data, which bound a range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from deployq.arithmetic.oracle.lookup import UnaryParams
+from deployq.graph.rewrites.rule import argument, calls
+
+aten = torch.ops.aten
+
+LINEAR: dict[Any, str] = {aten.conv2d.default: "Conv", aten.linear.default: "Gemm"}
+"""Integer products with constant weights; the value is the ONNX operator."""
+
+COMPUTE: dict[Any, str] = {
+    aten.add.Tensor: "Add",
+    aten.mul.Tensor: "Mul",
+    aten.adaptive_avg_pool2d.default: "GlobalAveragePool",
+    aten.avg_pool2d.default: "AveragePool",
+    aten.cat.default: "Concat",
+}
+"""Operators with an integer form of their own; their output gets its own parameters."""
+
+UNARY: dict[Any, str] = {
+    aten.relu.default: "Relu",
+    aten.clamp.default: "Clip",
+    aten.leaky_relu.default: "LeakyRelu",
+    aten.sigmoid.default: "Sigmoid",
+    aten.tanh.default: "Tanh",
+    aten.hardsigmoid.default: "HardSigmoid",
+    aten.hardswish.default: "HardSwish",
+}
+"""Functions of one value: a lookup table, or part of the operator before them."""
+
+MOVEMENT: dict[Any, str] = {
+    aten.max_pool2d.default: "MaxPool",
+    aten.flatten.using_ints: "Flatten",
+    aten.view.default: "Reshape",
+    aten.reshape.default: "Reshape",
+    aten.permute.default: "Transpose",
+    aten.transpose.int: "Transpose",
+    aten.slice.Tensor: "Slice",
+    aten.squeeze.dim: "Squeeze",
+    aten.squeeze.dims: "Squeeze",
+    aten.unsqueeze.default: "Unsqueeze",
+    aten.pad.default: "Pad",
+}
+"""Operators that choose among codes or add the zero point; input and output share parameters."""
+
+NON_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid")
+"""Operators whose result is never below zero."""
+
+SHAPE = (aten.sym_size.int,)
+"""Integer calls that carry no activation."""
+
+ALLOWED_CALLS: frozenset[Any] = frozenset(
+    [*LINEAR, *COMPUTE, *UNARY, *MOVEMENT, *SHAPE, aten.conv2d.padding, aten.softmax.int,
+     aten.mean.dim, aten.silu.default, aten.gelu.default, aten.matmul.default,
+     aten.layer_norm.default, aten.scaled_dot_product_attention.default, aten.select.int,
+     aten.expand.default, aten.sub.Tensor, aten.div.Tensor, aten.add.Scalar, aten.mul.Scalar,
+     aten.split.Tensor, aten.chunk.default, aten.stack.default, aten.batch_norm.default]
+)  # fmt: skip
+"""The calls that a prepared model on disk may make (law 9)."""
+
+
+def clamp_bounds(node: fx.Node) -> tuple[float, float] | None:
+    """Real bounds that relu or clamp enforces; None for any other node."""
+    if calls(node, aten.relu.default):
+        return 0.0, float("inf")
+    if not calls(node, aten.clamp.default):
+        return None
+    low, high = argument(node, 1, "min"), argument(node, 2, "max")
+    return float("-inf") if low is None else low, float("inf") if high is None else high
+
+
+def unary_params(node: fx.Node) -> UnaryParams:
+    """The attributes of a function of one value, with ONNX's meaning."""
+    if calls(node, aten.leaky_relu.default):
+        return UnaryParams(alpha=float(argument(node, 1, "negative_slope", 0.01)))
+    if calls(node, aten.hardsigmoid.default):
+        return UnaryParams(alpha=1 / 6, beta=0.5)
+    low, high = clamp_bounds(node) or (float("-inf"), float("inf"))
+    return UnaryParams(low=low, high=high)
+
+
+def onnx_type(module: fx.GraphModule, node: fx.Node) -> str:
+    """The ONNX operator that a node becomes; the ATen name where there is none."""
+    if node.op == "call_module":
+        child = module.get_submodule(str(node.target))
+        return "Identity" if isinstance(child, nn.Dropout) else type(child).__name__
+    for table in (LINEAR, COMPUTE, UNARY, MOVEMENT):
+        if node.target in table:
+            return table[node.target]
+    return str(node.target)
+
+
+def is_movement(module: fx.GraphModule, node: fx.Node) -> bool:
+    """True when the node's codes are its input's codes, moved, dropped or padded with zero."""
+    if node.op == "call_module":
+        return isinstance(module.get_submodule(str(node.target)), nn.Dropout)
+    if calls(node, aten.pad.default):
+        constant = argument(node, 2, "mode", "constant") == "constant"
+        return constant and not argument(node, 3, "value")
+    return node.op == "call_function" and node.target in MOVEMENT
+
+
+def is_compute(node: fx.Node) -> bool:
+    """True when the node has an integer form whose operands are all activations."""
+    if calls(node, aten.add.Tensor, aten.mul.Tensor):
+        tensors = isinstance(node.args[0], fx.Node) and isinstance(node.args[1], fx.Node)
+        return tensors and node.kwargs.get("alpha", 1) == 1
+    if calls(node, aten.adaptive_avg_pool2d.default):
+        size = node.args[1]
+        return size in (1, [1, 1], (1, 1), [1])
+    if calls(node, aten.avg_pool2d.default):
+        return not argument(node, 4, "ceil_mode", False) and argument(node, 6, "divisor") is None
+    return node.op == "call_function" and node.target in COMPUTE
+
+
+def is_linear(node: fx.Node) -> bool:
+    """True for a convolution or fully connected layer whose weight is a parameter."""
+    if not calls(node, *LINEAR):
+        return False
+    weight = node.args[1]
+    return isinstance(weight, fx.Node) and weight.op == "get_attr"

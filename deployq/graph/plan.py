@@ -1,0 +1,108 @@
+"""The plan of a preparation: every decision as plain data, made before a graph is touched."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deployq.qtypes import QType
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """One activation quantizer and the tensors that share it.
+
+    Args:
+        name: of the quantizer, the first tensor's.
+        tensors: names of the computed tensors on this grid.
+        bits, signed: type of the codes.
+        symmetric: the zero point is 0.
+        zero_point: pinned code, or None to calibrate it.
+        scale_limit: highest scale that keeps a removed clamp redundant.
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+    bits: int
+    signed: bool
+    symmetric: bool
+    zero_point: int | None
+    scale_limit: float | None
+
+    @property
+    def qtype(self) -> QType:
+        return QType(self.bits, self.signed)
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One linear layer.
+
+    Args:
+        name: of the layer; its output tensor has the same name.
+        op_type: ``Conv`` or ``Gemm``.
+        weight: name of the weight parameter.
+        bits, signed, narrow_range: type of the weight codes.
+        per_channel: a scale for each output channel.
+        batch_norm: ``none``, ``absorb`` or ``fold`` (law 2).
+        activation: what became of the clamp after it: ``none``, ``removed`` or ``kept``.
+        macs: multiply-accumulates for one sample.
+    """
+
+    name: str
+    op_type: str
+    weight: str
+    bits: int
+    signed: bool
+    narrow_range: bool
+    per_channel: bool
+    batch_norm: str
+    activation: str
+    macs: int
+
+    @property
+    def qtype(self) -> QType:
+        return QType(self.bits, self.signed, self.narrow_range)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All decisions of one preparation.
+
+    Args:
+        target: name of the profile.
+        tensors, layers: quantizers, in graph order.
+        floats: nodes that stay in float, each with the reason (law 3).
+    """
+
+    target: str
+    tensors: tuple[TensorPlan, ...]
+    layers: tuple[LayerPlan, ...]
+    floats: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, for the prepared model on disk and for reports."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> Plan:
+        """Inverse of :meth:`to_json`."""
+        tensors = (TensorPlan(**{**t, "tensors": tuple(t["tensors"])}) for t in facts["tensors"])
+        layers = (LayerPlan(**layer) for layer in facts["layers"])
+        return cls(facts["target"], tuple(tensors), tuple(layers), tuple(facts["floats"]))
+
+    def lines(self) -> list[str]:
+        """The plan as text, one decision a line."""
+        text = [f"plan for {self.target}: {len(self.layers)} layers, {len(self.tensors)} grids"]
+        for layer in self.layers:
+            scales = "per channel" if layer.per_channel else "per tensor"
+            text.append(
+                f"  {layer.name}: {layer.op_type} weight {'s' if layer.signed else 'u'}{layer.bits} "
+                f"{scales}, BatchNorm {layer.batch_norm}, clamp {layer.activation}"
+            )
+        for tensor in self.tensors:
+            pinned = "free" if tensor.zero_point is None else str(tensor.zero_point)
+            zero_point = "0" if tensor.symmetric else pinned
+            shared = f", shared by {', '.join(tensor.tensors)}" if len(tensor.tensors) > 1 else ""
+            text.append(f"  {tensor.name}: {tensor.qtype} zero point {zero_point}{shared}")
+        return text + [f"  {node}" for node in self.floats]

@@ -1,0 +1,43 @@
+"""Rewrites of a captured float graph into the few forms that preparation knows.
+
+One rewrite per file; each has a ``match`` (pattern and guard) and a ``rewrite``. The graph is valid
+before and after each; its outputs stay the same to the bit, except where a file says otherwise.
+"""
+
+from __future__ import annotations
+
+from torch import fx
+
+from deployq.graph.rewrites import (
+    batch_norm_to_depthwise,
+    bounds_to_clamp,
+    functionalize,
+    mean_to_pool,
+    remove_identity,
+    view_to_flatten,
+)
+from deployq.graph.rewrites.rule import Rewrite
+
+NORMALIZATION: tuple[Rewrite, ...] = (
+    functionalize.RULE,  # first: every later pattern is functional
+    remove_identity.RULE,
+    bounds_to_clamp.RULE,
+    view_to_flatten.RULE,
+    mean_to_pool.RULE,
+    batch_norm_to_depthwise.RULE,  # last: identities between a layer and its BatchNorm are gone
+)
+
+
+def normalize(module: fx.GraphModule) -> None:
+    """Apply :data:`NORMALIZATION` in place, in order, once each."""
+    for rule in NORMALIZATION:
+        for node in list(module.graph.nodes):
+            if rule.match(module, node):
+                rule.rewrite(module, node)
+        module.graph.eliminate_dead_code(is_impure_node=_is_input)
+        module.graph.lint()
+    module.recompile()
+
+
+def _is_input(node: fx.Node) -> bool:
+    return node.op in ("placeholder", "output")

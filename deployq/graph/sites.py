@@ -1,0 +1,116 @@
+"""Sites: the places of a float graph where a tensor gets its own integers.
+
+A site is one computing node with what fuses into it, in this order: layer, BatchNorm, clamp.
+Movement operators are no sites: their output is on their input's grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import fx
+
+from deployq.graph.operators import (
+    NON_NEGATIVE,
+    UNARY,
+    clamp_bounds,
+    is_compute,
+    is_linear,
+    is_movement,
+    onnx_type,
+)
+from deployq.graph.rewrites.batch_norm_to_depthwise import is_batch_norm
+
+INFINITY = float("inf")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A tensor that gets a grid.
+
+    Args:
+        name: of the computing node; names the tensor everywhere.
+        kind: ``input``, ``linear``, ``compute``, ``unary`` or ``float``.
+        core: the computing node.
+        batch_norm, clamp: fused followers, if any.
+        low, high: real bounds that the clamp (or the operator) enforces.
+    """
+
+    name: str
+    kind: str
+    core: fx.Node
+    batch_norm: fx.Node | None = None
+    clamp: fx.Node | None = None
+    low: float = -INFINITY
+    high: float = INFINITY
+
+    @property
+    def output(self) -> fx.Node:
+        """The last fused node."""
+        return self.clamp or self.batch_norm or self.core
+
+
+def find_sites(module: fx.GraphModule) -> dict[fx.Node, Site]:
+    """The sites of a captured graph, in graph order, keyed by their output node."""
+    sites: dict[fx.Node, Site] = {}
+    fused: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if node in fused or node.op in ("get_attr", "output"):
+            continue
+        if not hasattr(node.meta.get("val"), "shape") or is_movement(module, node):
+            continue
+        site = _site(module, node)
+        fused.update(n for n in (site.batch_norm, site.clamp) if n is not None)
+        sites[site.output] = site
+    return sites
+
+
+def _site(module: fx.GraphModule, node: fx.Node) -> Site:
+    name = str(node.meta["name"])
+    if node.op == "placeholder":
+        return Site(name, "input", node)
+    if node.op == "call_function" and node.target in UNARY:
+        low, high = clamp_bounds(node) or (-INFINITY, INFINITY)
+        low = max(low, 0.0) if onnx_type(module, node) in NON_NEGATIVE else low
+        return Site(name, "unary", node, low=low, high=high)
+    if is_linear(node):
+        norm = _only_user(node)
+        norm = norm if is_batch_norm(module, norm) else None
+        return _with_clamp(name, "linear", node, norm)
+    if is_compute(node):
+        return _with_clamp(name, "compute", node, None)
+    return Site(name, "float", node)
+
+
+def _with_clamp(name: str, kind: str, core: fx.Node, norm: fx.Node | None) -> Site:
+    follower = _only_user(norm or core)
+    bounds = clamp_bounds(follower) if follower is not None else None
+    if bounds is None:
+        return Site(name, kind, core, norm)
+    return Site(name, kind, core, norm, follower, *bounds)
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    users = list(node.users)
+    return users[0] if len(users) == 1 else None
+
+
+def moved_from(module: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """The node whose codes a movement chain carries; ``node`` itself when it does not move."""
+    while is_movement(module, node):
+        node = node.args[0]  # type: ignore[assignment] # the data operand is a node
+    return node
+
+
+def non_negative_sites(module: fx.GraphModule, sites: dict[fx.Node, Site]) -> set[str]:
+    """Names of the sites whose values are never below zero."""
+    found: set[str] = set()
+    for site in sites.values():
+        operands = (moved_from(module, n) for n in site.core.all_input_nodes if n.op != "get_attr")
+        closed = site.kind == "compute" and all(
+            source in sites and sites[source].name in found for source in operands
+        )
+        if site.low >= 0 or closed:  # sums, products and means of such values stay such
+            found.add(site.name)
+    return found
+

@@ -1,0 +1,173 @@
+"""QuantizedLinear: a convolution or fully connected layer with its BatchNorm, as one graph node.
+
+The unit is functional: weight, bias and BatchNorm tensors arrive as arguments from ``get_attr``
+nodes, so parameters keep the user's names and the graph says what the layer reads. It owns one
+child, the weight quantizer, and answers with its integers on request.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deployq.arithmetic.geometry import ConvGeometry
+from deployq.graph.batch_norm import BatchNormTensors, LinearCodes, absorb
+from deployq.graph.fake_quantize import FakeQuantize
+from deployq.qparams import PerChannel, QParams
+
+BATCH_NORM_MODES = ("none", "absorb", "fold")
+
+
+class QuantizedLinear(nn.Module):
+    """``bn(op(x, weight_quantizer(weight), bias))``.
+
+    Args:
+        op_type: ``Conv`` or ``Gemm``.
+        weight_quantizer: its per-channel axis is 0, the output channel.
+        geometry: of the convolution; unused by ``Gemm``.
+        batch_norm: ``none``; ``absorb``, the BatchNorm follows and its factor later moves into the
+            per-channel scale, codes unchanged; ``fold``, the factor is in the weight before it is
+            quantized, with running statistics, on grids that cannot take a factor (law 2).
+        eps, momentum: of the BatchNorm.
+        bias_bits: signed width of the bias codes.
+    """
+
+    def __init__(
+        self,
+        op_type: str,
+        weight_quantizer: FakeQuantize,
+        *,
+        geometry: ConvGeometry | None = None,
+        batch_norm: str = "none",
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        bias_bits: int = 32,
+    ) -> None:
+        super().__init__()
+        self.op_type = op_type
+        self.weight_quantizer = weight_quantizer
+        self.geometry = geometry or ConvGeometry()
+        self.batch_norm = batch_norm
+        self.eps = eps
+        self.momentum = momentum
+        self.bias_bits = bias_bits
+
+    def forward(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None = None, *batch_norm: Tensor | None
+    ) -> Tensor:
+        """Float fake-quant result, (N, C, H, W) or (..., C).
+
+        Args:
+            x: input on its grid.
+            weight, bias: the float parameters.
+            batch_norm: the fields of :class:`BatchNormTensors`, or nothing.
+        """
+        norm = BatchNormTensors(*batch_norm) if batch_norm else None
+        if norm is not None and self.batch_norm == "fold":
+            bias = norm.folded_bias(bias, self.eps)
+        y = self._product(x, self.weight_quantizer(self.scaled_weight(weight, norm)), bias)
+        if norm is None or self.batch_norm == "fold":
+            return y
+        gamma = None if norm.gamma is None else norm.gamma.clamp(min=0.0)
+        return functional.batch_norm(
+            y, norm.mean, norm.variance, gamma, norm.beta, self.training, self.momentum, self.eps
+        )
+
+    def scaled_weight(self, weight: Tensor, norm: BatchNormTensors | None) -> Tensor:
+        """What the weight quantizer sees: the weight, times gamma / sigma where it is folded."""
+        if norm is None or self.batch_norm != "fold":
+            return weight
+        return weight * norm.factor(self.eps).reshape(-1, *[1] * (weight.ndim - 1))
+
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.op_type == "Gemm":
+            return functional.linear(x, weight, bias)
+        geometry = self.geometry
+        top, left, bottom, right = geometry.pads
+        if (top, left) != (bottom, right):
+            x, top, left = functional.pad(x, (left, right, top, bottom)), 0, 0
+        return functional.conv2d(
+            x, weight, bias, geometry.strides, (top, left), geometry.dilations, geometry.groups
+        )
+
+    def integers(
+        self,
+        input_scale: np.float32,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        *batch_norm: Tensor | None,
+    ) -> LinearCodes:
+        """The codes of weight and bias with the BatchNorm absorbed.
+
+        Args:
+            input_scale: float32 scale of the layer's input.
+            weight, bias, batch_norm: as in :meth:`forward`.
+        """
+        norm = BatchNormTensors(*batch_norm) if batch_norm else None
+        with torch.no_grad():
+            codes = self.weight_quantizer.codes(self.scaled_weight(weight, norm))
+            factor, real_bias = self._factor_and_bias(weight, bias, norm)
+        return absorb(
+            codes.cpu().numpy().astype(np.int64),
+            self.weight_quantizer.qparams().scale,
+            factor.cpu().numpy(),
+            real_bias.cpu().numpy(),
+            np.float32(input_scale),
+            self.bias_bits,
+        )
+
+    def _factor_and_bias(
+        self, weight: Tensor, bias: Tensor | None, norm: BatchNormTensors | None
+    ) -> tuple[Tensor, Tensor]:
+        """Factor that moves into the scale, and the real bias after the BatchNorm, in float64."""
+        one = torch.ones((), dtype=torch.float64)
+        real_bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
+        if norm is None:
+            return one, real_bias.double()
+        norm = norm.double()
+        if self.batch_norm == "absorb" and norm.gamma is not None:
+            norm = norm._replace(gamma=norm.gamma.clamp(min=0.0))
+        factor = norm.factor(self.eps)
+        moved = factor if self.batch_norm == "absorb" else one
+        return moved, norm.folded_bias(real_bias.double(), self.eps)
+
+    def weight_qparams(self, integers: LinearCodes) -> QParams:
+        """Parameters of the absorbed weight codes."""
+        quantizer = self.weight_quantizer
+        zero_point = quantizer.zero_point.cpu().numpy()
+        granularity = PerChannel(0) if integers.scale.ndim else quantizer.granularity
+        return QParams(quantizer.qtype, integers.scale, zero_point, granularity)
+
+    def config(self) -> dict[str, Any]:
+        """Everything but the tensors, for the prepared model on disk."""
+        return {
+            "op_type": self.op_type,
+            "weight_quantizer": self.weight_quantizer.config(),
+            "geometry": vars(self.geometry),
+            "batch_norm": self.batch_norm,
+            "eps": self.eps,
+            "momentum": self.momentum,
+            "bias_bits": self.bias_bits,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> QuantizedLinear:
+        """The unit that ``config`` describes."""
+        geometry = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in config["geometry"].items()
+        }
+        return cls(
+            config["op_type"],
+            FakeQuantize.from_config(config["weight_quantizer"]),
+            geometry=ConvGeometry(**geometry),
+            batch_norm=config["batch_norm"],
+            eps=config["eps"],
+            momentum=config["momentum"],
+            bias_bits=config["bias_bits"],
+        )
+

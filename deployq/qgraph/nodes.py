@@ -1,0 +1,127 @@
+"""The integer nodes: what each operator computes, with all its constants, frozen.
+
+Tensors are code tensors and are named as in the file; ``IntegerGraph.qparams`` gives each its
+meaning. ``bounds`` is the code range that a fused Relu or Clip leaves, None for the whole type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
+from deployq.arithmetic.oracle.lookup import UnaryParams
+from deployq.qparams import IntArray, QParams
+
+Bounds = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One integer operator.
+
+    Args:
+        name: of the ONNX node it came from.
+        op_type: ONNX operator that it computes.
+        inputs: names of the code tensors it reads.
+        output: name of the code tensor it writes.
+    """
+
+    name: str
+    op_type: str
+    inputs: tuple[str, ...]
+    output: str
+    bounds: Bounds | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize(Node):
+    """Real graph input to codes (law 1)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Linear(Node):
+    """Conv or Gemm with constant weights.
+
+    Args:
+        weight: codes, (O, C/g, kh, kw) for Conv and (K, N) for Gemm.
+        weight_qparams: per tensor, or per output channel (Conv axis 0, Gemm axis 1).
+        bias: (O,) codes with scale ``s_x * s_w`` and zero point 0, if any.
+        geometry: of a Conv.
+    """
+
+    weight: IntArray
+    weight_qparams: QParams
+    bias: IntArray | None
+    geometry: ConvGeometry = field(default_factory=ConvGeometry)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatMul(Node):
+    """Product of two code tensors, batched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elementwise(Node):
+    """Add or Mul of two code tensors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool(Node):
+    """AveragePool, MaxPool, or GlobalAveragePool (no geometry)."""
+
+    geometry: PoolGeometry | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concat(Node):
+    """Parts joined along ``axis``, each rescaled to the output's parameters."""
+
+    axis: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup(Node):
+    """A function of one value."""
+
+    params: UnaryParams = field(default_factory=UnaryParams)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescale(Node):
+    """The same reals on another grid."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Move(Node):
+    """Codes moved, dropped, padded with ``value`` or clipped; no arithmetic.
+
+    Args:
+        attributes: by operator: ``shape``, ``perm``, ``axes``, ``starts``, ``ends``, ``steps``,
+            ``pads``, ``value``, ``axis``.
+    """
+
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dequantize(Node):
+    """Codes to a real graph output."""
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerGraph:
+    """A whole model in integers.
+
+    Args:
+        nodes: in an order that respects the data flow.
+        qparams: parameters of every code tensor.
+        inputs: names of the graph inputs, real or integer.
+        outputs: names of the graph outputs, real or integer.
+    """
+
+    nodes: tuple[Node, ...]
+    qparams: Mapping[str, QParams]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]

@@ -1,0 +1,202 @@
+"""Write a folder all or nothing: stage it beside the old one, then exchange the two.
+
+For a bundle ``out/net`` the sites are, all in ``out/``::
+
+    net                      the bundle: whole, old or new
+    .net.deployq-staging     the new one while it is written; after the exchange, the old one
+    .net.deployq-aside       the old one, only where the system cannot exchange two folders
+    .net.deployq-lock        held (flock) by the one process that may touch the two above
+
+POSIX only: it needs flock, and fsync of folders. The lock dies with its process, so whatever
+lies at the hidden names once the lock is ours was left by a killed run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployq.errors import InputError
+
+_AT_FDCWD = -100  # linux/fcntl.h
+_RENAME_EXCHANGE = 2  # linux/fs.h, renameat2(2)
+
+
+@dataclass(frozen=True)
+class _Sites:
+    bundle: Path
+    staging: Path
+    aside: Path
+    lock: Path
+
+    @classmethod
+    def of(cls, path: Path) -> _Sites:
+        bundle = Path(os.path.abspath(path))
+        if not bundle.name:
+            raise InputError(str(path), "a bundle needs a folder of its own", found="the root")
+        hidden = [bundle.with_name(f".{bundle.name}.deployq-{use}")
+                  for use in ("staging", "aside", "lock")]
+        return cls(bundle, *hidden)
+
+
+@contextmanager
+def replacing_folder(path: Path, check_replaceable: Callable[[Path], None]) -> Iterator[Path]:
+    """Yield an empty staging folder that becomes ``path`` when the block ends well.
+
+    Missing parent folders are created. When the block raises, or the process dies, ``path``
+    keeps what it held.
+
+    Args:
+        path: the folder to make or replace.
+        check_replaceable: called with the absolute path, under the lock; raises to refuse.
+
+    Raises:
+        InputError: another process writes ``path``, or the file system refuses.
+    """
+    sites = _Sites.of(path)
+    with _locked(sites):
+        with _os_errors(sites.bundle):
+            _settle(sites)
+        check_replaceable(sites.bundle)
+        with _os_errors(sites.bundle):
+            sites.staging.mkdir()
+        try:
+            yield sites.staging
+            with _os_errors(sites.bundle):
+                _sync_tree(sites.staging)
+                _swap(sites)
+        finally:
+            # What cannot be removed now is removed by the next run.
+            with suppress(OSError):
+                _settle(sites)
+
+
+def recover(path: Path) -> None:
+    """Put right what a killed run left: roll the old folder back in, delete hidden leftovers.
+
+    Every write does this first; readers need it only on systems without the exchange call.
+
+    Raises:
+        InputError: another process writes ``path``, or the file system refuses.
+    """
+    sites = _Sites.of(path)
+    if not sites.bundle.parent.is_dir():
+        return
+    with _locked(sites), _os_errors(sites.bundle):
+        _settle(sites)
+
+
+def _settle(sites: _Sites) -> None:
+    """From any state a kill can leave to: the bundle alone. Needs the lock."""
+    if os.path.lexists(sites.aside) and not os.path.lexists(sites.bundle):
+        os.rename(sites.aside, sites.bundle)
+    _remove(sites.staging)
+    if os.path.lexists(sites.aside):
+        # Under the staging name first: a half-deleted folder must never be rolled back.
+        os.rename(sites.aside, sites.staging)
+        _remove(sites.staging)
+
+
+def _remove(folder: Path) -> None:
+    if os.path.lexists(folder):
+        shutil.rmtree(folder)
+
+
+def _swap(sites: _Sites) -> None:
+    """Staging becomes the bundle; the old bundle, if any, goes to a hidden site."""
+    if not sites.bundle.exists():
+        os.rename(sites.staging, sites.bundle)
+    elif not _exchange(sites.staging, sites.bundle):
+        os.rename(sites.bundle, sites.aside)
+        os.rename(sites.staging, sites.bundle)  # if this fails, _settle rolls back
+    _sync(sites.bundle.parent)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two folders in one call; False where kernel, libc or file system cannot.
+
+    Raises:
+        OSError: it can, but refused.
+    """
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    rename.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    paths = os.fsencode(first), os.fsencode(second)
+    if rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(second))
+
+
+def _sync_tree(folder: Path) -> None:
+    for root, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync(Path(root, name))
+        _sync(Path(root))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _locked(sites: _Sites) -> Iterator[None]:
+    with _os_errors(sites.bundle):
+        sites.lock.parent.mkdir(parents=True, exist_ok=True)
+        handle = _take_lock(sites)
+    try:
+        yield
+    finally:
+        # Unlinked while held: whoever opened it meanwhile sees that its file has no name.
+        sites.lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _take_lock(sites: _Sites) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        handle = os.open(sites.lock, flags, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if sites.lock.exists() and os.path.samestat(os.fstat(handle), sites.lock.stat()):
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            raise InputError(
+                str(sites.bundle), "one process at a time may write a bundle",
+                found="another export is writing here", allowed="a bundle of its own for each",
+                next_step="wait until it ends, or export to another path",
+            ) from None
+        except OSError:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+@contextmanager
+def _os_errors(where: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            str(where), "the bundle cannot be written here",
+            found=error.strerror or str(error), allowed="a folder that this user may write",
+            next_step="choose another path, or mend the folder's permissions",
+        ) from error

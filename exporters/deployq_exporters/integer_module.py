@@ -1,0 +1,133 @@
+"""From the prepared model to a torch module whose parameters are the integers of the file.
+
+fake quantizer -> quantize, dequantize; unit -> dequantize(codes), layer; movement -> movement,
+quantize, dequantize; everything else stays.
+"""
+
+from __future__ import annotations
+
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from deployq.graph.capture import attach
+from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.integers import LayerIntegers, grid_of, layer_integers
+from deployq.graph.operators import aten, is_movement
+from deployq.graph.preparation import PreparedModel
+from deployq.graph.units import QuantizedLinear
+from deployq.qparams import IntArray, PerChannel, QParams
+from deployq.qtypes import QType
+from deployq_exporters import integer_ops  # noqa: F401 # registers the operators
+
+BIAS_TYPE = QType(32, True)
+
+
+def integer_module(prepared: PreparedModel) -> fx.GraphModule:
+    """The traceable integer form of a calibrated model; it computes what the file computes."""
+    return _Builder(prepared).build()
+
+
+class _Builder:
+    """One walk over the prepared graph, making a new graph over new constants."""
+
+    def __init__(self, prepared: PreparedModel) -> None:
+        self.source = prepared.module
+        self.integers = layer_integers(prepared)
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self.made: dict[fx.Node, Any] = {}
+
+    def build(self) -> fx.GraphModule:
+        for node in self.source.graph.nodes:
+            self.made[node] = self._convert(node)
+        self.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
+        self.graph.lint()
+        return fx.GraphModule(self.root, self.graph, class_name="Integers").eval()
+
+    def _convert(self, node: fx.Node) -> Any:
+        name = str(node.meta.get("name"))
+        if node.op == "get_attr":
+            return None
+        if node.op == "call_module":
+            module = self.source.get_submodule(str(node.target))
+            if isinstance(module, FakeQuantize):
+                return self._grid(self._arg(node.args[0]), name, module.qparams())
+            if isinstance(module, QuantizedLinear):
+                return self._layer(node, module, self.integers[name])
+            if isinstance(module, nn.Dropout):
+                return self._arg(node.args[0])
+        copy = self.graph.node_copy(node, self._arg)
+        if is_movement(self.source, node):
+            return self._grid(copy, name, grid_of(self.source, node))
+        return copy
+
+    def _arg(self, node: Any) -> Any:
+        if isinstance(node, fx.Node) and node.op == "get_attr" and self.made[node] is None:
+            path, _, leaf = str(node.target).rpartition(".")
+            self.made[node] = self._constant(
+                str(node.target), getattr(self.source.get_submodule(path), leaf).detach()
+            )
+        return self.made[node] if isinstance(node, fx.Node) else node
+
+    def _constant(self, name: str, value: Tensor | IntArray | Any) -> fx.Node:
+        tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+        attach(self.root, name, tensor)
+        return self.graph.get_attr(name)
+
+    def _params(self, name: str, qparams: QParams) -> tuple[fx.Node, fx.Node]:
+        """Scale and zero point; made once a name, so Q and DQ share them."""
+        if not _holds(self.root, f"{name}.scale"):
+            self._constant(f"{name}.scale", qparams.scale)
+            self._constant(f"{name}.zero_point", qparams.zero_point.astype(np.int32))
+        return self.graph.get_attr(f"{name}.scale"), self.graph.get_attr(f"{name}.zero_point")
+
+    def _grid(self, x: fx.Node, name: str, qparams: QParams) -> fx.Node:
+        """Quantize and dequantize a computed tensor."""
+        scale, zero_point = self._params(name, qparams)
+        qtype, ops = qparams.qtype, torch.ops.deployq
+        codes = self.graph.call_function(
+            ops.quantize_linear.default,
+            (x, scale, zero_point, name, qtype.name, qtype.qmin, qtype.qmax),
+        )
+        return self.graph.call_function(
+            ops.dequantize_linear.default, (codes, scale, zero_point, name, qtype.name, 0)
+        )
+
+    def _stored(self, name: str, codes: IntArray, qparams: QParams) -> fx.Node:
+        """Dequantize a constant."""
+        constant = self._constant(f"{name}.codes", codes.astype(np.int32))
+        scale, zero_point = self._params(name, qparams)
+        axis = qparams.granularity.axis if isinstance(qparams.granularity, PerChannel) else 0
+        return self.graph.call_function(
+            torch.ops.deployq.dequantize_linear.default,
+            (constant, scale, zero_point, name, qparams.qtype.name, axis),
+        )
+
+    def _layer(self, node: fx.Node, unit: QuantizedLinear, layer: LayerIntegers) -> fx.Node:
+        name, codes = str(node.meta["name"]), layer.codes
+        granularity = layer.weight.granularity
+        weight = self._stored(f"{name}.weight", codes.codes, layer.weight)
+        bias_params = QParams(BIAS_TYPE, codes.bias_scale, granularity=granularity)
+        bias = self._stored(f"{name}.bias", codes.bias, bias_params)
+        x = self._arg(node.args[0])
+        if unit.op_type == "Gemm":
+            return self.graph.call_function(aten.linear.default, (x, weight, bias))
+        geometry = unit.geometry
+        strides, dilations = list(geometry.strides), list(geometry.dilations)
+        pads = list(geometry.pads[:2])
+        args = (x, weight, bias, strides, pads, dilations, geometry.groups)
+        return self.graph.call_function(aten.conv2d.default, args)
+
+
+def _holds(root: nn.Module, name: str) -> bool:
+    path, _, leaf = name.rpartition(".")
+    try:
+        return hasattr(root.get_submodule(path), leaf)
+    except AttributeError:
+        return False
+
+

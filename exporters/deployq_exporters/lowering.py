@@ -1,0 +1,103 @@
+"""Lower a prepared model to the canonical QDQ graph: uniform integers, standard operators only.
+
+The canonical file states codes in their own type (4-bit codes as INT4) with a dynamic batch; what a
+runtime needs beyond that is its dialect's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx
+import onnx_ir as ir
+import torch
+
+from deployq_targets import TargetProfile
+
+from deployq import __version__
+from deployq.graph.preparation import PreparedModel
+from deployq_exporters.integer_module import integer_module
+from deployq_exporters.integer_ops import DOMAIN, TRANSLATIONS
+from deployq_exporters.rewrites import (
+    mean_to_global_pool,
+    name_after_tensors,
+    reshape_to_flatten,
+    typed_integers,
+)
+from deployq_exporters.rewrites.rule import Rewrite, apply
+from deployq_exporters.rewrites.strip_trace import strip_trace
+
+CANONICAL: tuple[Rewrite, ...] = (
+    typed_integers.RULE,  # first: later rules see standard operators
+    mean_to_global_pool.RULE,
+    reshape_to_flatten.RULE,
+    name_after_tensors.RULE,  # last: it names what the others made
+)
+IR_VERSIONS = {21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13}
+"""Opset to the IR version of the ONNX release that brought it (ONNX docs, Versioning)."""
+
+OLDEST_TRACE_OPSET = 21
+"""First opset with 4- and 16-bit codes; a profile that prefers an older one gets this."""
+
+
+def lower(prepared: PreparedModel, profile: TargetProfile) -> ir.Model:
+    """The canonical QDQ model of a calibrated network.
+
+    Args:
+        prepared: its quantizers hold the final parameters.
+        profile: states opset and types.
+
+    Returns:
+        A model of standard ONNX operators, weights and biases as integer initializers, names that
+        lead back to the user's modules, no trace of the build.
+    """
+    types = [layer.qtype for layer in prepared.plan.layers] + [
+        tensor.qtype for tensor in prepared.plan.tensors
+    ]
+    opset = max(profile.opset_for(types), OLDEST_TRACE_OPSET)
+    model = _trace(prepared, opset)
+    apply(model, CANONICAL)
+    strip_trace(model)
+    model.opset_imports.pop(DOMAIN, None)
+    model.ir_version = IR_VERSIONS[opset]
+    model.producer_name, model.producer_version = "deployq", __version__
+    model.graph.name = "deployq"
+    return model
+
+
+def _trace(prepared: PreparedModel, opset: int) -> ir.Model:
+    module = integer_module(prepared)
+    inputs = tuple(torch.zeros(2, *shape[1:]) for shape in prepared.inputs.values())
+    batch = torch.export.Dim("batch")
+    with _quiet():
+        program = torch.onnx.export(
+            module, inputs, dynamo=True, opset_version=opset, verbose=False,
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            custom_translation_table=TRANSLATIONS,
+        )  # fmt: skip
+    assert program is not None
+    return program.model  # type: ignore[no-any-return] # torch types it loosely
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter reports on optional packages and on its own internals; users cannot act on it."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """The protobuf of a model."""
+    return ir.to_proto(model)

@@ -1,0 +1,1 @@
+"""Rewrites on the ONNX graph (onnx-ir), one per file."""

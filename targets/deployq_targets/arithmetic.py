@@ -1,0 +1,88 @@
+"""The sections that describe integer arithmetic: [accumulator] and [requant]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field
+
+from deployq.arithmetic import contract
+from deployq.arithmetic.contract import Form, Kind, Overflow, Rounding
+from deployq_targets.section import OpType, Section
+from deployq_targets.words import Bound, Scope
+
+RoundingWord: TypeAlias = Rounding | Literal["vendor"]
+Shift: TypeAlias = Annotated[int, Field(ge=-64, le=64)]
+
+
+class Accumulator(Section):
+    """The register that integer products are summed in."""
+
+    bits: Annotated[int, Field(ge=8, le=64)]
+    """Width, two's complement."""
+    overflow: Overflow
+    """What becomes of a sum beyond the width; reject: such a model is refused."""
+    bound: Bound = Bound.WEIGHTS
+    """From what the largest possible sum is derived."""
+
+    def contract(self) -> contract.Accumulator:
+        """The same in the words of the simulator."""
+        return contract.Accumulator(self.bits, self.overflow)
+
+
+class RequantChange(Section):
+    """What one operator does differently; an absent key is as in [requant]."""
+
+    kind: Kind | None = None
+    """Family of the requantization; vendor: not public, cannot be simulated."""
+    rounding: RoundingWord | None = None
+    """Rounding of the last step; "vendor" only with kind "vendor"."""
+    multiplier_bits: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Significant bits of the fixed multiplier's mantissa, without sign: 31 for Q31."""
+    multiplier_scope: Scope | None = None
+    """Each channel its own multiplier, or one for the layer."""
+    shift_min: Shift | None = None
+    """Least right shift of accumulator times mantissa, in bits; negative: to the left."""
+    shift_max: Shift | None = None
+    """Greatest right shift of accumulator times mantissa, in bits."""
+    shift_scope: Scope | None = None
+    """Each channel its own shift, or one for the layer: the smallest that any channel needs."""
+    left_shift: Annotated[int, Field(ge=0, le=31)] | None = None
+    """Bits that elementwise operands gain before their first rescale (LiteRT: 20)."""
+
+
+class Requant(RequantChange):
+    """From the accumulator to the output's codes: the form of every operator."""
+
+    kind: Kind
+    """Family of the requantization; vendor: not public, cannot be simulated."""
+    rounding: RoundingWord
+    """Rounding of the last step; "vendor" only with kind "vendor"."""
+    multiplier_scope: Scope = Scope.CHANNEL
+    """Each channel its own multiplier, or one for the layer."""
+    shift_scope: Scope = Scope.CHANNEL
+    """Each channel its own shift, or one for the layer: the smallest that any channel needs."""
+    by_op: Mapping[OpType, RequantChange] = {}
+    """What single operators do differently."""
+
+    def for_op(self, op_type: str) -> Requant:
+        """The requantization of one operator: its own keys, else those of [requant]."""
+        change = self.by_op.get(op_type)
+        return self.model_copy(update=change.model_dump(exclude_none=True)) if change else self
+
+    def each(self) -> Iterator[tuple[str, Requant]]:
+        """Every requantization with its dotted key: the default, then the operators' own."""
+        yield "requant", self
+        for op_type in self.by_op:
+            yield f"requant.by_op.{op_type}", self.for_op(op_type)
+
+    def form(self) -> Form:
+        """The same in the words of the simulator; absent keys get its defaults."""
+        stated: dict[str, Any] = {  # pydantic has checked the types of these
+            key: value
+            for key in ("multiplier_bits", "shift_min", "shift_max", "left_shift")
+            if (value := getattr(self, key)) is not None
+        }
+        rounding = self.rounding if isinstance(self.rounding, Rounding) else Rounding.HALF_EVEN
+        return Form(self.kind, rounding, shared_shift=self.shift_scope is Scope.LAYER, **stated)

@@ -1,0 +1,96 @@
+"""The sections that describe the machine and its check.
+
+[align], [memory], [compute] and [limits] feed the cost model, [verify] the verifier. All figures
+are of one target; an absent key is not known and counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from deployq_targets.section import Count, Rate, Section, Size, WidthPair
+from deployq_targets.words import ExternalKind, VerifyMode, VerifyTool, WeightPacking
+
+
+class Align(Section):
+    """What sizes are rounded up to."""
+
+    cin: Count | None = None
+    """Input channels are computed in multiples of this."""
+    cout: Count | None = None
+    """Output channels are computed in multiples of this."""
+    bytes: Count | None = None
+    """Tensors start at multiples of this many bytes."""
+
+
+class Memory(Section):
+    """Memories, in bytes, and how fast they are."""
+
+    weights_bytes: Size | None = None
+    """Memory that holds weights only."""
+    activations_bytes: Size | None = None
+    """Memory that holds activations only."""
+    bias_bytes: Size | None = None
+    """Memory that holds biases only."""
+    shared_bytes: Size | None = None
+    """On-chip memory for weights and activations together."""
+    cache_bytes: Size | None = None
+    """On-chip buffer that the compiler fills by itself, beside shared_bytes."""
+    onchip_bw: Rate | None = None
+    """Bandwidth of the on-chip memory, bytes per second."""
+    external_bw: Rate | None = None
+    """Bandwidth of the memory outside, bytes per second."""
+    external_kind: ExternalKind | None = None
+    """Memory outside the chip."""
+    weight_packing: WeightPacking = WeightPacking.DENSE
+    """How weights lie in memory."""
+
+
+class Compute(Section):
+    """How fast it computes."""
+
+    clock_hz: Count | None = None
+    """Clock, in Hz."""
+    macs_per_cycle: Mapping[WidthPair, Rate] = {}
+    """Multiply-accumulates per cycle of all cores together, by widths."""
+    elementwise_per_cycle: Rate | None = None
+    """Elements of Add, Mul and their like per cycle."""
+    output_elems_per_cycle: Rate | None = None
+    """Outputs of weighted operators that are requantized and written per cycle."""
+    cores: Count | None = None
+    """Units that work side by side; for reports."""
+    latency_cycles: Size | None = None
+    """Cycles that each layer costs before it computes."""
+
+
+class Limits(Section):
+    """What a whole model must stay under."""
+
+    max_layers: Count | None = None
+    """Weighted and pooling layers."""
+    max_params: Count | None = None
+    """Weights and biases."""
+    max_macs: Count | None = None
+    """Multiply-accumulates of one inference at batch 1."""
+
+
+class Verify(Section):
+    """How the target is checked without a device, and how close it must come."""
+
+    tool: VerifyTool = VerifyTool.NONE
+    """The tool that stands in for the target."""
+    mode: VerifyMode = VerifyMode.RUN
+    """What the tool can tell."""
+    needs_device: bool = False
+    """The tool needs the device itself."""
+    max_lsb_per_op: Size = 0
+    """Largest difference of one operator from the reference, in codes."""
+    max_lsb_end: Size | None = None
+    """Largest difference at the end of the graph, in codes; absent: no limit."""
+    rate_max: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Largest share of codes of one operator that differ; absent: no limit."""
+    options: Mapping[str, str] = {}
+    """Session options of the tool, as text."""

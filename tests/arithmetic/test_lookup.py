@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployq.affine import dequantize, quantize
+from deployq.arithmetic.kernels import lookup as kernels
+from deployq.arithmetic.oracle import lookup as oracle
+from deployq.arithmetic.oracle.lookup import UnaryParams
+from deployq.errors import QuantizationError, UnsupportedError
+from deployq.qparams import QParams
+from deployq.qtypes import QType
+from tests.arithmetic.cases import S8, S32, U8, Draw, qtypes, seeds, tensor
+
+PARAMS = UnaryParams(alpha=0.125, beta=0.25, low=-1.5, high=2.5)
+FUNCTIONS = {
+    "Relu": lambda x: max(x, 0.0),
+    "Clip": lambda x: min(max(x, -1.5), 2.5),
+    "LeakyRelu": lambda x: x if x >= 0 else 0.125 * x,
+    "Sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "Tanh": math.tanh,
+    "HardSigmoid": lambda x: min(max(0.125 * x + 0.25, 0.0), 1.0),
+    "HardSwish": lambda x: x * min(max(x / 6 + 0.5, 0.0), 1.0),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@settings(max_examples=25, deadline=None)
+@given(seeds, st.sampled_from([U8, S8, QType(4, True), QType(8, True, narrow_range=True)]), qtypes)
+def test_a_table_is_the_function_of_each_code(
+    function: str, seed: int, xt: QType, yt: QType
+) -> None:
+    draw = Draw(seed)
+    qx, out = draw.params(xt), draw.params(yt)
+    table = oracle.lookup_table(function, qx, out, params=PARAMS)
+    codes = np.arange(xt.qmin, xt.qmax + 1)
+    reals = [FUNCTIONS[function](float(x)) for x in dequantize(codes, qx)]
+    expected = quantize(np.array(reals, np.float32), out)
+    # another order of float64 steps may move a value across a tie: never more than one code
+    assert np.abs(table - expected.astype(int)).max() <= int(function == "Sigmoid")
+    assert table.dtype == np.int64 and len(table) == len(codes)
+    assert kernels.lookup_table(function, qx, out, params=PARAMS).tolist() == table.tolist()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, qtypes)
+def test_applying_is_indexing(seed: int, xt: QType) -> None:
+    draw = Draw(seed)
+    table = draw.codes(S8, xt.qmax - xt.qmin + 1)
+    x = draw.codes(xt, 3, 4)
+    found = oracle.apply_table(x, xt, table)
+    expected = [[table[code - xt.qmin] for code in row] for row in x.astype(int).tolist()]
+    assert found.tolist() == expected and found.dtype == np.int8
+    for given_table in (table, torch.from_numpy(table)):
+        torch_found = kernels.apply_table(tensor(x), xt, given_table)
+        assert torch_found.tolist() == expected and torch_found.dtype == torch.int8
+
+
+def test_missing_attributes_are_those_of_onnx() -> None:
+    q = QParams(S8, np.asarray(1 / 64, np.float32))
+    for function, params in [("LeakyRelu", (0.01, 0.0)), ("HardSigmoid", (0.2, 0.5))]:
+        stated = oracle.lookup_table(function, q, q, params=UnaryParams(*params))
+        assert oracle.lookup_table(function, q, q).tolist() == stated.tolist()
+
+
+def test_far_inputs_neither_overflow_nor_warn() -> None:
+    qx, out = QParams(S8, np.asarray(1e30, np.float32)), QParams(U8, np.asarray(1 / 256, np.float32))
+    with np.errstate(all="raise", under="ignore"):
+        table = oracle.lookup_table("Sigmoid", qx, out)
+    assert table[[0, 128, 255]].tolist() == [0, 128, 255]
+
+
+def test_what_has_no_table_is_refused() -> None:
+    q, wide = (QParams(t, np.asarray(1, np.float32)) for t in (U8, S32))
+    with pytest.raises(UnsupportedError, match=r"Erf(?s:.)*Relu, Clip"):
+        oracle.lookup_table("Erf", q, q)
+    with pytest.raises(UnsupportedError, match=r"2\*\*16 entries"):
+        oracle.lookup_table("Relu", wide, q)
+    for module, x in ((oracle, np.zeros(2, int)), (kernels, torch.zeros(2, dtype=torch.int64))):
+        with pytest.raises(QuantizationError, match="255 entries"):
+            module.apply_table(x, U8, np.zeros(255, int))
