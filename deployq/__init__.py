@@ -5,4 +5,30 @@ Importing this package loads no torch, onnx or onnxruntime; the public names loa
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Recipe",
+    "calibrate",
+    "export",
+    "load_prepared",
+    "prepare",
+    "save_prepared",
+    "simulate",
+    "verify",
+]
+
+_HOMES = {name: "deployq.pipeline" for name in __all__}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deployq' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

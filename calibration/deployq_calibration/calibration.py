@@ -10,7 +10,8 @@ from torch import Tensor
 
 from deployq.errors import InputError
 from deployq.graph.batch_norm import BatchNormTensors
-from deployq.graph.capture import read_tensor
+from deployq.graph.integers import linear_calls
+from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel, disable_quantizers
 from deployq_calibration.observers import Observer, make_observer, weight_qparams
 
@@ -26,7 +27,9 @@ def calibrate_model(
     weights: str = "mse",
     progress: Callable[[str], None] = lambda step: None,
 ) -> None:
-    """Set every scale and zero point of a prepared model, in place.
+    """Set every scale and zero point of a prepared model, in place; pinned ones stay.
+
+    Activations are observed on the float network.
 
     Args:
         prepared: from ``prepare``.
@@ -35,36 +38,44 @@ def calibrate_model(
         progress: told of each batch.
 
     Raises:
-        InputError: no data, or an unknown observer.
+        InputError: no data, data that gives values that are not finite, or an unknown observer.
     """
-    calibrate_weights(prepared, weights)
     quantizers = prepared.quantizers()
     observers = {name: make_observer(activations) for name in quantizers}
-    training = prepared.module.training
-    prepared.module.eval()
+    calibrate_weights(prepared, weights)
     disable_quantizers(prepared.module)
     try:
-        for number in range(max(observer.passes for observer in observers.values())):
-            _one_pass(prepared, batches, observers, number, progress)
+        with evaluation_mode(prepared.module):
+            for number in range(max(observer.passes for observer in observers.values())):
+                _one_pass(prepared, batches, observers, number, progress)
     finally:
         disable_quantizers(prepared.module, False)
-        prepared.module.train(training)
     for name, quantizer in quantizers.items():
         scale, zero_point = observers[name].qparams(quantizer)
+        _check_finite(name, scale)
         quantizer.set_qparams(scale, zero_point)
 
 
 def calibrate_weights(prepared: PreparedModel, method: str) -> None:
-    """Set the weight scales from the weights alone; a folded BatchNorm counts."""
-    units = prepared.units()
-    for node in prepared.module.graph.nodes:
-        unit = units.get(node.meta.get("name")) if node.op == "call_module" else None
-        if unit is None or prepared.module.get_submodule(str(node.target)) is not unit:
-            continue
-        tensors = [None if arg is None else read_tensor(prepared.module, arg) for arg in node.args[3:]]
-        norm = BatchNormTensors(*tensors) if tensors else None  # type: ignore[arg-type] # statistics are never None
-        weight = unit.scaled_weight(read_tensor(prepared.module, node.args[1]), norm)
-        unit.weight_quantizer.set_qparams(*weight_qparams(weight, unit.weight_quantizer, method))
+    """Set the weight scales from the weights alone; a folded BatchNorm counts.
+
+    Raises:
+        InputError: an unknown method, or weights that are not finite.
+    """
+    for call in linear_calls(prepared):
+        _, *norm = call.rest
+        weight = call.unit.scaled_weight(call.weight, BatchNormTensors.of(*norm))
+        scale, zero_point = weight_qparams(weight, call.unit.weight_quantizer, method)
+        _check_finite(f"{call.name}.weight", scale)
+        call.unit.weight_quantizer.set_qparams(scale, zero_point)
+
+
+def _check_finite(name: str, scale: Tensor) -> None:
+    if not bool(torch.isfinite(scale).all()):
+        raise InputError(
+            name, "a range is chosen from finite values", found="NaN or infinity",
+            next_step="check the calibration data and the float model's outputs on it",
+        )
 
 
 def _one_pass(
@@ -94,4 +105,7 @@ def _one_pass(
         for handle in handles:
             handle.remove()
     if not seen:
-        raise InputError("calibration data", "calibration needs at least one batch", found="none")
+        raise InputError(
+            "calibration data", "calibration needs at least one batch in each pass", found="none",
+            next_step="give a callable that starts a new pass each time it is called",
+        )

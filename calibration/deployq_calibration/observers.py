@@ -65,25 +65,34 @@ class MSEObserver(MinMaxObserver):
     def observe(self, x: Tensor, number: int) -> None:
         if number == 0:
             super().observe(x, number)
-        elif self.low < self.high:
+        elif self._has_bins():
             x = x.detach().float().cpu().flatten()
-            self.counts += torch.histc(
-                x, HISTOGRAM_BINS, float(self.low), float(self.high)
-            ).double()
+            low, high = float(self.low), float(self.high)
+            self.counts += torch.histc(x, HISTOGRAM_BINS, low, high).double()
 
     def qparams(self, quantizer: FakeQuantize) -> tuple[Tensor, Tensor]:
-        if not self.low < self.high:
+        if not self._has_bins():
             return super().qparams(quantizer)
-        width = (self.high - self.low) / HISTOGRAM_BINS
-        centres = self.low + width * (torch.arange(HISTOGRAM_BINS) + 0.5)
-        shrink = torch.linspace(1, 1 / SHRINK_STEPS, SHRINK_STEPS, dtype=torch.float64)
+        centres, shrink = self._centres(), _shrinks()
         scale, zero_point = qparams_of_range(quantizer, self.low * shrink, self.high * shrink)
-        grid = fake_quantize_float64(
-            centres, quantizer, scale[:, None].double(), zero_point[:, None].double()
-        )
+        grid = fake_quantize_float64(centres, quantizer, scale[:, None], zero_point[:, None])
         error = ((grid - centres) ** 2 * self.counts).sum(1)
-        best = int(error.argmin())  # the widest of equal ranges: shrink falls from 1
+        best = int(error.argmin())  # the first, so the widest, of equal ranges
         return scale[best], zero_point[best]
+
+    def _has_bins(self) -> bool:
+        """False for a constant, and for values that are not finite: NaN compares false."""
+        return bool((self.low < self.high) & torch.isfinite(self.high - self.low))
+
+    def _centres(self) -> Tensor:
+        """(HISTOGRAM_BINS,) float64: the middle of each bin."""
+        width = (self.high - self.low) / HISTOGRAM_BINS
+        return self.low + width * (torch.arange(HISTOGRAM_BINS, dtype=torch.float64) + 0.5)
+
+
+def _shrinks() -> Tensor:
+    """Factors of the observed range, the whole range first, float64."""
+    return torch.linspace(1, 1 / SHRINK_STEPS, SHRINK_STEPS, dtype=torch.float64)
 
 
 OBSERVERS: dict[str, type[MinMaxObserver]] = {"minmax": MinMaxObserver, "mse": MSEObserver}
@@ -95,34 +104,52 @@ def make_observer(name: str) -> Observer:
     Raises:
         InputError: no such observer.
     """
-    if name not in OBSERVERS:
-        raise InputError(
-            "observer", "the observer must exist", found=name, allowed=", ".join(OBSERVERS)
-        )
+    _check_known(name)
     return OBSERVERS[name]()
 
 
+def _check_known(name: str) -> None:
+    if name not in OBSERVERS:
+        raise InputError(
+            "observer", "the observer must exist", found=name, allowed=", ".join(OBSERVERS),
+            next_step="choose one of these",
+        )
+
+
 def weight_qparams(weight: Tensor, quantizer: FakeQuantize, method: str) -> tuple[Tensor, Tensor]:
-    """Scale and zero point of a weight, exact over its values: ``minmax`` or ``mse``.
+    """Scale and zero point of a weight, exact over its values.
 
     Args:
         weight: (C, ...); per-channel scales are those of axis 0.
+        quantizer: gives type, granularity and symmetry.
+        method: ``minmax`` or ``mse``.
+
+    Raises:
+        InputError: another method.
     """
+    _check_known(method)
     rows = weight.detach().double().cpu()
     rows = rows.flatten(1) if quantizer.scale.ndim else rows.reshape(1, -1)
     low, high = rows.amin(1), rows.amax(1)
     scale, zero_point = qparams_of_range(quantizer, low, high)
     if method == "mse":
-        best = torch.full_like(low, torch.inf)
-        for shrink in torch.linspace(1, 1 / SHRINK_STEPS, SHRINK_STEPS, dtype=torch.float64):
-            trial, offset = qparams_of_range(quantizer, low * shrink, high * shrink)
-            grid = fake_quantize_float64(
-                rows, quantizer, trial[:, None].double(), offset[:, None].double()
-            )
-            error = ((grid - rows) ** 2).sum(1)
-            better = error < best
-            best = torch.where(better, error, best)
-            scale = torch.where(better, trial, scale)
-            zero_point = torch.where(better, offset, zero_point)
+        scale, zero_point = _least_error(rows, quantizer, low, high)
     shape = quantizer.scale.shape
     return scale.reshape(shape), zero_point.reshape(shape)
+
+
+def _least_error(
+    rows: Tensor, quantizer: FakeQuantize, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor]:
+    """For each row, the shrunk range with the least squared error, the widest of equal ones."""
+    scale, zero_point = qparams_of_range(quantizer, low, high)
+    best = torch.full_like(low, torch.inf)
+    for shrink in _shrinks():
+        trial, offset = qparams_of_range(quantizer, low * shrink, high * shrink)
+        grid = fake_quantize_float64(rows, quantizer, trial[:, None], offset[:, None])
+        error = ((grid - rows) ** 2).sum(1)
+        better = error < best
+        best = torch.where(better, error, best)
+        scale = torch.where(better, trial, scale)
+        zero_point = torch.where(better, offset, zero_point)
+    return scale, zero_point

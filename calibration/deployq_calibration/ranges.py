@@ -21,7 +21,8 @@ def qparams_of_range(
         low, high: float64, of the scale's shape (extra leading axes are allowed).
 
     Returns:
-        scale (float32, positive) and zero point (float32 integers), of the same shape.
+        scale (float32, positive) and zero point (int64), of the same shape. A pinned scale is not
+        looked at.
     """
     qtype = quantizer.qtype
     low, high = low.clamp(max=0.0), high.clamp(min=0.0)
@@ -29,20 +30,22 @@ def qparams_of_range(
     if pinned is not None:
         above = high / max(qtype.qmax - pinned, 1)
         below = -low / max(pinned - qtype.qmin, 1)
-        both = torch.maximum(above, below)
-        scale = above if pinned == qtype.qmin else below if pinned == qtype.qmax else both
-        scale = scale.clamp(SMALLEST_SCALE, quantizer.scale_limit)
-        return scale.float(), torch.full_like(scale, pinned).float()
-    scale = (high - low) / (qtype.qmax - qtype.qmin)
-    scale = scale.clamp(SMALLEST_SCALE, quantizer.scale_limit)
-    zero_point = torch.round(qtype.qmin - low / scale).clamp(qtype.qmin, qtype.qmax)
-    return scale.float(), zero_point.float()
+        scale = torch.maximum(above, below)
+        if pinned in (qtype.qmin, qtype.qmax):  # one side has no codes
+            scale = above if pinned == qtype.qmin else below
+    else:
+        scale = (high - low) / (qtype.qmax - qtype.qmin)
+    scale = scale.clamp(SMALLEST_SCALE, quantizer.scale_limit).float()
+    if pinned is not None:
+        return scale, torch.full_like(scale, pinned, dtype=torch.int64)
+    zero_point = torch.round(qtype.qmin - low / scale.double())
+    return scale, zero_point.clamp(qtype.qmin, qtype.qmax).to(torch.int64)
 
 
 def fake_quantize_float64(
     x: Tensor, quantizer: FakeQuantize, scale: Tensor, zero_point: Tensor
 ) -> Tensor:
     """The grid in float64, for error sums; shapes broadcast."""
-    qtype = quantizer.qtype
+    qtype, scale = quantizer.qtype, scale.double()
     codes = torch.round(x / scale) + zero_point
     return (codes.clamp(qtype.qmin, qtype.qmax) - zero_point) * scale

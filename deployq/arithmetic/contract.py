@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from types import MappingProxyType
 
 
-class Rounding(str, Enum):
+class Rounding(StrEnum):
     """How a value between two integers becomes one; the example is 2.5 / -2.5."""
 
     HALF_EVEN = "half_even"  # 2 / -2   ONNX, ONNX Runtime, TensorRT
@@ -28,7 +28,7 @@ class Rounding(str, Enum):
     NATURAL_PLUS_ONE = "natural_plus_one"  # half up with the mantissa raised by one: Vela's pools
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """The family of a requantization."""
 
     EXACT = "exact"  # real arithmetic, one rounding: what the QDQ file itself says
@@ -38,7 +38,7 @@ class Kind(str, Enum):
     VENDOR = "vendor"  # not public: cannot be simulated
 
 
-class Overflow(str, Enum):
+class Overflow(StrEnum):
     """What an accumulator does with a sum beyond its width."""
 
     WRAP = "wrap"

@@ -6,6 +6,7 @@ import numpy as np
 
 from deployq.arithmetic.codes import code_offset, scale_and_zero
 from deployq.arithmetic.contract import Form
+from deployq.arithmetic.float32 import fma
 from deployq.arithmetic.rounding import Float64Array
 from deployq.qparams import FloatArray, QParams
 
@@ -36,11 +37,30 @@ def float64_scales(*qparams: QParams) -> list[np.float64]:
 def add_constants(
     qa: QParams, qb: QParams, out: QParams, form: Form
 ) -> tuple[np.float32, np.float32, np.float32]:
-    """``s_a / s_y``, ``s_b / s_y`` and the constant term of ONNX Runtime's QLinearAdd."""
+    """``s_a / s_y``, ``s_b / s_y`` and the constant term of ONNX Runtime's QLinearAdd.
+
+    The inner sum is fused (one rounding for ``r_a z_a`` and the addition), as its compiler made it;
+    that decides near ties.
+    """
     sa, sb, sy = (scale_and_zero(q, "Add")[0] for q in (qa, qb, out))
     za, zb, zy = (kernel_zero(q, form) for q in (qa, qb, out))
     ra, rb = sa / sy, sb / sy
-    return ra, rb, zy - (ra * za + rb * zb)
+    return ra, rb, np.float32(zy - fma(ra, za, rb * zb))
+
+
+def runs_swapped(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """True when ``a`` has one element for each innermost run of ``b``.
+
+    ONNX Runtime then adds with the operands exchanged, and its formula is not symmetric.
+    """
+    rank = max(len(a), len(b))
+    full_a, full_b = ((1,) * (rank - len(shape)) + shape for shape in (a, b))
+    for size_a, size_b in zip(reversed(full_a), reversed(full_b), strict=True):
+        if size_a != size_b:
+            return size_a == 1
+        if size_a > 1:
+            return False
+    return False
 
 
 def kernel_zero(qparams: QParams, form: Form) -> np.float32:

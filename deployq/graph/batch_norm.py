@@ -20,6 +20,9 @@ from deployq.qparams import FloatArray, IntArray
 BIAS_HEADROOM = 2
 """Bits that a rescued bias leaves free below the bias type's top."""
 
+SMALLEST_BIAS_SCALE = 2.0**-125
+"""Twice the smallest normal float32: a product of two float32 scales rounds to it safely."""
+
 
 class BatchNormTensors(NamedTuple):
     """The tensors of one BatchNorm, each (C,)."""
@@ -29,9 +32,20 @@ class BatchNormTensors(NamedTuple):
     mean: Tensor
     variance: Tensor
 
+    @classmethod
+    def of(cls, *tensors: Tensor | None) -> BatchNormTensors | None:
+        """From gamma, beta, mean and variance, in this order; None from nothing."""
+        if not tensors:
+            return None
+        gamma, beta, mean, variance = tensors
+        assert mean is not None and variance is not None
+        return cls(gamma, beta, mean, variance)
+
     def double(self) -> BatchNormTensors:
         """The same in float64."""
-        return BatchNormTensors(*(None if t is None else t.double() for t in self))  # type: ignore[arg-type] # mean and variance are never None
+        gamma = None if self.gamma is None else self.gamma.double()
+        beta = None if self.beta is None else self.beta.double()
+        return BatchNormTensors(gamma, beta, self.mean.double(), self.variance.double())
 
     def factor(self, eps: float) -> Tensor:
         """``gamma / sigma``, (C,)."""
@@ -93,7 +107,8 @@ def absorb(
     """Take a BatchNorm's factor into the weight scale and round the bias; codes are unchanged.
 
     A channel whose scale vanishes, or whose bias leaves the bias type, gets zero codes and a scale
-    that represents its bias; where all channels share the scale, its bias saturates.
+    that represents its bias; where all channels share the scale, its bias saturates. No bias scale
+    is below the smallest normal float32.
 
     Args:
         codes: (C, ...) weight codes.
@@ -106,13 +121,15 @@ def absorb(
     absorbed = (scale.astype(np.float64) * factor).astype(np.float32)
     limit = 2 ** (bias_bits - 1) - 1
     lost = _lost_channels(absorbed, bias, input_scale, limit)
-    if lost.any() and absorbed.ndim:
-        # a scale that puts the bias at a quarter of its type, or the unabsorbed one if larger
-        rescue = np.abs(bias) / (float(input_scale) * (limit >> BIAS_HEADROOM))
-        absorbed = np.where(lost, np.maximum(rescue, scale), absorbed).astype(np.float32)
     if lost.any():
         codes = np.where(lost.reshape(-1, *[1] * (codes.ndim - 1)), 0, codes)
-    bias_scale = (np.float32(input_scale) * absorbed).astype(np.float32)
+        least = np.maximum(scale, SMALLEST_BIAS_SCALE / np.float64(input_scale))
+        if absorbed.ndim:  # the bias at a quarter of its type, or at the unabsorbed scale if finer
+            rescue = np.abs(bias) / (np.float64(input_scale) * (limit >> BIAS_HEADROOM))
+            absorbed = np.where(lost, np.maximum(rescue, least), absorbed).astype(np.float32)
+        else:
+            absorbed = np.asarray(least, np.float32)
+    bias_scale = np.asarray(np.float32(input_scale) * absorbed, np.float32)
     steps = np.rint(bias / bias_scale.astype(np.float64))
     bias_codes = np.clip(steps, -limit, limit).astype(np.int64)
     channels = tuple(int(c) for c in np.flatnonzero(lost))

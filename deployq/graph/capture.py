@@ -14,10 +14,17 @@ import torch
 from torch import Tensor, fx, nn
 
 from deployq.errors import InputError, UnsupportedError
+from deployq.graph.modes import evaluation_mode
 from deployq.graph.rewrites import normalize
+from deployq.graph.rewrites.rule import argument, calls
+
+aten = torch.ops.aten
 
 BATCH_NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 """Rank of the input to the module that takes it."""
+
+NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
+"""Tensors of a BatchNorm module, in the order of ``aten.batch_norm``."""
 
 
 def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> fx.GraphModule:
@@ -32,48 +39,78 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> fx.GraphModul
         ``meta["val"]`` has its shape.
 
     Raises:
-        InputError: torch.export cannot trace the model.
+        InputError: torch.export cannot trace the model, or an input has no batch dimension.
+        UnsupportedError: a normalization, dropout or in-place call without a plain form.
     """
-    was_training = model.training
     inputs = tuple(_two_samples(x) for x in example_inputs)
     dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
-    try:
-        program = torch.export.export(model.eval(), inputs, dynamic_shapes=dynamic)
-    except Exception as error:  # torch.export raises many types; the user needs its first line
-        raise InputError(
-            type(model).__name__, "the model must be traceable by torch.export",
-            found=str(error).strip().splitlines()[0][:300],
-            next_step="run torch.export.export(model.eval(), inputs) to see the whole report",
-        ) from error
-    finally:
-        model.train(was_training)
+    with evaluation_mode(model):
+        try:
+            program = torch.export.export(model, inputs, dynamic_shapes=dynamic)
+        except Exception as error:  # torch.export raises many types; the user needs its first line
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise InputError(
+                type(model).__name__, "the model must be traceable by torch.export",
+                found=lines[0][:300],
+                next_step="run torch.export.export(model.eval(), inputs) to see the whole report",
+            ) from error
     return graph_from_program(program)
 
 
 def _two_samples(x: Tensor) -> Tensor:
     """A batch of one would be traced as a constant; two stand for any number."""
+    if not x.ndim:
+        raise InputError(
+            "example_inputs", "an input has the batch as its first dimension", found="rank 0",
+            next_step="make the number part of the model",
+        )
     return x.repeat(2, *[1] * (x.ndim - 1)) if x.shape[0] == 1 else x
 
 
 def graph_from_program(program: torch.export.ExportedProgram) -> fx.GraphModule:
-    """The normalized GraphModule of an exported program (see :func:`capture`)."""
+    """The normalized GraphModule of an exported program (see :func:`capture`).
+
+    Nested outputs come out as one flat tuple.
+
+    Raises:
+        UnsupportedError: as :func:`capture`.
+    """
     source = program.module()
     assert isinstance(source, fx.GraphModule)
     root = nn.Module()
     root.eval()
-    for name, parameter in source.named_parameters(remove_duplicate=False):
-        attach(root, name, parameter)
-    for name, buffer in source.named_buffers(remove_duplicate=False):
-        attach(root, name, buffer)
+    tensors = _tensors(source)
+    for name, (value, persistent) in tensors.items():
+        attach(root, name, value, persistent=persistent)
     graph = _copy_graph(source, root, single=program.call_spec.out_spec.is_leaf())
     module = fx.GraphModule(root, graph, class_name="Captured")
+    kept = _tensors(module)
+    for name, (value, persistent) in tensors.items():  # fx keeps what the graph reads, no more
+        if name not in kept or not persistent:
+            attach(module, name, value, persistent=persistent)
     normalize(module)
     name_nodes(module)
-    return module
+    return module.eval()
 
 
-def attach(root: nn.Module, name: str, value: Tensor | nn.Module) -> None:
-    """Put a tensor or module at a dotted path, making plain modules on the way."""
+def _tensors(module: fx.GraphModule) -> dict[str, tuple[Tensor, bool]]:
+    """Every parameter, buffer and constant by name, and whether ``state_dict`` has it."""
+    saved = module.state_dict()
+    named = dict(module.named_parameters(remove_duplicate=False))
+    found: dict[str, Tensor] = {**named, **dict(module.named_buffers(remove_duplicate=False))}
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and node.target not in found:
+            found[node.target] = read_tensor(module, node)
+    return {name: (tensor, name in saved) for name, tensor in found.items()}
+
+
+def attach(
+    root: nn.Module, name: str, value: Tensor | nn.Module, *, persistent: bool = True
+) -> None:
+    """Put a tensor or module at a dotted path, making plain modules on the way.
+
+    ``persistent`` says whether a buffer is part of ``state_dict``.
+    """
     *path, leaf = name.split(".")
     owner = root
     for part in path:
@@ -85,7 +122,7 @@ def attach(root: nn.Module, name: str, value: Tensor | nn.Module) -> None:
     elif isinstance(value, nn.Parameter):
         owner.register_parameter(leaf, value)
     else:
-        owner.register_buffer(leaf, value)
+        owner.register_buffer(leaf, value, persistent=persistent)
 
 
 def read_tensor(module: nn.Module, node: Any) -> Tensor:
@@ -106,9 +143,9 @@ def _copy_graph(source: fx.GraphModule, root: nn.Module, *, single: bool) -> fx.
         if node.op == "output":
             outputs = fx.map_arg(node.args[0], copies.__getitem__)
             graph.output(outputs[0] if single else outputs)
-        elif node.target == torch.ops.aten.batch_norm.default:
+        elif calls(node, aten.batch_norm.default):
             copies[node] = _batch_norm_module(graph, root, node, copies)
-        elif node.target in (torch.ops.aten.dropout.default, torch.ops.aten.dropout_.default):
+        elif calls(node, aten.dropout.default, aten.dropout_.default):
             copies[node] = _dropout_module(graph, root, node, copies)
         else:
             copies[node] = graph.node_copy(node, copies.__getitem__)
@@ -121,32 +158,55 @@ def _copy_graph(source: fx.GraphModule, root: nn.Module, *, single: bool) -> fx.
 def _batch_norm_module(
     graph: fx.Graph, root: nn.Module, node: fx.Node, copies: dict[fx.Node, fx.Node]
 ) -> fx.Node:
-    x, weight, bias, mean, var, _, momentum, eps, *_ = node.args
-    if not isinstance(mean, fx.Node) or mean.op != "get_attr":
-        raise UnsupportedError(
-            node.name, "batch normalization needs running statistics", found="batch statistics only",
-            next_step="build the layer with track_running_stats=True",
-        )
-    path = str(mean.target).rpartition(".")[0]
-    rank = node.meta["val"].ndim
-    affine = isinstance(weight, fx.Node)
-    module = BATCH_NORMS[rank](node.meta["val"].shape[1], eps, momentum, affine=affine)
-    module.load_state_dict(root.get_submodule(path).state_dict(), strict=False)
-    parameters = dict(root.get_submodule(path).named_parameters())
-    if affine:  # the same Parameter objects, so an optimizer that holds them stays right
-        module.weight, module.bias = parameters["weight"], parameters["bias"]
-    attach(root, path, module.eval())
-    copy = graph.call_module(path, (copies[x],))  # type: ignore[index] # x is a node
+    """Call an nn.BatchNorm that holds the call's own tensors, in the place of their module."""
+    path, tensors = _norm_tensors(root, node)
+    if not isinstance(root.get_submodule(path), tuple(BATCH_NORMS.values())):  # else: second call
+        kind = BATCH_NORMS[node.meta["val"].ndim]
+        eps, momentum = argument(node, 7, "eps"), argument(node, 6, "momentum")
+        affine = tensors["weight"] is not None
+        module = kind(node.meta["val"].shape[1], eps, momentum, affine=affine)
+        for name, tensor in tensors.items():  # the same objects: an optimizer's stay right
+            setattr(module, name, tensor)
+        counter = getattr(root.get_submodule(path), "num_batches_tracked", None)
+        module.num_batches_tracked = counter
+        attach(root, path, module.eval())
+    copy = graph.call_module(path, (copies[node.all_input_nodes[0]],))
     copy.meta = dict(node.meta)
     return copy
+
+
+def _norm_tensors(root: nn.Module, node: fx.Node) -> tuple[str, dict[str, Tensor | None]]:
+    """Path of the owning module, and the call's tensors by their nn.BatchNorm names."""
+    reads = [argument(node, index, "") for index in range(1, 5)]
+    tensors = [None if read is None else read_tensor(root, read) for read in reads]
+    path, _, leaf = str(getattr(reads[2], "target", "")).rpartition(".")
+    owner = root.get_submodule(path)
+    own = {*dict(owner.named_parameters()), *dict(owner.named_buffers()), leaf}
+    learned = all(t is None or isinstance(t, nn.Parameter) for t in tensors[:2])
+    if not path or not learned or own - {*NORM_TENSORS, "num_batches_tracked"}:
+        names = ", ".join(str(getattr(read, "target", None)) for read in reads)
+        raise UnsupportedError(
+            module_path(node) or node.name, "batch normalization is an nn.BatchNorm of its own",
+            found="batch statistics only" if reads[2] is None else names,
+            allowed="running statistics in a module that holds nothing else",
+            next_step="use nn.BatchNorm with track_running_stats=True",
+        )
+    return path, dict(zip(NORM_TENSORS, tensors, strict=True))
 
 
 def _dropout_module(
     graph: fx.Graph, root: nn.Module, node: fx.Node, copies: dict[fx.Node, fx.Node]
 ) -> fx.Node:
-    path = module_path(node) or node.name
-    attach(root, path, nn.Dropout(node.args[1]).eval())  # type: ignore[arg-type] # a float
-    copy = graph.call_module(path, (copies[node.args[0]],))  # type: ignore[index] # a node
+    """Call an nn.Dropout at the user's own path; a functional call gets a path beside it."""
+    owner = module_path(node)
+    if argument(node, 2, "train"):
+        raise UnsupportedError(
+            owner or node.name, "dropout is off in evaluation", found="dropout that is always on",
+            next_step="call it with training=self.training",
+        )
+    path = owner if _is_leaf_call(node) else f"{owner}.functional_{node.name}".lstrip(".")
+    attach(root, path, nn.Dropout(argument(node, 1, "p")).eval())
+    copy = graph.call_module(path, (copies[node.all_input_nodes[0]],))
     copy.meta = dict(node.meta)
     return copy
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, cast
 
-import torch
 from torch import Tensor, fx, nn
 
-from deployq.arithmetic.contract import Contract, Form
+from deployq.arithmetic.contract import Form
 from deployq.arithmetic.geometry import PoolGeometry
-from deployq.arithmetic.kernels import concat, elementwise, pooling
-from deployq.errors import UnsupportedError
-from deployq.graph.operators import aten
+from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling
+from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.graph.operators import COMPUTE, aten, clamp_bounds, unary_params
 from deployq.graph.rewrites.rule import argument, calls
 from deployq.qparams import QParams
 
-Bounds = tuple[int, int]
+Bounds: TypeAlias = tuple[int, int]
+Finish: TypeAlias = Callable[[QParams, Bounds, Form], Tensor]
+"""Codes on an output grid, inside bounds, in one form of arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,22 @@ class Codes:
 
 @dataclass(frozen=True)
 class Pending:
-    """An integer operator that waits for its output's parameters; a clamp may narrow it."""
+    """An integer operator that waits for its output's parameters.
 
-    name: str
-    finish: Callable[[QParams, Bounds], Tensor]
+    Args:
+        operator: ONNX type, by which a contract names its form.
+        finish: the last step.
+        low, high: real bounds of the clamps that followed.
+    """
+
+    operator: str
+    finish: Finish
     low: float = float("-inf")
     high: float = float("inf")
+
+    def clamped(self, low: float, high: float) -> Pending:
+        """The same, inside narrower real bounds."""
+        return replace(self, low=max(self.low, low), high=min(self.high, high))
 
 
 def pool_geometry(node: fx.Node) -> PoolGeometry:
@@ -44,14 +55,6 @@ def pool_geometry(node: fx.Node) -> PoolGeometry:
     stride = argument(node, 2, "stride")
     pad = _pair(argument(node, 3, "padding", 0))
     average = calls(node, aten.avg_pool2d.default)
-    dilation = 1 if average else argument(node, 4, "dilation", 1)
-    ceil = argument(node, 4 if average else 5, "ceil_mode", False)
-    if ceil or _pair(dilation) != (1, 1):
-        raise UnsupportedError(
-            str(node.meta.get("name", node.name)), "a pool has no dilation and rounds its size down",
-            found=f"dilation {dilation}, ceil_mode {ceil}", allowed="dilation 1, ceil_mode False",
-            next_step="pad the input instead",
-        )
     include = average and bool(argument(node, 5, "count_include_pad", True))
     return PoolGeometry(kernel, _pair(stride) if stride else kernel, pad + pad, include)
 
@@ -63,69 +66,71 @@ def _pair(value: Any) -> tuple[int, int]:
 
 def move(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Codes:
     """A movement operator on integers; padding adds the zero point."""
-    value = args[0]
+    value: Codes = args[0]
     if node.op == "call_module":  # Dropout, in evaluation
-        return value  # type: ignore[no-any-return] # Codes by construction
+        return value
     if calls(node, aten.max_pool2d.default):
         return Codes(pooling.max_pool(value.data, pool_geometry(node)), value.qparams)
     if calls(node, aten.pad.default):
         zero_point = int(value.qparams.zero_point)
         return Codes(nn.functional.pad(value.data, args[1], value=zero_point), value.qparams)
-    data: Tensor = node.target(value.data, *args[1:], **kwargs)  # type: ignore[operator] # an ATen overload
-    return Codes(data, value.qparams)
+    overload = cast(Callable[..., Tensor], node.target)
+    return Codes(overload(value.data, *args[1:], **kwargs), value.qparams)
 
 
-def compute(operator: str, contract: Contract, node: fx.Node, args: Sequence[Any]) -> Pending:
-    """A computing operator whose operands are codes."""
-    name = str(node.meta.get("name", node.name))
-    operands = args[0] if isinstance(args[0], (list, tuple)) else [a for a in args if _is_value(a)]
-    if not all(isinstance(value, Codes) for value in operands):
-        raise UnsupportedError(
-            name, "an integer operator reads codes", found=f"{operator} of a float value",
-            next_step="prepare the model again",
-        )
-    form = contract.form(operator)
-    return Pending(name, _FINISH[operator](node, operands, form))
+def compute(node: fx.Node, operands: Sequence[Codes]) -> Pending:
+    """A computing operator on codes."""
+    operator = COMPUTE[node.target]
+    return Pending(operator, _FINISH[operator](node, operands))
 
 
-def _is_value(value: Any) -> bool:
-    return isinstance(value, (Codes, Pending, torch.Tensor))
+def unary(node: fx.Node, function: str, value: Codes | Pending) -> Pending:
+    """A function of one value: a clamp narrows a waiting operator, others are tables over codes."""
+    bounds = clamp_bounds(node)
+    if isinstance(value, Pending):
+        assert bounds is not None, f"{node.name}: a quantizer stands before every other function"
+        return value.clamped(*bounds)
+    params = unary_params(node)
+
+    def finish(out: QParams, _: Bounds, form: Form) -> Tensor:
+        table = lookup.lookup_table(function, value.qparams, out, params=params)
+        codes = lookup.apply_table(value.data, value.qparams.qtype, table)
+        return codes.to(torch_dtype(out.qtype))
+
+    return Pending(function, finish)
 
 
-Finish = Callable[[QParams, Bounds], Tensor]
-
-
-def _binary(function: Callable[..., Tensor]) -> Callable[[fx.Node, Sequence[Codes], Form], Finish]:
-    def build(node: fx.Node, operands: Sequence[Codes], form: Form) -> Finish:
+def _binary(function: Callable[..., Tensor]) -> Callable[[fx.Node, Sequence[Codes]], Finish]:
+    def build(node: fx.Node, operands: Sequence[Codes]) -> Finish:
         a, b = operands
-        return lambda out, bounds: function(
+        return lambda out, bounds, form: function(
             a.data, a.qparams, b.data, b.qparams, out, form, bounds=bounds
         )
 
     return build
 
 
-def _global_pool(node: fx.Node, operands: Sequence[Codes], form: Form) -> Finish:
+def _global_pool(node: fx.Node, operands: Sequence[Codes]) -> Finish:
     (x,) = operands
-    return lambda out, bounds: pooling.global_average_pool(
+    return lambda out, bounds, form: pooling.global_average_pool(
         x.data, x.qparams, out, form, bounds=bounds
     )
 
 
-def _average_pool(node: fx.Node, operands: Sequence[Codes], form: Form) -> Finish:
+def _average_pool(node: fx.Node, operands: Sequence[Codes]) -> Finish:
     (x,), geometry = operands, pool_geometry(node)
-    return lambda out, bounds: pooling.average_pool(
+    return lambda out, bounds, form: pooling.average_pool(
         x.data, x.qparams, out, form, geometry, bounds=bounds
     )
 
 
-def _concat(node: fx.Node, operands: Sequence[Codes], form: Form) -> Finish:
+def _concat(node: fx.Node, operands: Sequence[Codes]) -> Finish:
     axis = argument(node, 1, "dim", 0)
     parts = [(value.data, value.qparams) for value in operands]
-    return lambda out, bounds: concat.concat(parts, out, axis, form)
+    return lambda out, bounds, form: concat.concat(parts, out, axis, form).clamp(*bounds)
 
 
-_FINISH: dict[str, Callable[[fx.Node, Sequence[Codes], Form], Finish]] = {
+_FINISH: dict[str, Callable[[fx.Node, Sequence[Codes]], Finish]] = {
     "Add": _binary(elementwise.add),
     "Mul": _binary(elementwise.mul),
     "GlobalAveragePool": _global_pool,

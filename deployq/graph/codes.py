@@ -5,145 +5,53 @@ batch size, device and thread count. The arithmetic of that last step is a contr
 what the file says in real numbers, a target's or a runtime's own for what that one computes.
 
 A computing node does not know its output's grid; it waits as a :class:`Pending` until the quantizer
-that follows asks for codes.
+that follows asks for codes. Nodes that stay in float get the reals of their codes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
 from deployq import affine
-from deployq.arithmetic.contract import Contract
-from deployq.arithmetic.kernels import linear, lookup
+from deployq.arithmetic.contract import QDQ, Contract
+from deployq.arithmetic.kernels import linear
+from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
-from deployq.errors import UnsupportedError
+from deployq.errors import InputError
+from deployq.graph.code_operators import Bounds, Codes, Pending, compute, move, unary
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, layer_integers
-from deployq.graph.code_operators import Codes, Pending, compute, move
-from deployq.graph.operators import (
-    COMPUTE,
-    UNARY,
-    aten,
-    clamp_bounds,
-    is_movement,
-    onnx_type,
-    unary_params,
-)
+from deployq.graph.operators import UNARY, is_compute, is_movement, onnx_type
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import QParams
+from deployq.qtypes import QType
+
+STEP_BITS = 14
+"""Steps are known to ``2**-STEP_BITS`` of an LSB; those of 17 bits and more saturate."""
+
+STEP_TYPE = QType(32, True)
 
 
-class CodesInterpreter(fx.Interpreter):
-    """Runs a prepared graph on integers.
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`evaluate_steps` found, by tensor name in graph order.
 
     Args:
-        prepared: the model; its quantizers must be calibrated.
-        contract: arithmetic of the last step of every operator.
-        forced: tensor name to codes that replace the computed ones after they are recorded, so that
-            every layer can be fed what another run computed.
+        codes: integers.
+        steps: float64, the value before rounding in units of the tensor's scale, less its zero
+            point: ``code = saturate(round(steps) + zero_point)``. A clamp that the quantizer did
+            not replace is applied, saturation is not. Known to ``2**-14``, within +-2**17.
     """
 
-    def __init__(
-        self,
-        prepared: PreparedModel,
-        contract: Contract,
-        forced: Mapping[str, Tensor] | None = None,
-    ) -> None:
-        super().__init__(prepared.module, garbage_collect_values=True)
-        self.graph_module = prepared.module
-        self.contract = contract
-        self.forced = forced or {}
-        self.integers = layer_integers(prepared)
-        self.modules = dict(prepared.module.named_modules())
-        self.recorded: dict[str, Tensor] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        if n.op in ("placeholder", "output", "get_attr"):
-            return super().run_node(n)
-        args, kwargs = self.fetch_args_kwargs_from_env(n)
-        if n.op == "call_module":
-            module = self.modules[str(n.target)]
-            if isinstance(module, FakeQuantize):
-                return self._quantize(n, module, args[0])
-            if isinstance(module, QuantizedLinear):
-                return self._linear(self.integers[n.meta["name"]], module, args[0], n.meta["name"])
-        if is_movement(self.graph_module, n):
-            return move(n, args, kwargs)
-        if n.target in COMPUTE:
-            return compute(COMPUTE[n.target], self.contract, n, args)
-        if n.target in UNARY:
-            return self._unary(n, args[0])
-        if n.target == aten.sym_size.int:
-            return args[0].data.shape[args[1]]
-        raise UnsupportedError(
-            str(n.meta.get("name", n.name)), "the reference on codes has no form for this operator",
-            found=str(n.target), next_step="keep the operator out of the network",
-        )
-
-    def _quantize(self, node: fx.Node, module: FakeQuantize, value: Any) -> Codes:
-        name, qparams = str(node.meta["name"]), module.qparams()
-        codes = _to_codes(value, qparams)
-        self.recorded[name] = codes
-        return Codes(self.forced.get(name, codes), qparams)
-
-    def _linear(
-        self, integers: LayerIntegers, unit: QuantizedLinear, x: Codes, name: str
-    ) -> Pending:
-        codes, zero_point = integers.codes, int(integers.input.zero_point)
-        weight, bias = torch.from_numpy(codes.codes), torch.from_numpy(codes.bias)
-        weight, bias = weight.to(x.data.device), bias.to(x.data.device)
-        if unit.op_type == "Conv":
-            acc = linear.conv_accumulate(x.data, zero_point, weight, 0, bias, unit.geometry)
-        else:
-            acc = linear.gemm_accumulate(x.data, zero_point, weight.T, 0, bias)
-        acc = fit_accumulator(acc, self.contract.accumulator, name)
-        form, axis = self.contract.form(unit.op_type), 1 if unit.op_type == "Conv" else -1
-
-        def finish(out: QParams, bounds: tuple[int, int]) -> Tensor:
-            return requantize(
-                acc, integers.input.scale[()], codes.scale, out, form,
-                channel_axis=axis, bounds=bounds,
-            )  # fmt: skip
-
-        return Pending(name, finish)
-
-    def _unary(self, node: fx.Node, value: Any) -> Pending:
-        """A clamp narrows a waiting operator; any other function is a table over codes."""
-        bounds = clamp_bounds(node)
-        if isinstance(value, Pending) and bounds is not None:
-            low, high = max(value.low, bounds[0]), min(value.high, bounds[1])
-            return replace(value, low=low, high=high)
-        function = onnx_type(self.graph_module, node)
-        params = unary_params(node)
-
-        def finish(out: QParams, _: tuple[int, int]) -> Tensor:
-            table = lookup.lookup_table(function, value.qparams, out, params=params)
-            return lookup.apply_table(value.data, value.qparams.qtype, table)
-
-        return Pending(str(node.meta["name"]), finish)
-
-
-def _to_codes(value: Any, qparams: QParams) -> Tensor:
-    if isinstance(value, Codes):  # one grid for both: the codes stand
-        return value.data
-    if isinstance(value, Pending):
-        return value.finish(qparams, code_bounds(value.low, value.high, qparams))
-    codes = affine.quantize(value.detach().cpu().numpy(), qparams)
-    return torch.from_numpy(codes).to(value.device)
-
-
-def code_bounds(low: float, high: float, qparams: QParams) -> tuple[int, int]:
-    """The codes that a real clamp to [low, high] leaves."""
-    bounds = affine.quantize(
-        torch.tensor([low, high]).clamp(-3e38, 3e38).numpy(), qparams
-    )
-    return int(bounds[0]), int(bounds[1])
+    codes: dict[str, Tensor]
+    steps: dict[str, Tensor]
 
 
 def evaluate_codes(
@@ -158,9 +66,159 @@ def evaluate_codes(
         prepared: a calibrated model.
         contract: arithmetic to finish each operator with.
         inputs: float32, as the model takes them.
-        forced: see :class:`CodesInterpreter`.
+        forced: tensor name to codes that replace the computed ones after they are recorded, so
+            that every layer can be fed what another run computed; further names are ignored.
+
+    Raises:
+        AccumulatorOverflowError: a sum leaves the contract's accumulator.
+        UnsupportedError: the contract has no arithmetic for an operator.
     """
-    interpreter = CodesInterpreter(prepared, contract, forced)
+    return _run(prepared, contract, inputs, forced, ()).recorded
+
+
+def evaluate_steps(
+    prepared: PreparedModel,
+    contract: Contract,
+    *inputs: Tensor,
+    names: Collection[str] | None = None,
+    forced: Mapping[str, Tensor] | None = None,
+) -> Evaluation:
+    """As :func:`evaluate_codes`, and how far from a rounding tie each code was.
+
+    The steps are in real arithmetic, whatever the contract.
+
+    Args:
+        prepared, contract, inputs, forced: as :func:`evaluate_codes`.
+        names: tensors that get steps; None is all.
+
+    Raises:
+        InputError: a name that no quantized tensor has.
+    """
+    known = {name for grid in prepared.plan.tensors for name in grid.tensors}
+    wanted = known if names is None else set(names)
+    if wanted - known:
+        raise InputError(
+            "names", "steps are of quantized tensors", found=", ".join(sorted(wanted - known)),
+            allowed=", ".join(sorted(known)),
+        )
+    run = _run(prepared, contract, inputs, forced, wanted)
+    return Evaluation(run.recorded, run.steps)
+
+
+def _run(
+    prepared: PreparedModel,
+    contract: Contract,
+    inputs: tuple[Tensor, ...],
+    forced: Mapping[str, Tensor] | None,
+    fine: Collection[str],
+) -> _CodesInterpreter:
+    interpreter = _CodesInterpreter(prepared, contract, forced or {}, fine)
     with torch.no_grad():
         interpreter.run(*inputs)
-    return interpreter.recorded
+    return interpreter
+
+
+class _CodesInterpreter(fx.Interpreter):
+    """Runs a prepared graph on integers, and records them."""
+
+    def __init__(
+        self,
+        prepared: PreparedModel,
+        contract: Contract,
+        forced: Mapping[str, Tensor],
+        fine: Collection[str],
+    ) -> None:
+        super().__init__(prepared.module)
+        self.prepared = prepared
+        self.contract = contract
+        self.forced = forced
+        self.fine = fine
+        self.integers = layer_integers(prepared)
+        self.recorded: dict[str, Tensor] = {}
+        self.steps: dict[str, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op in ("placeholder", "output", "get_attr"):
+            return super().run_node(n)
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        graph = self.prepared.module
+        if n.op == "call_module":
+            module = graph.get_submodule(str(n.target))
+            if isinstance(module, FakeQuantize):
+                return self._quantize(str(n.meta["name"]), module.qparams(), args[0])
+            if isinstance(module, QuantizedLinear):
+                return self._linear(self.integers[n.meta["name"]], module, args[0], n.meta["name"])
+        if is_movement(graph, n) and isinstance(args[0], Codes):
+            return move(n, args, kwargs)
+        operands = [a for a in _flat(args) if isinstance(a, (Codes, Pending, Tensor))]
+        codes = [operand for operand in operands if isinstance(operand, Codes)]
+        if is_compute(n) and len(codes) == len(operands):
+            return compute(n, codes)
+        if n.target in UNARY and isinstance(args[0], (Codes, Pending)):
+            return unary(n, onnx_type(graph, n), args[0])
+        reals, named = fx.node.map_aggregate((args, kwargs), _real)
+        return self.call_function(n.target, reals, named)  # a size, or an operator in float
+
+    def _quantize(self, name: str, qparams: QParams, value: Tensor | Pending) -> Codes:
+        if isinstance(value, Pending):
+            bounds = _code_bounds(value, qparams)
+            codes = value.finish(qparams, bounds, self.contract.form(value.operator))
+        else:
+            numbers = affine.quantize(value.detach().cpu().numpy(), qparams).astype(np.int64)
+            codes = torch.from_numpy(numbers).to(value.device, torch_dtype(qparams.qtype))
+        self.recorded[name] = codes
+        if name in self.fine:
+            self.steps[name] = _steps(value, qparams)
+        forced = self.forced.get(name)
+        return Codes(codes if forced is None else forced.to(codes), qparams)
+
+    def _linear(
+        self, integers: LayerIntegers, unit: QuantizedLinear, x: Codes, name: str
+    ) -> Pending:
+        codes, zero_point = integers.codes, int(integers.input.zero_point)
+        weight = torch.from_numpy(codes.codes).to(x.data.device, torch_dtype(integers.weight.qtype))
+        bias = torch.from_numpy(codes.bias).to(x.data.device)
+        if unit.op_type == "Conv":
+            acc = linear.conv_accumulate(x.data, zero_point, weight, 0, bias, unit.geometry)
+        else:
+            acc = linear.gemm_accumulate(x.data, zero_point, weight.T, 0, bias)
+        axis = 1 if unit.op_type == "Conv" else -1
+        acc = fit_accumulator(acc, self.contract.accumulator, name, channel_axis=axis)
+        scales = np.float32(integers.input.scale), codes.scale
+        return Pending(
+            unit.op_type,
+            lambda out, bounds, form: requantize(
+                acc, *scales, out, form, channel_axis=axis, bounds=bounds
+            ),
+        )
+
+
+def _flat(args: tuple[Any, ...]) -> list[Any]:
+    """Arguments with the members of a list of tensors (Concat) among them."""
+    return [item for arg in args for item in (arg if isinstance(arg, (list, tuple)) else [arg])]
+
+
+def _real(value: Any) -> Any:
+    """The float32 reals of codes; everything else as it is."""
+    if not isinstance(value, Codes):
+        return value
+    reals = affine.dequantize(value.data.cpu().numpy(), value.qparams)
+    return torch.from_numpy(reals).to(value.data.device)
+
+
+def _code_bounds(value: Pending, qparams: QParams) -> Bounds:
+    """The codes that the real clamps after an operator leave."""
+    limit = np.finfo(np.float32).max
+    reals = np.clip(np.array([value.low, value.high]), -limit, limit).astype(np.float32)
+    low, high = affine.quantize(reals, qparams)
+    return int(low), int(high)
+
+
+def _steps(value: Tensor | Pending, qparams: QParams) -> Tensor:
+    """The value before rounding, in units of the scale, float64."""
+    scale = float(qparams.scale)
+    if isinstance(value, Tensor):
+        return value.double() / scale
+    fine = QParams(STEP_TYPE, np.ldexp(qparams.scale, -STEP_BITS))  # exact: a power of two
+    codes = value.finish(fine, (STEP_TYPE.qmin, STEP_TYPE.qmax), QDQ.default)
+    return (codes.double() / (1 << STEP_BITS)).clamp(value.low / scale, value.high / scale)

@@ -10,11 +10,12 @@ arXiv 1902.08153, eq. 3): ``round(x/s) - x/s`` inside, the clipped code less its
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from deployq.graph.bounded import bounded
 from deployq.qparams import (
     Granularity,
     PerChannel,
@@ -34,12 +35,12 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax:
     """``(saturate(round_half_even(x / scale) + zero_point) - zero_point) * scale`` in float32.
 
     Args:
-        x: float32, any shape.
+        x: float, any shape; computed in float32.
         scale: float32 on the device of ``x``, broadcastable to it.
         zero_point: integers, broadcastable to ``x``.
         qmin, qmax: code range.
     """
-    codes = _codes(x, scale, zero_point, qmin, qmax)
+    codes = torch.clamp(_unsaturated(x, scale, zero_point, qmin, qmax), qmin, qmax)
     return (codes - zero_point).to(torch.float32) * scale
 
 
@@ -48,13 +49,12 @@ def _(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Ten
     return torch.empty_like(x, dtype=torch.float32)
 
 
-def _codes(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
-    """Codes as a float tensor that holds them exactly."""
-    wide = max(abs(qmin), qmax) >= 1 << EXACT_FLOAT32_BITS
-    rounded = torch.round(x / scale)
-    if wide:
+def _unsaturated(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
+    """Codes before saturation, in a float type that holds every code exactly."""
+    rounded = torch.round(x.to(torch.float32) / scale)
+    if max(-qmin, qmax) >= 1 << EXACT_FLOAT32_BITS:
         rounded = rounded.to(torch.float64)
-    return torch.clamp(rounded + zero_point, qmin, qmax)
+    return rounded + zero_point
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -64,14 +64,13 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
     x, scale, zero_point = ctx.saved_tensors
-    steps = x / scale
-    code = torch.round(steps) + zero_point
+    code = _unsaturated(x, scale, zero_point, ctx.qmin, ctx.qmax)
     inside = (code >= ctx.qmin) & (code <= ctx.qmax)
     grad_x = torch.where(inside, grad, 0.0) if ctx.needs_input_grad[0] else None
     grad_scale = None
     if ctx.needs_input_grad[1]:
-        clipped = torch.clamp(code, ctx.qmin, ctx.qmax) - zero_point
-        slope = torch.where(inside, clipped - steps, clipped)
+        clipped = (torch.clamp(code, ctx.qmin, ctx.qmax) - zero_point).to(torch.float32)
+        slope = torch.where(inside, clipped - x.to(torch.float32) / scale, clipped)
         grad_scale = (grad * slope).sum_to_size(scale.shape)
     return grad_x, grad_scale, None, None, None
 
@@ -90,7 +89,7 @@ class _ScaleGradient(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override] # torch types it as Any
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad * ctx.factor, None
 
 
@@ -104,9 +103,10 @@ class FakeQuantize(nn.Module):
         symmetric: the zero point stays 0.
         fixed_zero_point: the zero point is pinned to this code (a removed ReLU needs qmin).
         scale_limit: highest scale; keeps a removed ReLU6 redundant while the scale is learned.
+        fixed_scale: the scale is pinned; neither calibration nor training moves it.
 
-    ``scale`` is a parameter without gradient: ``learn_scale(True)`` turns LSQ on. ``enabled = False``
-    evaluates in float: only the clamp that the grid's range stands for is applied.
+    ``scale`` is a parameter without gradient: ``learn_scale(True)`` turns LSQ on.
+    ``enabled = False`` evaluates in float: only the clamp that the grid replaced is applied.
     """
 
     def __init__(
@@ -118,6 +118,7 @@ class FakeQuantize(nn.Module):
         symmetric: bool = False,
         fixed_zero_point: int | None = None,
         scale_limit: float | None = None,
+        fixed_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.qtype = qtype
@@ -125,20 +126,26 @@ class FakeQuantize(nn.Module):
         self.symmetric = symmetric
         self.fixed_zero_point = fixed_zero_point
         self.scale_limit = scale_limit
+        self.fixed_scale = fixed_scale
         self.enabled = True
-        self.scale = nn.Parameter(torch.ones(shape), requires_grad=False)
+        initial = torch.full(shape, 1.0 if fixed_scale is None else fixed_scale)
+        self.scale = nn.Parameter(initial, requires_grad=False)
         self.zero_point: Tensor
         zero_point = 0 if fixed_zero_point is None else fixed_zero_point
-        self.register_buffer("zero_point", torch.full(shape, zero_point, dtype=torch.int32))
+        self.register_buffer("zero_point", torch.full(shape, zero_point, dtype=self._code_dtype))
+
+    @property
+    def _code_dtype(self) -> torch.dtype:
+        return torch.int32 if self.qtype.qmax < 1 << 31 else torch.int64
 
     def learn_scale(self, learn: bool = True) -> None:
-        """Turn the learned-step gradient on or off."""
-        self.scale.requires_grad_(learn)
+        """Turn the learned-step gradient on or off; a pinned scale has none."""
+        self.scale.requires_grad_(learn and self.fixed_scale is None)
 
     def effective_scale(self) -> Tensor:
         """The scale in force: positive, and at most ``scale_limit``."""
         limit = float("inf") if self.scale_limit is None else self.scale_limit
-        return self.scale.clamp(min=torch.finfo(torch.float32).tiny, max=limit)
+        return bounded(self.scale, torch.finfo(torch.float32).tiny, limit)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.enabled:
@@ -147,11 +154,10 @@ class FakeQuantize(nn.Module):
         if self.scale.requires_grad:
             # 1 / sqrt(elements per scale * qmax): LSQ, section 2.2
             factor = (x.numel() / scale.numel() * max(self.qtype.qmax, 1)) ** -0.5
-            scale = _ScaleGradient.apply(scale, factor)
+            scale = _ScaleGradient.apply(scale, factor)  # type: ignore[no-untyped-call] # torch leaves apply untyped
         scale, zero_point = self._expand(scale, x), self._expand(self.zero_point, x)
-        return torch.ops.deployq.fake_quantize(  # type: ignore[no-any-return] # untyped op namespace
-            x, scale, zero_point, self.qtype.qmin, self.qtype.qmax
-        )
+        quantize = torch.ops.deployq.fake_quantize
+        return cast(Tensor, quantize(x, scale, zero_point, self.qtype.qmin, self.qtype.qmax))
 
     def _real_clamp(self, x: Tensor) -> Tensor:
         """The ReLU (lowest code pinned to 0.0) or ReLU6 (scale limited) that this grid replaced."""
@@ -162,10 +168,11 @@ class FakeQuantize(nn.Module):
         return x.clamp(0.0, self.scale_limit * (self.qtype.qmax - self.qtype.qmin))
 
     def codes(self, x: Tensor) -> Tensor:
-        """The integers behind the forward pass, int32, same shape as ``x``."""
-        scale, zero_point = self._expand(self.effective_scale(), x), self._expand(self.zero_point, x)
-        x = x.to(torch.float32)
-        return _codes(x, scale, zero_point, self.qtype.qmin, self.qtype.qmax).to(torch.int32)
+        """The integers behind the forward pass, int32 (int64 for u32), same shape as ``x``."""
+        scale = self._expand(self.effective_scale(), x)
+        zero_point = self._expand(self.zero_point, x)
+        low, high = self.qtype.qmin, self.qtype.qmax
+        return _unsaturated(x, scale, zero_point, low, high).clamp(low, high).to(self._code_dtype)
 
     def qparams(self) -> QParams:
         """The parameters in force, as a value object."""
@@ -173,9 +180,10 @@ class FakeQuantize(nn.Module):
         return QParams(self.qtype, scale, self.zero_point.cpu().numpy(), self.granularity)
 
     def set_qparams(self, scale: Tensor, zero_point: Tensor) -> None:
-        """Write scale and zero point; a pinned or symmetric zero point stays as it is."""
+        """Write scale and zero point; what is pinned or symmetric stays as it is."""
         with torch.no_grad():
-            self.scale.copy_(scale)
+            if self.fixed_scale is None:
+                self.scale.copy_(scale)
             if self.fixed_zero_point is None and not self.symmetric:
                 self.zero_point.copy_(zero_point)
 
@@ -201,6 +209,7 @@ class FakeQuantize(nn.Module):
             "symmetric": self.symmetric,
             "fixed_zero_point": self.fixed_zero_point,
             "scale_limit": self.scale_limit,
+            "fixed_scale": self.fixed_scale,
         }
 
     @classmethod
@@ -213,5 +222,6 @@ class FakeQuantize(nn.Module):
             symmetric=config["symmetric"],
             fixed_zero_point=config["fixed_zero_point"],
             scale_limit=config["scale_limit"],
+            fixed_scale=config["fixed_scale"],
         )
 

@@ -1,8 +1,15 @@
-"""A prepared graph as JSON: ATen calls and module types from allow-lists, no paths, no code."""
+"""A prepared graph as JSON: ATen calls and module types from allow-lists, no paths, no code.
+
+torch.fx turns a graph into Python source and executes it. Names of nodes and inputs, paths of
+tensors and modules and keywords become part of that source as they stand, so each has a rule here;
+other text goes through ``repr``.
+"""
 
 from __future__ import annotations
 
+import keyword
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +30,9 @@ MODULES: dict[str, Any] = {
     "Dropout": lambda config: nn.Dropout(config["p"]),
 }
 """Module types that a graph may call, and how each is made."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
+_PATH = re.compile(r"[A-Za-z0-9_]{1,200}(\.[A-Za-z0-9_]{1,200}){0,49}", re.ASCII)
 
 
 def graph_to_json(module: fx.GraphModule) -> dict[str, Any]:
@@ -49,7 +59,7 @@ def _node_to_json(node: fx.Node) -> dict[str, Any]:
         "op": node.op,
         "target": target,
         "args": _to_json(node.args),
-        "kwargs": _to_json(dict(node.kwargs)),
+        "kwargs": {key: _to_json(item) for key, item in node.kwargs.items()},
         "tensor": node.meta.get("name"),
     }
 
@@ -59,14 +69,13 @@ def _to_json(value: Any) -> Any:
         return {"node": value.name}
     if isinstance(value, (list, tuple)):
         return [_to_json(item) for item in value]
-    if isinstance(value, Mapping):
-        return {"map": {key: _to_json(item) for key, item in value.items()}}
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise UnsupportedError(
-        "graph", "arguments on disk are numbers, text, lists and nodes", found=repr(value)
+        "graph", "arguments on disk are numbers, text, lists and nodes", found=repr(value),
+        next_step="replace the operator in the network",
     )
 
 
@@ -77,70 +86,107 @@ def _module_to_json(path: str, module: nn.Module) -> dict[str, Any]:
     if not isinstance(module, (FakeQuantize, QuantizedLinear)):
         raise UnsupportedError(
             path, "a prepared model on disk has known modules only", found=kind,
-            allowed=", ".join(MODULES),
+            allowed=", ".join(MODULES), next_step="prepare the model again",
         )
     return {"type": kind, "config": module.config()}
 
 
 def graph_from_json(facts: Mapping[str, Any], root: nn.Module) -> fx.GraphModule:
-    """The GraphModule of ``facts`` over the tensors of ``root``.
+    """The GraphModule of ``facts`` over the tensors of ``root``, to which it adds its modules.
 
     Raises:
-        UnsafeFileError: a call or module that is not on the allow-lists.
-        InputError: the facts do not make a graph.
+        UnsafeFileError: a call or module that is not on the allow-lists, or a name that is none.
+        InputError: a node reads what is not there.
     """
+    tensors = {*dict(root.named_parameters()), *dict(root.named_buffers())}
     for path, module in facts["modules"].items():
         if module["type"] not in MODULES:
-            raise UnsafeFileError(
-                f"module {path}", "a prepared model has known modules only",
-                found=repr(module["type"]), allowed=", ".join(MODULES),
-            )
-        attach(root, path, MODULES[module["type"]](module["config"]))
-    graph, made = fx.Graph(), dict[str, fx.Node]()
+            raise _unsafe(f"module {path}", "has known modules only", module["type"], *MODULES)
+        attach(root, _checked(_PATH, path), MODULES[module["type"]](module["config"]))
+    reader = _Reader(tensors, set(facts["modules"]))
     for node in facts["nodes"]:
-        made[node["name"]] = _make_node(graph, node, made)
-    graph.lint()
-    return fx.GraphModule(root, graph, class_name="Prepared")
+        reader.add(node)
+    reader.graph.lint()
+    return fx.GraphModule(root, reader.graph, class_name="Prepared")
 
 
-def _make_node(graph: fx.Graph, facts: Mapping[str, Any], made: dict[str, fx.Node]) -> fx.Node:
-    operation, target = facts["op"], facts["target"]
-    if operation == "call_function":
-        if target not in CALLS:
-            raise UnsafeFileError(
-                f"node {facts['name']}", "a prepared model makes known ATen calls only",
-                found=repr(target), next_step="prepare the model again with this version",
+def _unsafe(where: str, rule: str, found: object, *allowed: str) -> UnsafeFileError:
+    return UnsafeFileError(
+        where, f"a prepared model {rule}", found=repr(found)[:80], allowed=", ".join(allowed),
+        next_step="prepare the model again with this version",
+    )
+
+
+def _checked(pattern: re.Pattern[str], text: object) -> str:
+    """``text`` where it is a name or a path; it becomes Python source.
+
+    Raises:
+        UnsafeFileError: it is neither.
+    """
+    if not isinstance(text, str) or not pattern.fullmatch(text) or keyword.iskeyword(text):
+        raise _unsafe("graph", "has names of letters, digits and underscores", text)
+    return text
+
+
+class _Reader:
+    """Builds a graph node by node.
+
+    Args:
+        tensors, modules: paths that a node may read or call.
+    """
+
+    def __init__(self, tensors: set[str], modules: set[str]) -> None:
+        self.graph = fx.Graph()
+        self.made: dict[str, fx.Node] = {}
+        self.known = {"get_attr": tensors, "call_module": modules}
+
+    def add(self, facts: Mapping[str, Any]) -> None:
+        name, operation = _checked(_NAME, facts["name"]), facts["op"]
+        target = self._target(name, operation, facts["target"])
+        args = tuple(self._value(item) for item in facts["args"])
+        kwargs = {_checked(_NAME, k): self._value(item) for k, item in facts["kwargs"].items()}
+        if operation == "placeholder" and (args or kwargs):
+            raise _unsafe(f"node {name}", "has inputs without defaults", facts["args"])
+        if operation == "output":  # JSON has lists only; a model returns a tensor or a tuple
+            args = tuple(tuple(item) if isinstance(item, list) else item for item in args)
+        node = self.graph.create_node(operation, target, args, kwargs, name)
+        if facts["tensor"] is not None:
+            node.meta["name"] = str(facts["tensor"])
+        self.made[name] = node
+
+    def _target(self, name: str, operation: str, target: object) -> Any:
+        """What the node calls, reads or is called.
+
+        Raises:
+            UnsafeFileError: it is not on the allow-lists.
+            InputError: no such tensor or module.
+        """
+        if operation == "call_function":
+            if target not in CALLS:
+                raise _unsafe(f"node {name}", "makes known ATen calls only", target)
+            return CALLS[str(target)]
+        if operation in ("placeholder", "output"):
+            return _checked(_NAME, target)
+        if operation not in self.known:
+            raise _unsafe(f"node {name}", "has known kinds of node only", operation)
+        path = _checked(_PATH, target)
+        if path not in self.known[operation]:
+            raise InputError(
+                f"node {name}", "a node reads and calls what the model has", found=path,
+                next_step="prepare the model again",
             )
-        target = CALLS[target]
-    elif operation not in ("placeholder", "get_attr", "call_module", "output"):
-        raise UnsafeFileError(
-            f"node {facts['name']}", "a prepared graph has known kinds of node only",
-            found=repr(operation),
-        )
-    if not str(facts["name"]).isidentifier():
-        raise UnsafeFileError(
-            "node", "node names are identifiers", found=repr(facts["name"])[:80]
-        )
-    args = _from_json(facts["args"], made)
-    kwargs = _from_json(facts["kwargs"], made)
-    node = graph.create_node(operation, target, tuple(args), kwargs, facts["name"])
-    if facts["tensor"] is not None:
-        node.meta["name"] = facts["tensor"]
-    return node
+        return path
 
-
-def _from_json(value: Any, made: Mapping[str, fx.Node]) -> Any:
-    if isinstance(value, list):
-        return [_from_json(item, made) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "float" in value:
-        return float(value["float"])
-    if "map" in value:
-        return {key: _from_json(item, made) for key, item in value["map"].items()}
-    if value.get("node") not in made:
-        raise InputError(
-            "graph", "a node reads nodes before it", found=repr(value.get("node"))
-        )
-    return made[value["node"]]
-
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._value(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "float" in value:
+            return float(value["float"])
+        if value.get("node") not in self.made:
+            raise InputError(
+                "graph", "a node reads nodes before it", found=repr(value.get("node"))[:80],
+                next_step="prepare the model again",
+            )
+        return self.made[value["node"]]

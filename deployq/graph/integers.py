@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch import fx
+import numpy as np
+from torch import Tensor, fx
 
 from deployq.errors import UnsupportedError
 from deployq.graph.batch_norm import LinearCodes
 from deployq.graph.capture import read_tensor
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.graph.operators import is_movement
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.sites import moved_from
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import QParams
+
+
+@dataclass(frozen=True)
+class LinearCall:
+    """One linear layer with the tensors that its call reads.
+
+    Args:
+        name: of the layer.
+        unit: the module that is called.
+        source: node of the input.
+        weight: (O, C/g, kh, kw) or (O, C) float parameter.
+        rest: bias and BatchNorm tensors, as :meth:`QuantizedLinear.forward` takes them.
+    """
+
+    name: str
+    unit: QuantizedLinear
+    source: fx.Node
+    weight: Tensor
+    rest: tuple[Tensor | None, ...]
+
+
+def linear_calls(prepared: PreparedModel) -> Iterator[LinearCall]:
+    """Every linear layer, in graph order."""
+    module = prepared.module
+    for node in module.graph.nodes:
+        unit = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(unit, QuantizedLinear):
+            source, weight, *rest = node.args
+            tensors = tuple(None if arg is None else read_tensor(module, arg) for arg in rest)
+            name = str(node.meta["name"])
+            yield LinearCall(name, unit, source, read_tensor(module, weight), tensors)
 
 
 @dataclass(frozen=True)
@@ -37,27 +70,21 @@ def layer_integers(prepared: PreparedModel) -> dict[str, LayerIntegers]:
     Raises:
         UnsupportedError: a layer reads a tensor that is on no grid.
     """
-    module, found = prepared.module, {}
-    for node in module.graph.nodes:
-        if node.op != "call_module":
-            continue
-        unit = module.get_submodule(str(node.target))
-        if not isinstance(unit, QuantizedLinear):
-            continue
-        grid = grid_of(module, node.args[0])
-        tensors = [None if arg is None else read_tensor(module, arg) for arg in node.args[1:]]
-        assert tensors[0] is not None
-        codes = unit.integers(grid.scale[()], tensors[0], *tensors[1:])
-        name = str(node.meta["name"])
-        found[name] = LayerIntegers(codes, grid, unit.weight_qparams(codes))
+    found = {}
+    for call in linear_calls(prepared):
+        grid = grid_of(prepared.module, call.source)
+        codes = call.unit.integers(np.float32(grid.scale), call.weight, *call.rest)
+        found[call.name] = LayerIntegers(codes, grid, call.unit.weight_qparams(codes))
     return found
 
 
 def grid_of(module: fx.GraphModule, node: fx.Node) -> QParams:
-    """Parameters of the grid that a node's values are on."""
-    source = node
-    while is_movement(module, source):
-        source = source.args[0]  # type: ignore[assignment] # the data operand is a node
+    """Parameters of the grid that a node's values are on.
+
+    Raises:
+        UnsupportedError: they are on none.
+    """
+    source = moved_from(module, node)
     if source.op == "call_module":
         quantizer = module.get_submodule(str(source.target))
         if isinstance(quantizer, FakeQuantize):
@@ -66,4 +93,3 @@ def grid_of(module: fx.GraphModule, node: fx.Node) -> QParams:
         str(node.meta.get("name", node.name)), "an integer operator reads codes",
         found=f"the float output of {source.name}", next_step="prepare the model again",
     )
-

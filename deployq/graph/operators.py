@@ -1,4 +1,4 @@
-"""What preparation knows of ATen: which calls compute, which only move data, which bound a range."""
+"""What preparation knows of ATen: which calls compute, which move data, which bound a range."""
 
 from __future__ import annotations
 
@@ -50,20 +50,34 @@ MOVEMENT: dict[Any, str] = {
 }
 """Operators that choose among codes or add the zero point; input and output share parameters."""
 
-NON_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid")
+FLOAT: dict[Any, str] = {
+    aten.conv2d.padding: "Conv",
+    aten.softmax.int: "Softmax",
+    aten.matmul.default: "MatMul",
+    aten.mean.dim: "ReduceMean",
+    aten.sub.Tensor: "Sub",
+    aten.div.Tensor: "Div",
+    aten.gelu.default: "Gelu",
+    aten.layer_norm.default: "LayerNormalization",
+    aten.select.int: "Gather",
+    aten.expand.default: "Expand",
+    aten.silu.default: "aten.silu",
+    aten.stack.default: "aten.stack",
+    aten.scaled_dot_product_attention.default: "aten.scaled_dot_product_attention",
+}
+"""Operators that run in float, between a grid and a grid, where the profile allows it."""
+
+NON_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax")
 """Operators whose result is never below zero."""
+
+UNIT = (1, [1], [1, 1])
+"""Ways to write one row and one column."""
 
 SHAPE = (aten.sym_size.int,)
 """Integer calls that carry no activation."""
 
-ALLOWED_CALLS: frozenset[Any] = frozenset(
-    [*LINEAR, *COMPUTE, *UNARY, *MOVEMENT, *SHAPE, aten.conv2d.padding, aten.softmax.int,
-     aten.mean.dim, aten.silu.default, aten.gelu.default, aten.matmul.default,
-     aten.layer_norm.default, aten.scaled_dot_product_attention.default, aten.select.int,
-     aten.expand.default, aten.sub.Tensor, aten.div.Tensor, aten.add.Scalar, aten.mul.Scalar,
-     aten.split.Tensor, aten.chunk.default, aten.stack.default, aten.batch_norm.default]
-)  # fmt: skip
-"""The calls that a prepared model on disk may make (law 9)."""
+ALLOWED_CALLS: frozenset[Any] = frozenset([*LINEAR, *COMPUTE, *UNARY, *MOVEMENT, *FLOAT, *SHAPE])
+"""The calls that a prepared model may make, in memory and on disk (law 9): none touches a file."""
 
 
 def clamp_bounds(node: fx.Node) -> tuple[float, float] | None:
@@ -91,7 +105,7 @@ def onnx_type(module: fx.GraphModule, node: fx.Node) -> str:
     if node.op == "call_module":
         child = module.get_submodule(str(node.target))
         return "Identity" if isinstance(child, nn.Dropout) else type(child).__name__
-    for table in (LINEAR, COMPUTE, UNARY, MOVEMENT):
+    for table in (LINEAR, COMPUTE, UNARY, MOVEMENT, FLOAT):
         if node.target in table:
             return table[node.target]
     return str(node.target)
@@ -104,25 +118,28 @@ def is_movement(module: fx.GraphModule, node: fx.Node) -> bool:
     if calls(node, aten.pad.default):
         constant = argument(node, 2, "mode", "constant") == "constant"
         return constant and not argument(node, 3, "value")
+    if calls(node, aten.max_pool2d.default):
+        dilation = argument(node, 4, "dilation", 1)
+        return dilation in UNIT and not argument(node, 5, "ceil_mode", False)
     return node.op == "call_function" and node.target in MOVEMENT
 
 
 def is_compute(node: fx.Node) -> bool:
-    """True when the node has an integer form whose operands are all activations."""
+    """True when the node has an integer form, provided that its operands are on grids."""
     if calls(node, aten.add.Tensor, aten.mul.Tensor):
-        tensors = isinstance(node.args[0], fx.Node) and isinstance(node.args[1], fx.Node)
-        return tensors and node.kwargs.get("alpha", 1) == 1
+        both = all(isinstance(operand, fx.Node) for operand in node.args[:2])
+        return both and bool(node.kwargs.get("alpha", 1) == 1)
     if calls(node, aten.adaptive_avg_pool2d.default):
-        size = node.args[1]
-        return size in (1, [1, 1], (1, 1), [1])
+        return argument(node, 1, "output_size") in UNIT
     if calls(node, aten.avg_pool2d.default):
-        return not argument(node, 4, "ceil_mode", False) and argument(node, 6, "divisor") is None
+        rounds_up = argument(node, 4, "ceil_mode", False)
+        return not rounds_up and argument(node, 6, "divisor_override") is None
     return node.op == "call_function" and node.target in COMPUTE
 
 
 def is_linear(node: fx.Node) -> bool:
-    """True for a convolution or fully connected layer whose weight is a parameter."""
+    """True for a convolution or fully connected layer whose weight and bias are parameters."""
     if not calls(node, *LINEAR):
         return False
-    weight = node.args[1]
-    return isinstance(weight, fx.Node) and weight.op == "get_attr"
+    constants = [argument(node, 1, "weight"), argument(node, 2, "bias")]
+    return all(c is None or c.op == "get_attr" for c in constants)

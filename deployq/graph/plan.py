@@ -15,23 +15,27 @@ class TensorPlan:
     Args:
         name: of the quantizer, the first tensor's.
         tensors: names of the computed tensors on this grid.
-        bits, signed: type of the codes.
+        bits, signed, narrow_range: type of the codes.
         symmetric: the zero point is 0.
         zero_point: pinned code, or None to calibrate it.
         scale_limit: highest scale that keeps a removed clamp redundant.
+        scale: pinned scale, or None to calibrate it.
     """
 
     name: str
     tensors: tuple[str, ...]
     bits: int
     signed: bool
+    narrow_range: bool
     symmetric: bool
     zero_point: int | None
     scale_limit: float | None
+    scale: float | None
 
     @property
     def qtype(self) -> QType:
-        return QType(self.bits, self.signed)
+        """Integer type of the codes."""
+        return QType(self.bits, self.signed, self.narrow_range)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class LayerPlan:
 
     @property
     def qtype(self) -> QType:
+        """Integer type of the weight codes."""
         return QType(self.bits, self.signed, self.narrow_range)
 
 
@@ -97,12 +102,12 @@ class Plan:
         for layer in self.layers:
             scales = "per channel" if layer.per_channel else "per tensor"
             text.append(
-                f"  {layer.name}: {layer.op_type} weight {'s' if layer.signed else 'u'}{layer.bits} "
-                f"{scales}, BatchNorm {layer.batch_norm}, clamp {layer.activation}"
+                f"  {layer.name}: {layer.op_type} weight {layer.qtype.name} {scales}, "
+                f"BatchNorm {layer.batch_norm}, clamp {layer.activation}"
             )
         for tensor in self.tensors:
-            pinned = "free" if tensor.zero_point is None else str(tensor.zero_point)
-            zero_point = "0" if tensor.symmetric else pinned
+            zero_point = "free" if tensor.zero_point is None else str(tensor.zero_point)
+            scale = "" if tensor.scale is None else f", scale {tensor.scale}"
             shared = f", shared by {', '.join(tensor.tensors)}" if len(tensor.tensors) > 1 else ""
-            text.append(f"  {tensor.name}: {tensor.qtype} zero point {zero_point}{shared}")
+            text.append(f"  {tensor.name}: {tensor.qtype} zero point {zero_point}{scale}{shared}")
         return text + [f"  {node}" for node in self.floats]

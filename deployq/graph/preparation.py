@@ -5,25 +5,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import fx, nn
 
-from deployq_targets import TargetProfile
-
 from deployq.arithmetic.geometry import ConvGeometry
-from deployq.errors import UnsupportedError
+from deployq.errors import InputError, UnsupportedError
 from deployq.graph.batch_norm import move_sign_into_weight
-from deployq.graph.capture import attach, read_tensor
+from deployq.graph.capture import NORM_TENSORS, attach, read_tensor
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.graph.placement import Placement, clamp_is_redundant, place
+from deployq.graph.placement import clamp_is_redundant, place
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.rule import argument
 from deployq.graph.sites import Site
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import PerChannel, PerTensor
-from deployq.qtypes import QType
+from deployq_targets import TargetProfile
+
+Child = TypeVar("Child", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -34,35 +34,49 @@ class PreparedModel:
         module: runs and trains in torch; parameters keep the user's names.
         plan: every decision.
         inputs: name to shape of each input, the batch dimension as 0.
+        profile: the target that it was prepared for.
     """
 
     module: fx.GraphModule
     plan: Plan
     inputs: Mapping[str, tuple[int, ...]]
+    profile: TargetProfile
 
     def quantizers(self) -> dict[str, FakeQuantize]:
-        """Activation quantizers by tensor name."""
-        paths = {t.name: quantizer_path("activations", t.name) for t in self.plan.tensors}
-        return {name: self._quantizer(path) for name, path in paths.items()}
+        """Activation quantizers by the name of the first tensor on their grid.
+
+        Raises:
+            InputError: the network lacks one that the plan names.
+        """
+        names = (tensor.name for tensor in self.plan.tensors)
+        return {name: self._child("activations", name, FakeQuantize) for name in names}
 
     def units(self) -> dict[str, QuantizedLinear]:
-        """Linear units by layer name."""
-        found = {}
-        for layer in self.plan.layers:
-            unit = self.module.get_submodule(quantizer_path("layers", layer.name))
-            assert isinstance(unit, QuantizedLinear)
-            found[layer.name] = unit
-        return found
+        """Linear units by layer name.
 
-    def _quantizer(self, path: str) -> FakeQuantize:
-        quantizer = self.module.get_submodule(path)
-        assert isinstance(quantizer, FakeQuantize)
-        return quantizer
+        Raises:
+            InputError: the network lacks one that the plan names.
+        """
+        names = (layer.name for layer in self.plan.layers)
+        return {name: self._child("layers", name, QuantizedLinear) for name in names}
+
+    def _child(self, room: str, name: str, kind: type[Child]) -> Child:
+        path = quantizer_path(room, name)
+        found = dict(self.module.named_modules()).get(path)
+        if not isinstance(found, kind):
+            raise InputError(
+                name, f"the network has the {kind.__name__} that its plan names", found="none",
+                next_step="prepare the model again",
+            )
+        return found
 
 
 def quantizer_path(room: str, name: str) -> str:
-    """Module path of a quantizer or unit: dots of the tensor's name would nest modules."""
-    return f"{room}.{name.replace('.', '__')}"
+    """Module path of a quantizer or unit: dots of the tensor's name would nest modules.
+
+    The room lies inside ``deployq``, because networks have modules of their own named ``layers``.
+    """
+    return f"deployq.{room}.{name.replace('.', '__')}"
 
 
 def prepare_graph(
@@ -76,15 +90,14 @@ def prepare_graph(
     """
     module = _copy(captured)
     placement = place(module, profile, recipe or Recipe())
-    grids = {grid.name: grid for grid in placement.plan.tensors}
     layers = {layer.name: layer for layer in placement.plan.layers}
-    for grid in grids.values():
-        attach(module, quantizer_path("activations", grid.name), _activation_quantizer(grid))
-    for site in list(placement.sites.values()):
+    for grid in placement.plan.tensors:
+        _attach_new(module, quantizer_path("activations", grid.name), _activation_quantizer(grid))
+    for site in placement.sites.values():
         output = site.output
         if site.kind == "linear":
             output = _insert_unit(module, site, layers[site.name], profile)
-        _insert_quantizer(module, site, output, placement, grids)
+        _insert_quantizer(module, site, output, placement.grid_of[site.name])
     module.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
     module.graph.lint()
     # a fresh module holds what the graph reads and no more: the BatchNorm modules are gone
@@ -94,7 +107,17 @@ def prepare_graph(
         for node in module.graph.nodes
         if node.op == "placeholder"
     }
-    return PreparedModel(module, placement.plan, inputs)
+    return PreparedModel(module.eval(), placement.plan, inputs, profile)
+
+
+def _attach_new(module: fx.GraphModule, path: str, value: nn.Module) -> None:
+    """Attach at a free path: ``a.b`` and ``a__b`` would meet at one."""
+    if any(name == path for name, _ in module.named_modules()):
+        raise UnsupportedError(
+            path, "names of modules differ by more than dots and underscores",
+            found="two of one name", next_step="rename one of the modules",
+        )
+    attach(module, path, value)
 
 
 def _copy(captured: fx.GraphModule) -> fx.GraphModule:
@@ -107,9 +130,13 @@ def _copy(captured: fx.GraphModule) -> fx.GraphModule:
 
 def _activation_quantizer(grid: TensorPlan) -> FakeQuantize:
     return FakeQuantize(
-        grid.qtype, PerTensor(), symmetric=grid.symmetric,
-        fixed_zero_point=grid.zero_point, scale_limit=grid.scale_limit,
-    )  # fmt: skip
+        grid.qtype,
+        PerTensor(),
+        symmetric=grid.symmetric,
+        fixed_zero_point=grid.zero_point,
+        scale_limit=grid.scale_limit,
+        fixed_scale=grid.scale,
+    )
 
 
 def _insert_unit(
@@ -117,16 +144,16 @@ def _insert_unit(
 ) -> fx.Node:
     """Replace layer and BatchNorm by one unit; returns the site's new output node."""
     core = site.core
-    unit = _unit(module, site, layer, profile)
     path = quantizer_path("layers", layer.name)
-    attach(module, path, unit)
+    _attach_new(module, path, _unit(module, site, layer, profile))
     last = site.batch_norm or core
     with module.graph.inserting_before(last):
         norm = _batch_norm_arguments(module, site.batch_norm)
-        args = (core.args[0], core.args[1], argument(core, 2, "bias"), *norm)
+        operands = argument(core, 0, "input"), argument(core, 1, "weight")
+        args = (*operands, argument(core, 2, "bias"), *norm)
         call = module.graph.call_module(path, args)
     call.meta = {**last.meta, "name": site.name}
-    if unit.batch_norm == "absorb" and norm[0] is not None:
+    if layer.batch_norm == "absorb" and norm[0] is not None:
         _make_gamma_positive(module, call)
     last.replace_all_uses_with(call)
     return call if site.clamp is None else site.clamp
@@ -135,19 +162,18 @@ def _insert_unit(
 def _unit(
     module: fx.GraphModule, site: Site, layer: LayerPlan, profile: TargetProfile
 ) -> QuantizedLinear:
-    weight = read_tensor(module, site.core.args[1])
-    qtype = QType(layer.bits, layer.signed, layer.narrow_range)
+    weight = read_tensor(module, argument(site.core, 1, "weight"))
     shape = (weight.shape[0],) if layer.per_channel else ()
     granularity = PerChannel(0) if layer.per_channel else PerTensor()
     norm: Any = module.get_submodule(str(site.batch_norm.target)) if site.batch_norm else None
     return QuantizedLinear(
         layer.op_type,
-        FakeQuantize(qtype, granularity, shape, symmetric=True),
+        FakeQuantize(layer.qtype, granularity, shape, symmetric=True),
         geometry=conv_geometry(site.core) if layer.op_type == "Conv" else None,
         batch_norm=layer.batch_norm,
         eps=norm.eps if norm else 1e-5,
         momentum=norm.momentum if norm and norm.momentum is not None else 0.1,
-        bias_bits=profile.bias.bits or 32,
+        bias_bits=profile.bias.bits,
     )
 
 
@@ -159,11 +185,6 @@ def conv_geometry(node: fx.Node) -> ConvGeometry:
         values = (value, value) if isinstance(value, int) else tuple(value)
         return values if len(values) == 2 else (values[0], values[0])
 
-    if isinstance(argument(node, 4, "padding", 0), str):
-        raise UnsupportedError(
-            str(node.meta["name"]), "padding must be given in numbers",
-            found=repr(argument(node, 4, "padding")), next_step="state the padding of each side",
-        )
     top, left = pair(4, "padding", 0)
     groups = argument(node, 6, "groups", 1)
     return ConvGeometry(
@@ -176,12 +197,11 @@ def _batch_norm_arguments(
 ) -> tuple[fx.Node | None, ...]:
     """``get_attr`` nodes of gamma, beta, mean and variance."""
     if node is None:
-        return (None,)[:0]
-    norm: Any = module.get_submodule(str(node.target))
-    names = ("weight", "bias", "running_mean", "running_var")
+        return ()
+    norm = module.get_submodule(str(node.target))
     return tuple(
         module.graph.get_attr(f"{node.target}.{name}") if getattr(norm, name) is not None else None
-        for name in names
+        for name in NORM_TENSORS
     )
 
 
@@ -194,20 +214,13 @@ def _make_gamma_positive(module: fx.GraphModule, call: fx.Node) -> None:
 
 
 def _insert_quantizer(
-    module: fx.GraphModule,
-    site: Site,
-    output: fx.Node,
-    placement: Placement,
-    grids: dict[str, TensorPlan],
+    module: fx.GraphModule, site: Site, output: fx.Node, grid: TensorPlan
 ) -> None:
     """Put the site's quantizer after ``output``; a redundant clamp goes."""
-    grid = grids[placement.grid_of[site.name]]
     if site.clamp is not None and clamp_is_redundant(site, grid):
-        source = site.clamp.args[0]
-        assert isinstance(source, fx.Node)
-        site.clamp.replace_all_uses_with(source)
+        output = site.clamp.all_input_nodes[0]
+        site.clamp.replace_all_uses_with(output)
         module.graph.erase_node(site.clamp)
-        output = source
     with module.graph.inserting_after(output):
         call = module.graph.call_module(quantizer_path("activations", grid.name), (output,))
     call.meta = {**output.meta, "name": site.name}

@@ -20,6 +20,7 @@ from deployq.graph.capture import attach
 from deployq.graph.graph_json import graph_from_json, graph_to_json
 from deployq.graph.plan import Plan
 from deployq.graph.preparation import PreparedModel
+from deployq_targets.loader import parse_profile
 
 FORMAT = 1
 GRAPH_FILE = "prepared.json"
@@ -32,33 +33,20 @@ def save_prepared_model(prepared: PreparedModel, folder: Path) -> None:
     Raises:
         UnsupportedError: the graph calls what a prepared model may not call.
     """
-    tensors, aliases = _unique_tensors(prepared.module)
     facts = {
         "format": FORMAT,
         "inputs": {name: list(shape) for name, shape in prepared.inputs.items()},
         "plan": prepared.plan.to_json(),
+        "profile": prepared.profile.model_dump(mode="json"),
         "graph": graph_to_json(prepared.module),
         "buffers": sorted(name for name, _ in prepared.module.named_buffers()),
         "learned": sorted(n for n, p in prepared.module.named_parameters() if p.requires_grad),
-        "aliases": aliases,
     }
     text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
     (folder / GRAPH_FILE).write_text(text + "\n", encoding="utf-8")
+    state = prepared.module.state_dict().items()
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state}
     save_file(tensors, folder / TENSOR_FILE)
-
-
-def _unique_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by their first name, and further names of the same tensor."""
-    first: dict[int, str] = {}
-    tensors: dict[str, Tensor] = {}
-    aliases: dict[str, str] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        known = first.setdefault(id(tensor), name)
-        if known == name:
-            tensors[name] = tensor.detach().cpu().contiguous().clone()
-        else:
-            aliases[name] = known
-    return tensors, aliases
 
 
 def load_prepared_model(folder: Path) -> PreparedModel:
@@ -76,32 +64,49 @@ def load_prepared_model(folder: Path) -> PreparedModel:
             next_step="prepare the model again with this version",
         )
     try:
-        tensors = load_file(folder / TENSOR_FILE)
-        root = _root(tensors, facts)
-        module = graph_from_json(facts["graph"], root)
-        module.load_state_dict({**tensors, **_aliased(tensors, facts["aliases"])})
-        plan = Plan.from_json(facts["plan"])
-    except (SafetensorError, FileNotFoundError, KeyError, TypeError, RuntimeError) as error:
+        return _build(facts, load_file(folder / TENSOR_FILE))
+    except _BROKEN as error:
         raise InputError(
-            TENSOR_FILE, "tensors and graph of a prepared model belong together",
-            found=str(error).splitlines()[0][:300], next_step="prepare the model again",
+            folder.name, "tensors and graph of a prepared model belong together",
+            found=f"{type(error).__name__}: {' '.join(str(error).split())}"[:300],
+            next_step="prepare the model again",
         ) from error
+
+
+_BROKEN = (
+    SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError,
+    RuntimeError, SyntaxError,
+)  # fmt: skip
+"""What facts of the wrong shape raise on the way to a model."""
+
+
+def _build(facts: Mapping[str, Any], tensors: dict[str, Tensor]) -> PreparedModel:
+    """The model; the graph refuses what it may not call before anything is made of it."""
+    profile = parse_profile(facts["profile"], GRAPH_FILE)
+    plan = Plan.from_json(facts["plan"])
+    module = graph_from_json(facts["graph"], _root(tensors, facts))
+    module.load_state_dict(tensors)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name in facts["learned"])
-    inputs = {name: tuple(shape) for name, shape in facts["inputs"].items()}
-    return PreparedModel(module.eval(), plan, inputs)
+    inputs = {str(name): tuple(map(int, shape)) for name, shape in facts["inputs"].items()}
+    prepared = PreparedModel(module.eval(), plan, inputs, profile)
+    prepared.quantizers(), prepared.units()  # every module that the plan names is there
+    return prepared
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             path.name, "a prepared model has this file in JSON", found=str(error).splitlines()[0],
             next_step="prepare the model again",
         ) from error
     if not isinstance(facts, dict):
-        raise InputError(path.name, "a prepared model is a JSON object", found=type(facts).__name__)
+        raise InputError(
+            path.name, "a prepared model is a JSON object", found=type(facts).__name__,
+            next_step="prepare the model again",
+        )
     return facts
 
 
@@ -112,11 +117,4 @@ def _root(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> nn.Module:
     for name, tensor in tensors.items():
         if not name.startswith(owned):
             attach(root, name, tensor if name in buffers else nn.Parameter(tensor, False))
-    for name, first in facts["aliases"].items():
-        path, _, leaf = first.rpartition(".")
-        attach(root, name, getattr(root.get_submodule(path), leaf))
     return root
-
-
-def _aliased(tensors: Mapping[str, Tensor], aliases: Mapping[str, str]) -> dict[str, Tensor]:
-    return {name: tensors[first] for name, first in aliases.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import fx
 
 from deployq.graph.operators import (
@@ -50,41 +51,60 @@ class Site:
         return self.clamp or self.batch_norm or self.core
 
 
-def find_sites(module: fx.GraphModule) -> dict[fx.Node, Site]:
-    """The sites of a captured graph, in graph order, keyed by their output node."""
+def find_sites(
+    module: fx.GraphModule, apart: frozenset[fx.Node] = frozenset()
+) -> dict[fx.Node, Site]:
+    """The sites of a captured graph, in graph order, keyed by their output node.
+
+    Args:
+        apart: clamps that are sites of their own, fused with nothing.
+    """
     sites: dict[fx.Node, Site] = {}
     fused: set[fx.Node] = set()
     for node in module.graph.nodes:
         if node in fused or node.op in ("get_attr", "output"):
             continue
-        if not hasattr(node.meta.get("val"), "shape") or is_movement(module, node):
+        if not _is_real(node.meta.get("val")) or is_movement(module, node):
             continue
-        site = _site(module, node)
+        site = _site(module, node, apart)
         fused.update(n for n in (site.batch_norm, site.clamp) if n is not None)
         sites[site.output] = site
     return sites
 
 
-def _site(module: fx.GraphModule, node: fx.Node) -> Site:
+def _is_real(value: object) -> bool:
+    """True for a float tensor: sizes and indices get no grid."""
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _site(module: fx.GraphModule, node: fx.Node, apart: frozenset[fx.Node]) -> Site:
     name = str(node.meta["name"])
     if node.op == "placeholder":
         return Site(name, "input", node)
+    low = 0.0 if onnx_type(module, node) in NON_NEGATIVE else -INFINITY
     if node.op == "call_function" and node.target in UNARY:
-        low, high = clamp_bounds(node) or (-INFINITY, INFINITY)
-        low = max(low, 0.0) if onnx_type(module, node) in NON_NEGATIVE else low
-        return Site(name, "unary", node, low=low, high=high)
+        bounds = clamp_bounds(node) or (low, INFINITY)
+        return Site(name, "unary", node, low=bounds[0], high=bounds[1])
     if is_linear(node):
         norm = _only_user(node)
-        norm = norm if is_batch_norm(module, norm) else None
-        return _with_clamp(name, "linear", node, norm)
-    if is_compute(node):
-        return _with_clamp(name, "compute", node, None)
-    return Site(name, "float", node)
+        if norm is None or not is_batch_norm(module, norm):
+            norm = None
+        return _with_clamp(name, "linear", node, norm, apart)
+    if is_compute(node) and not _reads_constant(module, node):
+        return _with_clamp(name, "compute", node, None, apart)
+    return Site(name, "float", node, low=low)
 
 
-def _with_clamp(name: str, kind: str, core: fx.Node, norm: fx.Node | None) -> Site:
+def _reads_constant(module: fx.GraphModule, node: fx.Node) -> bool:
+    """True when an operand is a tensor of the model, which is on no grid."""
+    return any(moved_from(module, operand).op == "get_attr" for operand in node.all_input_nodes)
+
+
+def _with_clamp(
+    name: str, kind: str, core: fx.Node, norm: fx.Node | None, apart: frozenset[fx.Node]
+) -> Site:
     follower = _only_user(norm or core)
-    bounds = clamp_bounds(follower) if follower is not None else None
+    bounds = clamp_bounds(follower) if follower is not None and follower not in apart else None
     if bounds is None:
         return Site(name, kind, core, norm)
     return Site(name, kind, core, norm, follower, *bounds)
@@ -98,7 +118,7 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 def moved_from(module: fx.GraphModule, node: fx.Node) -> fx.Node:
     """The node whose codes a movement chain carries; ``node`` itself when it does not move."""
     while is_movement(module, node):
-        node = node.args[0]  # type: ignore[assignment] # the data operand is a node
+        node = node.all_input_nodes[0]
     return node
 
 
@@ -106,11 +126,8 @@ def non_negative_sites(module: fx.GraphModule, sites: dict[fx.Node, Site]) -> se
     """Names of the sites whose values are never below zero."""
     found: set[str] = set()
     for site in sites.values():
-        operands = (moved_from(module, n) for n in site.core.all_input_nodes if n.op != "get_attr")
-        closed = site.kind == "compute" and all(
-            source in sites and sites[source].name in found for source in operands
-        )
+        operands = [sites.get(moved_from(module, n)) for n in site.core.all_input_nodes]
+        closed = site.kind == "compute" and all(o is not None and o.name in found for o in operands)
         if site.low >= 0 or closed:  # sums, products and means of such values stay such
             found.add(site.name)
     return found
-

@@ -7,6 +7,7 @@ child, the weight quantizer, and answers with its integers on request.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,9 @@ from torch.nn import functional
 
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.graph.batch_norm import BatchNormTensors, LinearCodes, absorb
+from deployq.graph.bounded import bounded
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.qparams import PerChannel, QParams
-
-BATCH_NORM_MODES = ("none", "absorb", "fold")
 
 
 class QuantizedLinear(nn.Module):
@@ -63,16 +63,17 @@ class QuantizedLinear(nn.Module):
 
         Args:
             x: input on its grid.
-            weight, bias: the float parameters.
+            weight: (O, C/g, kh, kw) or (O, C) float parameter.
+            bias: (O,) or None.
             batch_norm: the fields of :class:`BatchNormTensors`, or nothing.
         """
-        norm = BatchNormTensors(*batch_norm) if batch_norm else None
+        norm = BatchNormTensors.of(*batch_norm)
         if norm is not None and self.batch_norm == "fold":
             bias = norm.folded_bias(bias, self.eps)
         y = self._product(x, self.weight_quantizer(self.scaled_weight(weight, norm)), bias)
         if norm is None or self.batch_norm == "fold":
             return y
-        gamma = None if norm.gamma is None else norm.gamma.clamp(min=0.0)
+        gamma = None if norm.gamma is None else bounded(norm.gamma, 0.0)
         return functional.batch_norm(
             y, norm.mean, norm.variance, gamma, norm.beta, self.training, self.momentum, self.eps
         )
@@ -107,7 +108,7 @@ class QuantizedLinear(nn.Module):
             input_scale: float32 scale of the layer's input.
             weight, bias, batch_norm: as in :meth:`forward`.
         """
-        norm = BatchNormTensors(*batch_norm) if batch_norm else None
+        norm = BatchNormTensors.of(*batch_norm)
         with torch.no_grad():
             codes = self.weight_quantizer.codes(self.scaled_weight(weight, norm))
             factor, real_bias = self._factor_and_bias(weight, bias, norm)
@@ -147,7 +148,7 @@ class QuantizedLinear(nn.Module):
         return {
             "op_type": self.op_type,
             "weight_quantizer": self.weight_quantizer.config(),
-            "geometry": vars(self.geometry),
+            "geometry": asdict(self.geometry),
             "batch_norm": self.batch_norm,
             "eps": self.eps,
             "momentum": self.momentum,
@@ -157,14 +158,12 @@ class QuantizedLinear(nn.Module):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> QuantizedLinear:
         """The unit that ``config`` describes."""
-        geometry = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in config["geometry"].items()
-        }
+        facts = config["geometry"]
+        strides, pads, dilations = (tuple(facts[key]) for key in ("strides", "pads", "dilations"))
         return cls(
             config["op_type"],
             FakeQuantize.from_config(config["weight_quantizer"]),
-            geometry=ConvGeometry(**geometry),
+            geometry=ConvGeometry(strides, pads, dilations, facts["groups"]),
             batch_norm=config["batch_norm"],
             eps=config["eps"],
             momentum=config["momentum"],

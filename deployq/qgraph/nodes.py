@@ -1,7 +1,7 @@
 """The integer nodes: what each operator computes, with all its constants, frozen.
 
-Tensors are code tensors and are named as in the file; ``IntegerGraph.qparams`` gives each its
-meaning. ``bounds`` is the code range that a fused Relu or Clip leaves, None for the whole type.
+Tensors are code tensors and are named as in the file; codes that the file only has as reals take
+that tensor's name and ``.codes`` or ``.moved``. ``IntegerGraph.qparams`` gives each its meaning.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Node:
         op_type: ONNX operator that it computes.
         inputs: names of the code tensors it reads.
         output: name of the code tensor it writes.
+        bounds: lowest and highest code that a fused Relu or Clip leaves; None for the whole type.
     """
 
     name: str
@@ -42,12 +43,12 @@ class Quantize(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Linear(Node):
-    """Conv or Gemm with constant weights.
+    """Conv, Gemm or MatMul with constant weights.
 
     Args:
-        weight: codes, (O, C/g, kh, kw) for Conv and (K, N) for Gemm.
-        weight_qparams: per tensor, or per output channel (Conv axis 0, Gemm axis 1).
-        bias: (O,) codes with scale ``s_x * s_w`` and zero point 0, if any.
+        weight: codes, (O, C/g, kh, kw) for Conv and (K, N) for Gemm and MatMul.
+        weight_qparams: per tensor, or per output channel (Conv axis 0, Gemm and MatMul axis 1).
+        bias: (O,) or (N,) codes with scale ``s_x * s_w`` and zero point 0, if any.
         geometry: of a Conv.
     """
 
@@ -59,12 +60,12 @@ class Linear(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class MatMul(Node):
-    """Product of two code tensors, batched."""
+    """Product of two code tensors, (..., M, K) and (..., K, N); leading axes broadcast."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Elementwise(Node):
-    """Add or Mul of two code tensors."""
+    """Add or Mul of two code tensors, which broadcast."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +91,20 @@ class Lookup(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Rescale(Node):
-    """The same reals on another grid."""
+    """The same reals under other parameters (a QuantizeLinear behind a DequantizeLinear)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Move(Node):
-    """Codes moved, dropped, padded with ``value`` or clipped; no arithmetic.
+    """Codes moved, dropped, padded or clipped; no arithmetic.
+
+    Input and output have the same parameters, save for an Identity that a file makes by reading
+    codes with other parameters than they were written with.
 
     Args:
-        attributes: by operator: ``shape``, ``perm``, ``axes``, ``starts``, ``ends``, ``steps``,
-            ``pads``, ``value``, ``axis``.
+        attributes: by operator, with ONNX's names: ``shape`` (0 and -1 as in ONNX), ``perm``,
+            ``axes``, ``starts``, ``ends``, ``steps``, ``axis``, ``pads``, ``value`` (the code that
+            Pad adds; None for the zero point).
     """
 
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -116,12 +121,15 @@ class IntegerGraph:
 
     Args:
         nodes: in an order that respects the data flow.
-        qparams: parameters of every code tensor.
+        qparams: parameters of every code tensor, constants included.
         inputs: names of the graph inputs, real or integer.
         outputs: names of the graph outputs, real or integer.
+        constants: codes of the constant tensors that nodes read as operands, int64. Weights and
+            biases are fields of their nodes.
     """
 
     nodes: tuple[Node, ...]
     qparams: Mapping[str, QParams]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    constants: Mapping[str, IntArray] = field(default_factory=dict)

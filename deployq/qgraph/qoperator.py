@@ -1,63 +1,81 @@
-"""QOperator form: QLinearConv and QLinearMatMul of ONNX, and ONNX Runtime's com.microsoft set."""
+"""QOperator form: QLinearConv and QLinearMatMul of ONNX, and ONNX Runtime's com.microsoft set.
+
+Operands come as (codes, scale, zero point); the output's scale and zero point are inputs too.
+"""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import onnx
 
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.qgraph.nodes import Concat, Elementwise, Linear, Lookup, MatMul, Node, Pool
-from deployq.qgraph.qdq import conv_geometry, pool_geometry
-from deployq.qgraph.values import CodesOf, Constant, as_codes, attributes, label, refuse
+from deployq.qgraph.qdq import MICROSOFT
+from deployq.qgraph.values import CodesOf, Constant, as_codes, attributes, describe, label, refuse
 from deployq.qgraph.walk import Handler, Walk
-from deployq.qparams import PerChannel, PerTensor, QParams
+from deployq.qgraph.windows import conv_geometry, pool_geometry
+from deployq.qparams import IntArray, PerChannel, PerTensor, QParams
 
-MICROSOFT = "com.microsoft"
 
+def _qparams(walk: Walk, node: onnx.NodeProto, scale: int, data: int, *, axis: int = 0) -> QParams:
+    """Parameters from input ``scale`` and the zero point after it.
 
-def _qparams(walk: Walk, node: onnx.NodeProto, data: int, scale: int, axis: int = 0) -> QParams:
-    """Parameters from a scale input and the zero point after it; the type is the data's or its."""
+    Args:
+        data: an input whose element type the codes have, where no zero point states it.
+        axis: of the output channels, where there are several scales.
+    """
     scales = walk.constant(node, scale).astype(np.float32)
-    zero_point = as_codes(walk.constant(node, scale + 1))
-    qtype = walk.types[node.input[data] if data >= 0 else node.input[scale + 1]]
-    if scales.size == 1:
-        return QParams(qtype, scales.reshape(()), zero_point.reshape(-1)[0], PerTensor())
-    return QParams(qtype, scales.reshape(-1), zero_point.reshape(-1), PerChannel(axis))
+    zero_point: IntArray = np.zeros(1, np.int64)
+    qtype = walk.types.get(node.input[data])
+    if walk.optional(node, scale + 1) is not None:
+        zero_point = as_codes(walk.constant(node, scale + 1)).reshape(-1)
+        qtype = walk.types.get(node.input[scale + 1])
+    if qtype is None:
+        raise refuse(node, "codes and zero points are integers", "another element type")
+    if scales.size == 1 and zero_point.size == 1:
+        return QParams(qtype, scales.reshape(()), zero_point[0], PerTensor())
+    channels = max(scales.size, zero_point.size)  # one scale may go with many zero points
+    if {scales.size, zero_point.size} - {1, channels}:
+        raise refuse(
+            node, "scale and zero point have the same shape", f"{scales.size}, {zero_point.size}",
+            next_step="repair the node in the tool that wrote the file",
+        )
+    return QParams(
+        qtype, np.broadcast_to(scales.reshape(-1), channels), zero_point, PerChannel(axis)
+    )
 
 
 def _operand(walk: Walk, node: onnx.NodeProto, index: int) -> str:
-    """Name of a code tensor whose parameters are the two inputs after it."""
-    value = walk.value(node, index)
-    if not isinstance(value, CodesOf):
-        raise refuse(node, f"input {index} must be codes", type(value).__name__)
-    qparams = _qparams(walk, node, index, index + 1)
-    known = walk.qparams.setdefault(value.name, qparams)
-    if known != qparams:
-        raise refuse(
-            node, "codes are read with the parameters they were written with",
-            f"scale {qparams.scale}", f"scale {known.scale}",
-        )
-    return value.name
+    """Name of a code tensor, perhaps constant, whose parameters are the two inputs after it."""
+    value, name = walk.value(node, index), node.input[index]
+    qparams = _qparams(walk, node, index + 1, index)
+    if not isinstance(qparams.granularity, PerTensor):
+        raise refuse(node, "an operand has one scale", f"{name} has several", "per tensor")
+    if isinstance(value, Constant):
+        walk.constants[name] = as_codes(value.data)
+    elif isinstance(value, CodesOf):
+        name = value.name
+    else:
+        raise refuse(node, f"input {index} is codes", describe(value))
+    return walk.read_codes(name, qparams, f"{node.output[0]}.input{index}")
 
 
-def _bias(walk: Walk, node: onnx.NodeProto, index: int) -> Any:
+def _bias(walk: Walk, node: onnx.NodeProto, index: int) -> IntArray | None:
+    """Codes with scale ``s_x * s_w``, which the operator does not state."""
     if walk.optional(node, index) is None:
         return None
     return as_codes(walk.constant(node, index)).reshape(-1)
 
 
 def _conv(walk: Walk, node: onnx.NodeProto) -> None:
-    if attributes(node).get("channels_last", 0):
-        raise refuse(node, "QLinearConv is channels first", "channels_last = 1")
-    x, weight = _operand(walk, node, 0), as_codes(walk.constant(node, 3))
+    _channels_first(node)
+    weight = as_codes(walk.constant(node, 3))
     made = Linear(
-        name=label(node), op_type="Conv", inputs=(x,), output=node.output[0], weight=weight,
-        weight_qparams=_qparams(walk, node, 3, 4), bias=_bias(walk, node, 8),
-        geometry=conv_geometry(node, weight.shape[2:]),
+        name=label(node), op_type="Conv", inputs=(_operand(walk, node, 0),),
+        output=node.output[0], weight=weight, weight_qparams=_qparams(walk, node, 4, 3),
+        bias=_bias(walk, node, 8), geometry=conv_geometry(walk, node, weight.shape[2:]),
     )  # fmt: skip
-    walk.emit(made, _qparams(walk, node, -1, 6))
+    walk.emit(made, _qparams(walk, node, 6, 0))
 
 
 def _gemm(walk: Walk, node: onnx.NodeProto) -> None:
@@ -66,47 +84,52 @@ def _gemm(walk: Walk, node: onnx.NodeProto) -> None:
         raise refuse(node, "QGemm has alpha 1 and no transA", str(facts))
     if walk.optional(node, 7) is None:
         raise refuse(node, "QGemm writes codes", "a float output")
-    x, weight = _operand(walk, node, 0), as_codes(walk.constant(node, 3))
-    weight = weight.T if facts.get("transB", 0) else weight
+    weight = as_codes(walk.constant(node, 3))
     made = Linear(
-        name=label(node), op_type="Gemm", inputs=(x,), output=node.output[0], weight=weight,
-        weight_qparams=_qparams(walk, node, 3, 4, axis=1), bias=_bias(walk, node, 6),
+        name=label(node), op_type="Gemm", inputs=(_operand(walk, node, 0),),
+        output=node.output[0], weight=weight.T if facts.get("transB", 0) else weight,
+        weight_qparams=_qparams(walk, node, 4, 3, axis=1), bias=_bias(walk, node, 6),
     )  # fmt: skip
-    walk.emit(made, _qparams(walk, node, -1, 7))
+    walk.emit(made, _qparams(walk, node, 7, 0))
 
 
 def _matmul(walk: Walk, node: onnx.NodeProto) -> None:
-    a, out = _operand(walk, node, 0), _qparams(walk, node, -1, 6)
+    a, right = _operand(walk, node, 0), walk.value(node, 3)
     made: Node
-    if isinstance(walk.value(node, 3), Constant):
-        weight = as_codes(walk.constant(node, 3))
+    if isinstance(right, Constant) and right.data.ndim == 2:
         made = Linear(
             name=label(node), op_type="MatMul", inputs=(a,), output=node.output[0],
-            weight=weight, weight_qparams=_qparams(walk, node, 3, 4, axis=1), bias=None,
+            weight=as_codes(right.data), weight_qparams=_qparams(walk, node, 4, 3, axis=1),
+            bias=None,
         )  # fmt: skip
     else:
         inputs = (a, _operand(walk, node, 3))
         made = MatMul(name=label(node), op_type="MatMul", inputs=inputs, output=node.output[0])
-    walk.emit(made, out)
+    walk.emit(made, _qparams(walk, node, 6, 0))
 
 
 def _elementwise(walk: Walk, node: onnx.NodeProto) -> None:
-    inputs = (_operand(walk, node, 0), _operand(walk, node, 3))
-    operator = node.op_type.removeprefix("QLinear")
-    made = Elementwise(name=label(node), op_type=operator, inputs=inputs, output=node.output[0])
-    walk.emit(made, _qparams(walk, node, -1, 6))
+    made = Elementwise(
+        name=label(node), op_type=node.op_type.removeprefix("QLinear"),
+        inputs=(_operand(walk, node, 0), _operand(walk, node, 3)), output=node.output[0],
+    )  # fmt: skip
+    walk.emit(made, _qparams(walk, node, 6, 0))
 
 
 def _pool(walk: Walk, node: onnx.NodeProto) -> None:
-    if attributes(node).get("channels_last", 0):
-        raise refuse(node, "pools are channels first", "channels_last = 1")
+    _channels_first(node)
     operator = node.op_type.removeprefix("QLinear")
-    geometry = pool_geometry(node) if operator == "AveragePool" else None
-    inputs = (_operand(walk, node, 0),)
     made = Pool(
-        name=label(node), op_type=operator, inputs=inputs, output=node.output[0], geometry=geometry
-    )
-    walk.emit(made, _qparams(walk, node, -1, 3))
+        name=label(node), op_type=operator, inputs=(_operand(walk, node, 0),),
+        output=node.output[0],
+        geometry=pool_geometry(walk, node) if operator == "AveragePool" else None,
+    )  # fmt: skip
+    walk.emit(made, _qparams(walk, node, 3, 0))
+
+
+def _channels_first(node: onnx.NodeProto) -> None:
+    if attributes(node).get("channels_last", 0):
+        raise refuse(node, "tensors are channels first", "channels_last = 1")
 
 
 def _concat(walk: Walk, node: onnx.NodeProto) -> None:
@@ -115,16 +138,16 @@ def _concat(walk: Walk, node: onnx.NodeProto) -> None:
     made = Concat(
         name=label(node), op_type="Concat", inputs=inputs, output=node.output[0], axis=axis
     )
-    walk.emit(made, _qparams(walk, node, -1, 0))
+    walk.emit(made, _qparams(walk, node, 0, 2))
 
 
 def _function(walk: Walk, node: onnx.NodeProto) -> None:
-    params = UnaryParams(alpha=attributes(node).get("alpha", 0.01))
-    operator, inputs = node.op_type.removeprefix("QLinear"), (_operand(walk, node, 0),)
     made = Lookup(
-        name=label(node), op_type=operator, inputs=inputs, output=node.output[0], params=params
-    )
-    walk.emit(made, _qparams(walk, node, -1, 3))
+        name=label(node), op_type=node.op_type.removeprefix("QLinear"),
+        inputs=(_operand(walk, node, 0),), output=node.output[0],
+        params=UnaryParams(alpha=attributes(node).get("alpha")),
+    )  # fmt: skip
+    walk.emit(made, _qparams(walk, node, 3, 0))
 
 
 HANDLERS: dict[tuple[str, str], Handler] = {

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import onnx
 
-from deployq.qgraph import movement, qdq, qoperator
-from deployq.qgraph.nodes import IntegerGraph
-from deployq.qgraph.values import refuse
+from deployq.errors import InputError, QuantizationError, UnsupportedError
+from deployq.qgraph import clamp, folding, linear, movement, operators, qdq, qoperator
+from deployq.qgraph.nodes import Dequantize, IntegerGraph
+from deployq.qgraph.values import (
+    CodesOf,
+    QuantizedConstant,
+    RealOf,
+    Waiting,
+    describe,
+    located,
+    refuse,
+    where,
+)
 from deployq.qgraph.walk import Handler, Walk
 
 HANDLERS: dict[tuple[str, str], Handler] = {
+    **folding.HANDLERS,
     **qdq.HANDLERS,
+    **clamp.HANDLERS,
+    **linear.HANDLERS,
+    **operators.HANDLERS,
     **movement.HANDLERS,
     **qoperator.HANDLERS,
 }
@@ -18,20 +32,69 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 
 
 def read_graph(model: onnx.ModelProto) -> IntegerGraph:
-    """The integer nodes of a QDQ or QOperator model.
+    """The integer nodes of a QDQ or QOperator model (opsets 10 to 25).
+
+    Constants are folded as far as scales, shapes, weights and limits need it. A float bias is
+    rounded to int32 codes of scale ``s_x * s_w``.
+
+    Args:
+        model: with its external data in memory.
 
     Raises:
-        UnsupportedError: a node has no integer meaning; the message names it.
-        InputError: the graph is not in order.
+        UnsupportedError: a node has no integer form; the message names it.
+        InputError: the graph is not in order, or a node's attributes contradict its operator.
+        QuantizationError: a node's scale or zero point is none.
     """
     walk = Walk(model)
     for node in model.graph.node:
-        domain = "" if node.domain == "ai.onnx" else node.domain
-        handler = HANDLERS.get((domain, node.op_type))
-        if handler is None:
-            raise refuse(
-                node, "every operator between the first and the last code has an integer form",
-                f"{domain or 'ai.onnx'}::{node.op_type}",
+        try:
+            _read(walk, node)
+        except (InputError, QuantizationError) as error:
+            raise located(error, where(node)) from error
+    for value in model.graph.output:
+        _add_output(walk, value.name)
+    _check_parameters(walk)
+    return IntegerGraph(
+        tuple(walk.nodes), walk.qparams, walk.inputs,
+        tuple(value.name for value in model.graph.output), walk.constants,
+    )  # fmt: skip
+
+
+def _read(walk: Walk, node: onnx.NodeProto) -> None:
+    if folding.fold(walk, node):
+        return
+    handler = HANDLERS.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
+    if handler is None:
+        raise refuse(
+            node, "every operator between the first and the last code has an integer form",
+            f"{node.domain or 'ai.onnx'}::{node.op_type}",
+        )
+    handler(walk, node)
+
+
+def _add_output(walk: Walk, name: str) -> None:
+    """Codes stay; reals read from codes get their Dequantize."""
+    walk.settle(name)
+    value = walk.values.get(name)
+    if isinstance(value, CodesOf):
+        return
+    if not isinstance(value, RealOf | QuantizedConstant):
+        culprit = f"node {value.node.name}, " if isinstance(value, Waiting) else ""
+        raise UnsupportedError(
+            f"{culprit}graph output {name}", "an output is codes, or reals read from codes",
+            found=describe(value),
+            next_step="add QuantizeLinear and DequantizeLinear before the output",
+        )
+    codes = value.codes if isinstance(value, RealOf) else walk.add_codes(name, value)
+    made = Dequantize(name=name, op_type="DequantizeLinear", inputs=(codes,), output=name)
+    walk.nodes.append(made)
+
+
+def _check_parameters(walk: Walk) -> None:
+    for node in walk.nodes:
+        if not isinstance(node, Dequantize) and node.output not in walk.qparams:
+            raise UnsupportedError(
+                f"node {node.name} ({node.op_type})", "codes have a scale and a zero point",
+                found=f"{node.output}, which no DequantizeLinear reads",
+                next_step="add the DequantizeLinear that reads them",
             )
-        handler(walk, node)
-    return walk.finish(model.graph)

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from deployq.errors import UnsupportedError
-from deployq.qgraph.nodes import Node
+from deployq import affine
+from deployq.errors import DeployqError, UnsupportedError
+from deployq.qgraph.nodes import Bounds, Node
 from deployq.qparams import IntArray, PerChannel, QParams
+
+Error = TypeVar("Error", bound=DeployqError)
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """The reals that Relu and Clip leave; ``low`` is at most ``high``."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def then(self, after: Clamp) -> Clamp:
+        """This clamp, then another."""
+        return Clamp(after._nearest(self.low), after._nearest(self.high))
+
+    def _nearest(self, x: float) -> float:
+        return min(max(x, self.low), self.high)
+
+    def bounds(self, qparams: QParams) -> Bounds | None:
+        """The codes that are left; None when these are all."""
+        if self == Clamp():
+            return None
+        edges = np.asarray([self.low, self.high], np.float32)
+        low, high = (int(code) for code in affine.quantize(edges, qparams))
+        whole = (qparams.qtype.qmin, qparams.qtype.qmax)
+        return None if (low, high) == whole else (low, high)
 
 
 @dataclass(frozen=True)
@@ -26,12 +54,14 @@ class RealOf:
     """Reals that a DequantizeLinear reads from the code tensor ``codes``."""
 
     codes: str
-    qparams: QParams
 
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """An initializer: reals, shapes or integers as they stand."""
+    """An initializer or what follows from it: reals, codes as they stand, or a shape.
+
+    A shape is an object array whose symbolic dimensions are texts.
+    """
 
     data: npt.NDArray[Any]
 
@@ -54,9 +84,10 @@ class QuantizedConstant:
 
 @dataclass(frozen=True)
 class GraphInput:
-    """A real graph input."""
+    """A real graph input, perhaps clamped."""
 
     name: str
+    clamp: Clamp = Clamp()
 
 
 @dataclass(frozen=True)
@@ -65,15 +96,26 @@ class Waiting:
 
     Args:
         node: complete but for ``output`` and ``bounds``.
-        low, high: reals that a Relu or Clip after it leaves.
+        clamp: of a Relu or Clip after it.
     """
 
     node: Node
-    low: float = float("-inf")
-    high: float = float("inf")
+    clamp: Clamp = Clamp()
 
 
 Value: TypeAlias = CodesOf | RealOf | Constant | QuantizedConstant | GraphInput | Waiting
+
+_WORDS: dict[type, str] = {
+    CodesOf: "codes", RealOf: "dequantized codes", Constant: "a constant",
+    QuantizedConstant: "dequantized constant codes", GraphInput: "a real graph input",
+}  # fmt: skip
+
+
+def describe(value: Value | None) -> str:
+    """What a tensor is, for messages."""
+    if isinstance(value, Waiting):
+        return f"the unquantized output of {value.node.op_type} {value.node.name}"
+    return "nothing" if value is None else _WORDS[type(value)]
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -83,15 +125,31 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def label(node: onnx.NodeProto) -> str:
-    """How messages call a node: its name, or its operator and output."""
-    return node.name or f"{node.op_type} -> {node.output[0]}"
+    """How messages and integer nodes call an ONNX node: its name, or its output's."""
+    return node.name or node.output[0]
 
 
-def refuse(node: onnx.NodeProto, rule: str, found: str, allowed: str = "") -> UnsupportedError:
+def where(node: onnx.NodeProto) -> str:
+    """Name and operator of a node, for messages."""
+    domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}::"
+    return f"node {label(node)} ({domain}{node.op_type})"
+
+
+def refuse(
+    node: onnx.NodeProto, rule: str, found: str, allowed: str = "", *, next_step: str = ""
+) -> UnsupportedError:
     """The error for a node that has no integer meaning here."""
+    default = "quantize the operator's inputs and output, or leave it out of the graph"
     return UnsupportedError(
-        f"node {label(node)}", rule, found=found, allowed=allowed,
-        next_step="quantize the operator's inputs and output, or leave it out of the graph",
+        where(node), rule, found=found, allowed=allowed, next_step=next_step or default
+    )
+
+
+def located(error: Error, place: str) -> Error:
+    """The same error, with the node where it happened in front."""
+    return type(error)(
+        f"{place}, {error.where}", error.rule, found=error.found, allowed=error.allowed,
+        next_step=error.next_step,
     )
 
 

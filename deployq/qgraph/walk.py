@@ -4,34 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
-from deployq.errors import InputError, UnsupportedError
-from deployq.qgraph.nodes import Dequantize, IntegerGraph, Move, Node, Rescale
+from deployq.errors import InputError
+from deployq.qgraph.nodes import Concat, Move, Node, Pool, Rescale
+from deployq.qgraph.shapes import Shape, infer_shapes
 from deployq.qgraph.values import (
+    Clamp,
     CodesOf,
     Constant,
     GraphInput,
+    QuantizedConstant,
     RealOf,
     Value,
     Waiting,
-    label,
+    describe,
     refuse,
 )
-from deployq.qparams import QParams
+from deployq.qparams import IntArray, PerTensor, QParams
 from deployq.qtypes import QType
 
 ELEMENT_TYPES: dict[int, QType] = {
-    getattr(onnx.TensorProto, name): qtype
-    for name, qtype in {
-        "INT2": QType(2, True), "UINT2": QType(2, False), "INT4": QType(4, True),
-        "UINT4": QType(4, False), "INT8": QType(8, True), "UINT8": QType(8, False),
-        "INT16": QType(16, True), "UINT16": QType(16, False), "INT32": QType(32, True),
-    }.items()
+    TensorProto.INT2: QType(2, True), TensorProto.UINT2: QType(2, False),
+    TensorProto.INT4: QType(4, True), TensorProto.UINT4: QType(4, False),
+    TensorProto.INT8: QType(8, True), TensorProto.UINT8: QType(8, False),
+    TensorProto.INT16: QType(16, True), TensorProto.UINT16: QType(16, False),
+    TensorProto.INT32: QType(32, True),
 }  # fmt: skip
 """ONNX element type to QType."""
 
@@ -43,37 +46,57 @@ class Walk:
     """What each tensor is, and the integer nodes so far."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        graph = model.graph
+        self._model = model
         self.values: dict[str, Value] = {}
         self.types: dict[str, QType] = {}
         self.qparams: dict[str, QParams] = {}
+        self.constants: dict[str, IntArray] = {}
         self.nodes: list[Node] = []
-        for tensor in graph.initializer:
-            self.add_constant(tensor.name, numpy_helper.to_array(tensor), tensor.data_type)
-        initial = {tensor.name for tensor in graph.initializer}
-        self.inputs = tuple(i.name for i in graph.input if i.name not in initial)
-        for value in graph.input:
-            element = value.type.tensor_type.elem_type
-            if value.name in initial:
-                continue
-            if element in ELEMENT_TYPES:
-                self.types[value.name] = ELEMENT_TYPES[element]
-                self.values[value.name] = CodesOf(value.name)
-            else:
-                self.values[value.name] = GraphInput(value.name)
+        self._moved_from: dict[str, str] = {}
+        self._taken = {name for node in model.graph.node for name in node.output}
+        for tensor in model.graph.initializer:
+            self.add_tensor(tensor.name, tensor)
+        self.inputs = tuple(i.name for i in model.graph.input if i.name not in self.values)
+        for value in model.graph.input:
+            if value.name in self.inputs:
+                self._add_input(value)
 
-    def add_constant(self, name: str, data: Any, element: int) -> None:
-        """Record an initializer or Constant node."""
-        self.values[name] = Constant(np.asarray(data))
+    def _add_input(self, value: onnx.ValueInfoProto) -> None:
+        element = value.type.tensor_type.elem_type
         if element in ELEMENT_TYPES:
-            self.types[name] = ELEMENT_TYPES[element]
+            self.types[value.name] = ELEMENT_TYPES[element]
+            self.values[value.name] = CodesOf(value.name)
+        else:
+            self.values[value.name] = GraphInput(value.name)
+
+    def add_tensor(self, name: str, tensor: onnx.TensorProto) -> None:
+        """Record an initializer or the value of a Constant node.
+
+        Raises:
+            InputError: its data is in another file and was not loaded.
+        """
+        if tensor.data_location == TensorProto.EXTERNAL:
+            raise InputError(
+                f"tensor {name}", "the model's data is in memory", found="external data",
+                next_step="load the model together with its external data",
+            )
+        qtype = ELEMENT_TYPES.get(tensor.data_type)
+        self.add_constant(name, numpy_helper.to_array(tensor), qtype)
+
+    def add_constant(self, name: str, data: Any, qtype: QType | None = None) -> None:
+        """Record a constant; ``qtype`` where its elements can be codes."""
+        self.values[name] = Constant(np.asarray(data))
+        if qtype is not None:
+            self.types[name] = qtype
+
+    # What a node reads
 
     def value(self, node: onnx.NodeProto, index: int) -> Value:
         """What input ``index`` of a node is."""
         name = node.input[index]
         if name not in self.values:
             raise InputError(
-                f"node {label(node)}", "a node reads tensors made before it", found=name,
+                f"input {index}", "a node reads tensors made before it", found=name,
                 next_step="sort the graph; onnx.checker says more",
             )
         return self.values[name]
@@ -85,73 +108,144 @@ class Walk:
         return self.value(node, index)
 
     def constant(self, node: onnx.NodeProto, index: int) -> np.ndarray[Any, Any]:
-        """Data of an input that must be an initializer."""
+        """Data of an input that must be a constant."""
         value = self.value(node, index)
         if not isinstance(value, Constant):
-            raise refuse(node, f"input {index} must be constant", type(value).__name__)
+            raise refuse(
+                node, f"input {index} is constant", describe(value),
+                next_step="fold constants in the tool that wrote the file",
+            )
         return value.data
 
-    def codes(self, node: onnx.NodeProto, index: int) -> RealOf:
-        """An input that must be reals read from codes; moved codes need no QuantizeLinear."""
-        self._settle(node.input[index])
+    def integers(self, node: onnx.NodeProto, index: int) -> list[Any] | None:
+        """Axes, sizes or other integers of an optional constant input."""
+        if self.optional(node, index) is None:
+            return None
+        return list(self.constant(node, index).reshape(-1).tolist())
+
+    def operand(self, node: onnx.NodeProto, index: int) -> str:
+        """Name of the codes behind an input that must be reals read from codes."""
+        real = node.input[index]
+        self.settle(real)
         value = self.value(node, index)
-        if not isinstance(value, RealOf):
+        if isinstance(value, QuantizedConstant):
+            name = self.add_codes(real, value)
+        elif isinstance(value, RealOf):
+            name = value.codes
+        else:
+            raise refuse(node, f"input {index} comes from a DequantizeLinear", describe(value))
+        granularity = self.qparams[name].granularity
+        if not isinstance(granularity, PerTensor):
             raise refuse(
-                node, f"input {index} must come from a DequantizeLinear", type(value).__name__
+                node, "an operand has one scale", f"{name} has {granularity}", "per tensor",
+                next_step="quantize activations per tensor",
             )
-        return value
+        return name
+
+    def read_codes(self, name: str, qparams: QParams, alias: str) -> str:
+        """Codes read with these parameters: ``name``, or ``alias`` if they have others already."""
+        known = self.qparams.get(name)
+        if known is None:
+            self._learn(name, qparams)
+        elif known != qparams:
+            alias = self.fresh(alias)
+            made = Move(name=alias, op_type="Identity", inputs=(name,), output=alias)
+            self.emit(made, qparams)
+            return alias
+        return name
+
+    def _learn(self, name: str | None, qparams: QParams) -> None:
+        """A graph input that is codes takes its first reader's parameters, through moves."""
+        while name is not None and name not in self.qparams:
+            self.qparams[name] = qparams
+            name = self._moved_from.get(name)
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Shapes of the file's tensors; inferred when first asked for."""
+        return infer_shapes(self._model)
+
+    # What a node writes
+
+    def wait(self, node: onnx.NodeProto, made: Node) -> None:
+        """The QuantizeLinear after a node states its parameters and emits it."""
+        self.values[node.output[0]] = Waiting(made)
+
+    def place(self, node: onnx.NodeProto, made: Node, *, operands: int = 1) -> None:
+        """An operator that moves codes: emitted at once on codes, else as :meth:`wait`.
+
+        Args:
+            made: without inputs.
+            operands: how many of the node's inputs are moved.
+        """
+        values = [self.value(node, index) for index in range(operands)]
+        names = [value.name for value in values if isinstance(value, CodesOf)]
+        if len(names) < operands:
+            inputs = tuple(self.operand(node, index) for index in range(operands))
+            self.wait(node, replace(made, inputs=inputs))
+            return
+        known = {self.qparams.get(name) for name in names}
+        if len(known) > 1 or (operands > 1 and None in known):
+            raise refuse(node, "codes that are joined have the same parameters", ", ".join(names))
+        made = replace(made, inputs=tuple(names), output=node.output[0])
+        if names[0] in self.qparams:
+            self.emit(made, self.qparams[names[0]])
+        else:
+            self._emit_unknown(made)
+
+    def _emit_unknown(self, made: Node) -> None:
+        """Codes whose parameters a DequantizeLinear further on states."""
+        self.nodes.append(made)
+        self.types[made.output] = self.types[made.inputs[0]]
+        self.values[made.output] = CodesOf(made.output)
+        self._moved_from[made.output] = made.inputs[0]
 
     def emit(self, node: Node, qparams: QParams) -> None:
-        """Add a finished node; its output is a code tensor on this grid."""
+        """Add a finished node; its output is a code tensor with these parameters."""
         self.nodes.append(node)
         self.qparams[node.output] = qparams
-        self.types[node.output] = qparams.qtype.container
+        self.types[node.output] = qparams.qtype
         self.values[node.output] = CodesOf(node.output)
 
     def emit_as(self, node: Node, output: str, qparams: QParams) -> None:
-        """Emit a node under its output's name; codes that change grid are moved, then rescaled."""
-        if _moves(node) and self.qparams[node.inputs[0]] != qparams:
-            moved = replace(node, output=f"{output}.moved", bounds=None)
-            self.emit(moved, self.qparams[node.inputs[0]])
+        """Emit under its output's name; moved codes that change parameters are then rescaled."""
+        kept = self._kept_qparams(node)
+        if isinstance(node, Move | Pool) and kept is not None and kept != qparams:
+            moved = replace(node, output=self.fresh(f"{output}.moved"), bounds=None)
+            self.emit(moved, kept)
             node = Rescale(
-                name=node.name, op_type="Concat", inputs=(moved.output,), output=output,
+                name=node.name, op_type="QuantizeLinear", inputs=(moved.output,), output=output,
                 bounds=node.bounds,
             )  # fmt: skip
         self.emit(replace(node, output=output), qparams)
 
-    def _settle(self, name: str) -> None:
-        """Emit a moving node that waits for a QuantizeLinear that the file does not have."""
-        value = self.values.get(name)
-        if isinstance(value, Waiting) and _moves(value.node) and np.isinf(value.low):
-            qparams = self.qparams[value.node.inputs[0]]
-            self.emit(replace(value.node, output=f"{name}.codes"), qparams)
-            self.values[name] = RealOf(f"{name}.codes", qparams)
+    def _kept_qparams(self, node: Node) -> QParams | None:
+        """The parameters of a node's operands, if it moves their codes as they are."""
+        if not isinstance(node, Move | Concat) and node.op_type != "MaxPool":
+            return None
+        known = {self.qparams[name] for name in node.inputs}
+        return known.pop() if len(known) == 1 else None
 
-    def finish(self, graph: onnx.GraphProto) -> IntegerGraph:
-        """Add what leaves the graph and freeze everything."""
-        outputs = []
-        for value in graph.output:
-            self._settle(value.name)
-            known = self.values.get(value.name)
-            if isinstance(known, RealOf):
-                self.nodes.append(
-                    Dequantize(
-                        name=value.name, op_type="DequantizeLinear", inputs=(known.codes,),
-                        output=value.name,
-                    )
-                )
-            elif not isinstance(known, CodesOf):
-                raise UnsupportedError(
-                    f"output {value.name}", "a graph output is codes, or reals read from codes",
-                    found=type(known).__name__,
-                    next_step="add QuantizeLinear and DequantizeLinear before the output",
-                )
-            outputs.append(value.name)
-        return IntegerGraph(tuple(self.nodes), dict(self.qparams), self.inputs, tuple(outputs))
+    def settle(self, real: str) -> None:
+        """Emit a node that moves codes and that no QuantizeLinear follows."""
+        value = self.values.get(real)
+        if not isinstance(value, Waiting) or value.clamp != Clamp():
+            return
+        qparams, name = self._kept_qparams(value.node), self.fresh(f"{real}.codes")
+        if qparams is not None:
+            self.emit(replace(value.node, output=name), qparams)
+            self.values[real] = RealOf(name)
 
+    def fresh(self, name: str) -> str:
+        """The name, or with a quote where the file has a tensor of this name."""
+        return self.fresh(f"{name}'") if name in self._taken else name
 
-def _moves(node: Node) -> bool:
-    return isinstance(node, Move) or node.op_type == "MaxPool"
+    def add_codes(self, real: str, constant: QuantizedConstant) -> str:
+        """Name of dequantized constant codes that are an operand."""
+        name = self.fresh(f"{real}.codes")
+        self.constants[name], self.qparams[name] = constant.codes, constant.qparams
+        return name
 
 
 Handler = Callable[[Walk, onnx.NodeProto], None]
+"""Reads one ONNX node."""

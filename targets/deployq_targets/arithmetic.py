@@ -50,6 +50,8 @@ class RequantChange(Section):
     """Each channel its own shift, or one for the layer: the smallest that any channel needs."""
     left_shift: Annotated[int, Field(ge=0, le=31)] | None = None
     """Bits that elementwise operands gain before their first rescale (LiteRT: 20)."""
+    s8_as_u8: bool | None = None
+    """Signed 8-bit codes are computed as unsigned ones, 128 higher (ONNX Runtime on x86)."""
 
 
 class Requant(RequantChange):
@@ -81,7 +83,7 @@ class Requant(RequantChange):
         """The same in the words of the simulator; absent keys get its defaults."""
         stated: dict[str, Any] = {  # pydantic has checked the types of these
             key: value
-            for key in ("multiplier_bits", "shift_min", "shift_max", "left_shift")
+            for key in ("multiplier_bits", "shift_min", "shift_max", "left_shift", "s8_as_u8")
             if (value := getattr(self, key)) is not None
         }
         rounding = self.rounding if isinstance(self.rounding, Rounding) else Rounding.HALF_EVEN

@@ -14,7 +14,13 @@ from deployq.arithmetic.kernels.codes import centred, nearest, saturate, to_code
 from deployq.arithmetic.kernels.float32 import fma
 from deployq.arithmetic.kernels.multiplier import multiply
 from deployq.arithmetic.multiplier import choose_fixed
-from deployq.arithmetic.scales import add_constants, aligning, float64_scales, kernel_zero
+from deployq.arithmetic.scales import (
+    add_constants,
+    aligning,
+    float64_scales,
+    kernel_zero,
+    runs_swapped,
+)
 from deployq.qparams import QParams
 
 _Operand = tuple[Tensor, QParams]
@@ -52,6 +58,8 @@ def mul(
 def _add_float32(
     left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
+    if runs_swapped(tuple(left[0].shape), tuple(right[0].shape)):
+        left, right = right, left
     a, b = (codes.float() + code_offset(q, form) for codes, q in (left, right))
     constants = add_constants(left[1], right[1], out, form)
     ra, rb, constant = (to_tensor(number, a) for number in constants)

@@ -1,4 +1,4 @@
-"""``oracle.float32.fma`` in torch."""
+"""``arithmetic.float32.fma`` in torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """``a * b + c`` of float32 tensors with one rounding; see ``oracle.float32.fma``."""
+    """``a * b + c`` of float32 tensors with one rounding; see ``arithmetic.float32.fma``."""
     product = a.double() * b.double()
     addend = c.double()
     total = product + addend

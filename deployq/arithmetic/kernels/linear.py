@@ -31,12 +31,15 @@ def conv_accumulate(
     geometry.check_channels(x.shape[1], tuple(w.shape))
     geometry.output_size((x.shape[2], x.shape[3]), (w.shape[2], w.shape[3]))
     top, left, bottom, right = geometry.pads
-    value = F.pad(centre(x, x_zero_point), (left, right, top, bottom))
+    value, symmetric = centre(x, x_zero_point), (top, left) == (bottom, right)
+    if not symmetric:
+        value = F.pad(value, (left, right, top, bottom))
+    padding = (top, left) if symmetric else (0, 0)
     weight = centre(w, _along(w_zero_point, (-1, 1, 1, 1)))
 
     def convolve(cells: Tensor, kernel: Tensor) -> Tensor:
         strides, dilations = geometry.strides, geometry.dilations
-        return F.conv2d(cells, kernel, None, strides, 0, dilations, geometry.groups)
+        return F.conv2d(cells, kernel, None, strides, padding, dilations, geometry.groups)
 
     acc = exact_product(value, weight, weight.abs().flatten(1).sum(1), convolve)
     if acc is None:
@@ -70,7 +73,7 @@ def matmul_accumulate(a: Tensor, a_zero_point: int, b: Tensor, b_zero_point: int
 def _along(zero_point: ZeroPoint, shape: tuple[int, ...]) -> int | Tensor:
     if isinstance(zero_point, int):
         return zero_point
-    return torch.as_tensor(zero_point).reshape(shape)
+    return torch.tensor(zero_point.tolist()).reshape(shape)
 
 
 def _to_numpy(zero_point: ZeroPoint) -> int | IntArray:

@@ -9,11 +9,17 @@ import numpy as np
 from deployq.arithmetic.codes import Bounds, code_offset, scale_and_zero
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
+from deployq.arithmetic.float32 import fma
 from deployq.arithmetic.multiplier import choose_fixed, multiply
 from deployq.arithmetic.oracle.codes import centred, nearest, saturate, to_codes
-from deployq.arithmetic.oracle.float32 import fma
 from deployq.arithmetic.rounding import Int64Array
-from deployq.arithmetic.scales import add_constants, aligning, float64_scales, kernel_zero
+from deployq.arithmetic.scales import (
+    add_constants,
+    aligning,
+    float64_scales,
+    kernel_zero,
+    runs_swapped,
+)
 from deployq.qparams import IntArray, QParams
 
 _Operand = tuple[IntArray, QParams]
@@ -70,6 +76,8 @@ def mul(
 def _add_float32(
     left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> IntArray:
+    if runs_swapped(left[0].shape, right[0].shape):
+        left, right = right, left
     ra, rb, constant = add_constants(left[1], right[1], out, form)
     a, b = (codes.astype(np.float32) + code_offset(q, form) for codes, q in (left, right))
     value = fma(a, ra, fma(b, rb, constant))  # the output's zero point is inside ``constant``

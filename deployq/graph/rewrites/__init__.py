@@ -6,11 +6,14 @@ before and after each; its outputs stay the same to the bit, except where a file
 
 from __future__ import annotations
 
+import logging
+
 from torch import fx
 
 from deployq.graph.rewrites import (
     batch_norm_to_depthwise,
     bounds_to_clamp,
+    conv_padding_to_numbers,
     functionalize,
     mean_to_pool,
     remove_identity,
@@ -18,10 +21,13 @@ from deployq.graph.rewrites import (
 )
 from deployq.graph.rewrites.rule import Rewrite
 
+_log = logging.getLogger(__name__)
+
 NORMALIZATION: tuple[Rewrite, ...] = (
     functionalize.RULE,  # first: every later pattern is functional
     remove_identity.RULE,
     bounds_to_clamp.RULE,
+    conv_padding_to_numbers.RULE,
     view_to_flatten.RULE,
     mean_to_pool.RULE,
     batch_norm_to_depthwise.RULE,  # last: identities between a layer and its BatchNorm are gone
@@ -33,6 +39,7 @@ def normalize(module: fx.GraphModule) -> None:
     for rule in NORMALIZATION:
         for node in list(module.graph.nodes):
             if rule.match(module, node):
+                _log.debug("%s: %s", rule.name, node.name)
                 rule.rewrite(module, node)
         module.graph.eliminate_dead_code(is_impure_node=_is_input)
         module.graph.lint()

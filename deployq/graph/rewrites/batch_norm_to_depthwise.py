@@ -6,6 +6,8 @@ is then absorbed like any other.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import fx, nn
 
@@ -24,30 +26,36 @@ def is_batch_norm(module: fx.GraphModule, node: object) -> bool:
     return isinstance(module.get_submodule(str(node.target)), NORMS)
 
 
-def match(module: fx.GraphModule, node: fx.Node) -> bool:
-    if not is_batch_norm(module, node):
+def follows_linear(module: fx.GraphModule, node: fx.Node) -> bool:
+    """True for a BatchNorm whose channels are the outputs of a layer that feeds nothing else."""
+    producer = node.all_input_nodes[0]
+    if not calls(producer, *LINEAR) or len(producer.users) != 1:
         return False
-    producer = node.args[0]
-    assert isinstance(producer, fx.Node)
-    return not (calls(producer, *LINEAR) and len(producer.users) == 1)
+    # of (N, L, C) a fully connected layer makes C, and BatchNorm1d scales L
+    return calls(producer, aten.conv2d.default) or producer.meta["val"].ndim == 2
+
+
+def match(module: fx.GraphModule, node: fx.Node) -> bool:
+    return is_batch_norm(module, node) and not follows_linear(module, node)
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    if node.meta["val"].ndim != 4:
+    source, value = node.all_input_nodes[0], node.meta["val"]
+    if value.ndim != 4:
         raise UnsupportedError(
             str(node.target), "a BatchNorm that follows no linear layer needs (N, C, H, W)",
-            found=f"rank {node.meta['val'].ndim}", next_step="put it after a linear layer",
+            found=f"rank {value.ndim}", next_step="put it after a linear layer",
         )
-    channels = node.meta["val"].shape[1]
+    channels = value.shape[1]
     name = f"{node.target}_depthwise_weight".replace(".", "_")
-    module.register_parameter(name, nn.Parameter(torch.ones(channels, 1, 1, 1)))
+    statistics: Any = module.get_submodule(str(node.target)).running_mean
+    module.register_parameter(name, nn.Parameter(torch.ones_like(statistics).view(-1, 1, 1, 1)))
     with node.graph.inserting_before(node):
         weight = node.graph.get_attr(name)
+        weight.meta["val"] = module.get_parameter(name).detach()
         args = (source, weight, None, [1, 1], [0, 0], [1, 1], channels)
         conv = node.graph.call_function(aten.conv2d.default, args)
-    conv.meta = {**node.meta, "nn_module_stack": node.meta.get("nn_module_stack", {})}
+    conv.meta = dict(node.meta)
     node.replace_input_with(source, conv)
 
 

@@ -15,12 +15,10 @@ aten = torch.ops.aten
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
-    if not calls(node, aten.mean.dim):
+    if not calls(node, aten.mean.dim) or argument(node, 3, "dtype") is not None:
         return False
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    dims = node.args[1]
-    return source.meta["val"].ndim == 4 and sorted(d % 4 for d in dims) == [2, 3]  # type: ignore[union-attr, operator] # a list of ints
+    dims = argument(node, 1, "dim") or ()
+    return node.all_input_nodes[0].meta["val"].ndim == 4 and sorted(d % 4 for d in dims) == [2, 3]
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:

@@ -1,4 +1,4 @@
-"""contiguous(x), clone(x), alias(x) and x[:] become x."""
+"""contiguous(x), clone(x), alias(x), detach(x) of a constant and x[:] become x."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _takes_everything(node: fx.Node) -> bool:
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
-    node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type] # a node
+    node.replace_all_uses_with(node.all_input_nodes[0])
     node.graph.erase_node(node)
 
 

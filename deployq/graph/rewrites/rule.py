@@ -14,7 +14,7 @@ class Rewrite:
     """One graph edit.
 
     Args:
-        name: verb phrase for logs.
+        name: what it does, for logs.
         match: whether the node is the root of the pattern and the guard holds.
         rewrite: replaces it in place.
     """

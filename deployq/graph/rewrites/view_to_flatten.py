@@ -17,18 +17,9 @@ RESHAPES = (aten.view.default, aten.reshape.default, aten._unsafe_view.default)
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
     if not calls(node, *RESHAPES):
         return False
-    shape = node.args[1]
-    if not isinstance(shape, (list, tuple)) or len(shape) != 2 or node.meta["val"].ndim != 2:
-        return False
-    batch, source = shape[0], node.args[0]
-    same_batch = calls(batch, aten.sym_size.int) and batch.args == (source, 0)
-    return same_batch or (batch == -1 and isinstance(shape[1], int) and _keeps_batch(node))
-
-
-def _keeps_batch(node: fx.Node) -> bool:
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    return bool(source.meta["val"].shape[1:].numel() == node.meta["val"].shape[1])
+    before, after = node.all_input_nodes[0].meta["val"].shape, node.meta["val"].shape
+    # as many elements a row as before: then the rows are the batch
+    return len(before) > 1 and len(after) == 2 and bool(before[1:].numel() == after[1])
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:

@@ -33,7 +33,7 @@ def strip_trace(model: ir.Model) -> None:
             value.metadata_props.clear()
     for value in [*graph.inputs, *graph.initializers.values()]:
         value.metadata_props.clear()
-    _drop_unused_initializers(graph)
+    drop_unused_initializers(graph)
     for value in list(graph.initializers.values()):
         if str(value.name).endswith(TYPED):
             value.name = str(value.name).removesuffix(TYPED)
@@ -46,7 +46,8 @@ def _same(value: object, default: object) -> bool:
     return (list(value) if isinstance(value, (list, tuple)) else value) == default
 
 
-def _drop_unused_initializers(graph: ir.Graph) -> None:
+def drop_unused_initializers(graph: ir.Graph) -> None:
+    """Remove constants that no node reads."""
     used = {id(value) for node in graph for value in node.inputs if value is not None}
     used |= {id(value) for value in graph.outputs}
     for name, value in list(graph.initializers.items()):

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
+Float32: TypeAlias = Float32Array | np.float32
 
 
-def fma(
-    a: Float32Array, b: Float32Array | np.float32, c: Float32Array | np.float32
-) -> Float32Array:
+def fma(a: Float32, b: Float32, c: Float32) -> Float32Array:
     """``a * b + c`` with one rounding, as the processor's fused instruction.
 
     The product of two float32 is exact in float64. The sum is rounded to odd there: then the
@@ -32,4 +31,4 @@ def fma(
     towards_error = np.where((error > 0) == (total > 0), 1, -1)
     inexact_and_even = (error != 0) & (bits & 1 == 0)
     odd = np.where(inexact_and_even, bits + towards_error, bits)
-    return odd.view(np.float64).astype(np.float32)
+    return np.asarray(odd.view(np.float64)).astype(np.float32)

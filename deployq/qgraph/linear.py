@@ -1,0 +1,161 @@
+"""Conv, Gemm and MatMul on dequantized tensors, with their biases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from deployq.qgraph.nodes import Linear, MatMul
+from deployq.qgraph.values import (
+    Clamp,
+    Constant,
+    QuantizedConstant,
+    Value,
+    Waiting,
+    attributes,
+    describe,
+    label,
+    refuse,
+)
+from deployq.qgraph.walk import PENDING, Handler, Walk
+from deployq.qgraph.windows import conv_geometry
+from deployq.qparams import IntArray, PerChannel, PerTensor
+
+BIAS_SCALE_RTOL = 1e-6
+"""A bias scale may differ from ``s_x * s_w`` by float32 rounding, no more."""
+
+
+def _conv(walk: Walk, node: onnx.NodeProto) -> None:
+    weight = _weight(walk, node, 1, channel_axis=0)
+    made = Linear(
+        name=label(node), op_type="Conv", inputs=(walk.operand(node, 0),), output=PENDING,
+        weight=weight.codes, weight_qparams=weight.qparams, bias=None,
+        geometry=conv_geometry(walk, node, weight.codes.shape[2:]),
+    )  # fmt: skip
+    walk.wait(node, _with_bias(walk, node, made, walk.optional(node, 2), axis=-1))
+
+
+def _gemm(walk: Walk, node: onnx.NodeProto) -> None:
+    facts = attributes(node)
+    if facts.get("alpha", 1.0) != 1.0 or facts.get("beta", 1.0) != 1.0 or facts.get("transA", 0):
+        raise refuse(
+            node, "Gemm has alpha 1, beta 1 and no transA", str(facts),
+            next_step="move alpha and beta into the scales, write a Transpose for transA",
+        )
+    weight = _weight(walk, node, 1, channel_axis=0 if facts.get("transB", 0) else 1)
+    if facts.get("transB", 0):
+        weight = weight.transposed((1, 0))
+    made = _fully_connected(walk, node, weight)
+    walk.wait(node, _with_bias(walk, node, made, walk.optional(node, 2), axis=-1))
+
+
+def _matmul(walk: Walk, node: onnx.NodeProto) -> None:
+    right = walk.value(node, 1)
+    if isinstance(right, QuantizedConstant) and right.codes.ndim == 2:
+        weight = _weight(walk, node, 1, channel_axis=1)
+        walk.wait(node, _fully_connected(walk, node, weight))
+        return
+    inputs = (walk.operand(node, 0), walk.operand(node, 1))
+    walk.wait(node, MatMul(name=label(node), op_type="MatMul", inputs=inputs, output=PENDING))
+
+
+def _fully_connected(walk: Walk, node: onnx.NodeProto, weight: QuantizedConstant) -> Linear:
+    return Linear(
+        name=label(node), op_type=node.op_type, inputs=(walk.operand(node, 0),), output=PENDING,
+        weight=weight.codes, weight_qparams=weight.qparams, bias=None,
+    )  # fmt: skip
+
+
+def _weight(
+    walk: Walk, node: onnx.NodeProto, index: int, *, channel_axis: int
+) -> QuantizedConstant:
+    value = walk.value(node, index)
+    if not isinstance(value, QuantizedConstant):
+        raise refuse(
+            node, f"input {index} is a dequantized constant", describe(value),
+            next_step="quantize the weight, or compute it before the export",
+        )
+    granularity = value.qparams.granularity
+    if granularity not in (PerTensor(), PerChannel(channel_axis)):
+        raise refuse(
+            node, "weights have one scale, or one for each output channel", str(granularity),
+            f"per tensor, or axis {channel_axis}",
+            next_step="quantize the weight per output channel",
+        )
+    return value
+
+
+def add_bias(walk: Walk, node: onnx.NodeProto) -> bool:
+    """Read an Add of a constant to an unquantized product as its bias; false if it is none."""
+    for index, other in ((0, 1), (1, 0)):
+        value, constant = walk.value(node, index), walk.value(node, other)
+        if not isinstance(value, Waiting) or not isinstance(value.node, Linear):
+            continue
+        free = value.node.bias is None and value.clamp == Clamp()
+        if free and isinstance(constant, Constant | QuantizedConstant):
+            axis = -3 if value.node.op_type == "Conv" else -1
+            walk.wait(node, _with_bias(walk, node, value.node, constant, axis=axis))
+            return True
+    return False
+
+
+def _with_bias(
+    walk: Walk, node: onnx.NodeProto, made: Linear, value: Value | None, *, axis: int
+) -> Linear:
+    """Bias codes with scale ``s_x * s_w``; a float bias is rounded to them.
+
+    Args:
+        axis: of the bias tensor, along which it has one element for each output channel.
+    """
+    if value is None:
+        return made
+    outputs = made.weight.shape[0 if made.op_type == "Conv" else 1]
+    expected = walk.qparams[made.inputs[0]].scale * made.weight_qparams.scale
+    if isinstance(value, Constant):
+        reals = _per_channel(node, value.data.astype(np.float64), outputs, axis)
+        codes = np.rint(reals / expected).astype(np.int64)
+    elif isinstance(value, QuantizedConstant):
+        _check_bias(node, value, np.asarray(expected))
+        codes = _per_channel(node, value.codes, outputs, axis).astype(np.int64)
+    else:
+        raise refuse(node, "a bias is constant", describe(value))
+    return replace(made, bias=codes)
+
+
+def _per_channel(
+    node: onnx.NodeProto, data: np.ndarray[tuple[int, ...], np.dtype[np.generic]], outputs: int,
+    axis: int,
+) -> IntArray:  # fmt: skip
+    """(outputs,) values of a bias that has one for each channel, or one for all."""
+    along = data.shape[axis] if data.ndim >= -axis else 1
+    if data.size not in (1, outputs) or along != data.size:
+        raise refuse(
+            node, "a bias has one value for each output channel", f"shape {data.shape}",
+            f"{outputs} values along axis {axis}",
+        )
+    return np.broadcast_to(data.reshape(-1), (outputs,))
+
+
+def _check_bias(node: onnx.NodeProto, bias: QuantizedConstant, expected: np.ndarray) -> None:
+    scale, zero_point = bias.qparams.scale, bias.qparams.zero_point
+    fits = scale.size in (1, expected.size) or expected.size == 1
+    if not (fits and np.allclose(scale, expected, rtol=BIAS_SCALE_RTOL, atol=0)):
+        raise refuse(
+            node, "the bias scale is the input scale times the weight scale",
+            str(scale.ravel()[:3]), str(expected.ravel()[:3]),
+            next_step="quantize the bias with this scale",
+        )
+    if zero_point.any():
+        raise refuse(
+            node, "a bias has zero point 0", str(zero_point.ravel()[:3]), "0",
+            next_step="quantize the bias symmetrically",
+        )
+
+
+HANDLERS: dict[tuple[str, str], Handler] = {
+    ("", "Conv"): _conv,
+    ("", "Gemm"): _gemm,
+    ("", "MatMul"): _matmul,
+}

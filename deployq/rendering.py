@@ -1,0 +1,111 @@
+"""Reports for people: plain lines and rich tables. The same facts go out as JSON elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from deployq.bundle import Bundle
+from deployq.simulator import Simulation
+from deployq.verifier.report import Parity, Report
+
+
+LOG_WIDTH = 120
+"""Columns of a table where there is no terminal to ask."""
+
+
+def bundle_lines(path: Path, bundle: Bundle) -> list[str]:
+    """What an export wrote."""
+    sizes = [f"  {file.path}  {file.size:,} bytes" for file in bundle.files]
+    return [f"bundle {path}", *sizes]
+
+
+def print_report(report: Report) -> None:
+    """A verification as tables; limits that were missed come last."""
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    for parity in report.parities:
+        console.print(_parity_table(parity))
+        console.print(_top1_line(parity))
+    if report.accuracy:
+        console.print(_accuracy_table(report))
+    for line in [*_latency_lines(report), *(f"float: {node}" for node in report.floats)]:
+        console.print(line)
+    misses = report.misses()
+    for line in misses:
+        console.print(f"[bold]limit missed[/bold] {line}")
+    verdict = "limits missed" if misses else "good: what was trained is what the file computes"
+    console.print(f"{report.target}: {verdict}")
+
+
+def _parity_table(parity: Parity) -> Table:
+    title = f"{parity.name} (arithmetic of {parity.contract}, {parity.images} images)"
+    table = Table(title=title, title_justify="left")
+    table.add_column("tensor", no_wrap=True)
+    for column in ("codes", "different", "max LSB", "far from tie", "distinct"):
+        table.add_column(column, justify="right")
+    for row in parity.layers:
+        table.add_row(
+            row.tensor, f"{row.compared:,}", f"{row.different:,}", str(row.max_lsb),
+            str(row.far_from_tie), str(row.distinct),
+        )  # fmt: skip
+    table.add_section()
+    table.add_row("all", f"{parity.compared:,}", f"{parity.different:,}", "", "", "")
+    return table
+
+
+def _top1_line(parity: Parity) -> str:
+    if not parity.top1_decided + parity.top1_ties:
+        return ""
+    return (
+        f"top-1 agrees on {parity.top1_agree} of {parity.top1_decided} decided images; "
+        f"{parity.top1_ties} ties apart"
+    )
+
+
+def _accuracy_table(report: Report) -> Table:
+    table = Table(title=f"top-1 over {report.images} images", title_justify="left")
+    table.add_column("evaluator")
+    table.add_column("top-1", justify="right")
+    for name, share in report.accuracy.items():
+        table.add_row(name, f"{100 * share:.2f} %")
+    return table
+
+
+def _latency_lines(report: Report) -> list[str]:
+    latency = report.latency
+    if latency is None:
+        return []
+    left = f"; in float: {', '.join(latency.float_layers)}" if latency.float_layers else ""
+    return [
+        f"latency of one sample on {latency.runtime}, {latency.threads} thread(s): median "
+        f"{latency.median_ms:.3f} ms (5 % {latency.low_ms:.3f}, 95 % {latency.high_ms:.3f}, "
+        f"{latency.runs} runs), {100 * latency.integer_share:.1f} % of the multiply-accumulates in "
+        f"integer kernels{left}",
+        f"  the un-optimised file in float, interleaved: median {latency.float_median_ms:.3f} ms, "
+        f"ratio {latency.float_median_ms / latency.median_ms:.2f}",
+    ]
+
+
+def simulation_facts(simulation: Simulation) -> dict[str, Any]:
+    """Shapes and ranges of every tensor, and the outputs' shapes."""
+    return {
+        "codes": {
+            name: {"shape": list(codes.shape), "min": int(codes.min()), "max": int(codes.max())}
+            for name, codes in simulation.codes.items()
+        },
+        "outputs": {name: list(array.shape) for name, array in simulation.outputs.items()},
+    }
+
+
+def simulation_lines(simulation: Simulation) -> list[str]:
+    """One line a tensor."""
+    facts = simulation_facts(simulation)
+    lines = [
+        f"{name}  {entry['shape']}  codes {entry['min']}..{entry['max']}"
+        for name, entry in facts["codes"].items()
+    ]
+    return lines + [f"output {name}  {shape}" for name, shape in facts["outputs"].items()]

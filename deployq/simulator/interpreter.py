@@ -1,0 +1,161 @@
+"""The integer interpreter: every node of an IntegerGraph under one contract's arithmetic.
+
+It reads nothing but the file's integers and the contract's words, and knows nothing of how the file
+was made; the reference on codes (``deployq.graph.codes``) is its independent twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from deployq import affine
+from deployq.arithmetic.contract import Contract
+from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.errors import InputError
+from deployq.qgraph.nodes import Dequantize, IntegerGraph, Node, Quantize
+from deployq.qparams import QParams
+from deployq.simulator.operators import compute
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What one run computed.
+
+    Args:
+        codes: every code tensor but constants, by name, (N, ...) integers, in graph order:
+            as computed, before any is forced.
+        outputs: graph outputs by name: float32, or codes where the file ends in codes.
+    """
+
+    codes: Mapping[str, Tensor]
+    outputs: Mapping[str, Array]
+
+
+def run_graph(
+    graph: IntegerGraph,
+    contract: Contract,
+    inputs: Mapping[str, Array],
+    *,
+    forced: Mapping[str, Tensor] | None = None,
+) -> Simulation:
+    """Compute every code tensor of a graph.
+
+    Args:
+        graph: from ``deployq.qgraph.read_graph``.
+        contract: the arithmetic.
+        inputs: graph input name to float32 (or codes, where the file takes codes), (N, ...).
+        forced: code tensor name to codes that replace the computed ones after they are recorded,
+            so that each node can be fed what another run computed.
+
+    Raises:
+        InputError: an input is missing, is no codes of its type or is too small for a window; a
+            forced tensor is not in the graph or has another shape.
+        AccumulatorOverflowError: a sum leaves the contract's accumulator and overflow is reject.
+        UnsupportedError: the contract has no form for an operator.
+        QuantizationError: a form cannot express a multiplier.
+    """
+    forced = forced or {}
+    _check_names(graph, inputs, forced)
+    run = _Run(graph, contract, forced)
+    for name in graph.inputs:
+        run.take(name, inputs[name])
+    for node in graph.nodes:
+        run.step(node)
+    return Simulation(run.recorded, {name: run.output(name) for name in graph.outputs})
+
+
+class _Run:
+    """State of one run: codes as computed, codes as the next nodes read them, and reals."""
+
+    def __init__(
+        self, graph: IntegerGraph, contract: Contract, forced: Mapping[str, Tensor]
+    ) -> None:
+        self.graph, self.contract, self.forced = graph, contract, forced
+        self.recorded: dict[str, Tensor] = {}
+        self.fed = {n: _as_tensor(c, graph.qparams[n]) for n, c in graph.constants.items()}
+        self.reals: dict[str, Array] = {}
+
+    def take(self, name: str, array: Array) -> None:
+        """A graph input, reals or codes."""
+        if name in self.graph.qparams:
+            self._record(name, _input_codes(name, array, self.graph.qparams[name]))
+        else:
+            self.reals[name] = array
+
+    def step(self, node: Node) -> None:
+        """One node; Quantize and Dequantize are the borders to the reals."""
+        qparams = self.graph.qparams
+        if isinstance(node, Dequantize):
+            codes = self.fed[node.inputs[0]].numpy()
+            self.reals[node.output] = affine.dequantize(codes, qparams[node.inputs[0]])
+        elif isinstance(node, Quantize):
+            out = qparams[node.output]
+            quantized = _as_tensor(affine.quantize(self.reals[node.inputs[0]], out), out)
+            bounds = node.bounds
+            self._record(node.output, quantized if bounds is None else quantized.clamp(*bounds))
+        else:
+            operands = [(self.fed[name], qparams[name]) for name in node.inputs]
+            computed = compute(node, operands, qparams[node.output], self.contract)
+            self._record(node.output, computed)
+
+    def _record(self, name: str, codes: Tensor) -> None:
+        self.recorded[name] = codes
+        self.fed[name] = _forced(name, codes, self.forced)
+
+    def output(self, name: str) -> Array:
+        """A graph output, float32 or codes in their NumPy type."""
+        if name in self.reals:
+            return self.reals[name]
+        return self.fed[name].numpy().astype(self.graph.qparams[name].qtype.dtype)
+
+
+def _check_names(
+    graph: IntegerGraph, inputs: Mapping[str, Array], forced: Mapping[str, Tensor]
+) -> None:
+    for name in graph.inputs:
+        if name not in inputs:
+            raise InputError(
+                f"input {name}", "every graph input needs an array", found=", ".join(inputs),
+                allowed=", ".join(graph.inputs), next_step=f"add {name} to the inputs",
+            )
+    for name in forced:
+        if name not in graph.qparams or name in graph.constants:
+            raise InputError(
+                f"forced tensor {name}", "only computed codes of the graph can be forced",
+                found=name, allowed=", ".join(set(graph.qparams) - set(graph.constants)),
+                next_step="compare the names of the two graphs",
+            )
+
+
+def _forced(name: str, codes: Tensor, forced: Mapping[str, Tensor]) -> Tensor:
+    if name not in forced:
+        return codes
+    if forced[name].shape != codes.shape:
+        raise InputError(
+            f"forced tensor {name}", "forced codes have the shape of the computed ones",
+            found=str(tuple(forced[name].shape)), allowed=str(tuple(codes.shape)),
+        )
+    return forced[name].to(codes.dtype)
+
+
+def _input_codes(name: str, codes: Array, qparams: QParams) -> Tensor:
+    low, high = qparams.qtype.qmin, qparams.qtype.qmax
+    if codes.dtype.kind not in "iu" or ((codes < low) | (codes > high)).any():
+        raise InputError(
+            f"input {name}", "this graph input takes codes", found=f"{codes.dtype} array",
+            allowed=f"integers in {low}..{high}", next_step="quantize the array first",
+        )
+    return _as_tensor(codes, qparams)
+
+
+def _as_tensor(codes: Array, qparams: QParams) -> Tensor:
+    return torch.from_numpy(codes.astype(np.int64)).to(torch_dtype(qparams.qtype))

@@ -1,0 +1,78 @@
+"""Movement operators on code tensors, with ONNX's meaning of their attributes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from deployq.qgraph.nodes import Move
+
+
+def move(x: Tensor, node: Move, zero_point: int) -> Tensor:
+    """The codes of ``x``, moved; padding without a stated code adds the zero point."""
+    return _MOVES[node.op_type](x, node, zero_point)
+
+
+def _reshape(x: Tensor, node: Move, zero_point: int) -> Tensor:
+    shape = [x.shape[i] if d == 0 else d for i, d in enumerate(node.attributes["shape"])]
+    return x.reshape(shape)
+
+
+def _flatten(x: Tensor, node: Move, zero_point: int) -> Tensor:
+    axis = node.attributes["axis"]
+    axis = axis + x.ndim if axis < 0 else axis
+    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+
+
+def _transpose(x: Tensor, node: Move, zero_point: int) -> Tensor:
+    return x.permute(node.attributes["perm"] or tuple(range(x.ndim))[::-1])
+
+
+def _squeeze(x: Tensor, node: Move, zero_point: int) -> Tensor:
+    return x.squeeze(tuple(node.attributes["axes"]))
+
+
+def _unsqueeze(x: Tensor, node: Move, zero_point: int) -> Tensor:
+    rank = x.ndim + len(node.attributes["axes"])
+    for axis in sorted(a % rank for a in node.attributes["axes"]):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _slice(x: Tensor, node: Move, zero_point: int) -> Tensor:
+    facts, index = node.attributes, [slice(None)] * x.ndim
+    parts = zip(facts["axes"], facts["starts"], facts["ends"], facts["steps"], strict=True)
+    for axis, start, end, step in parts:
+        index[axis] = slice(start, end, step)
+    return x[tuple(index)]
+
+
+def _pad(x: Tensor, node: Move, zero_point: int) -> Tensor:
+    pads = node.attributes["pads"]
+    half = len(pads) // 2
+    axes = node.attributes["axes"] or range(half)
+    begin, end = [0] * x.ndim, [0] * x.ndim
+    for axis, before, after in zip(axes, pads[:half], pads[half:], strict=True):
+        begin[axis], end[axis] = before, after
+    # torch lists pads from the last axis to the first
+    order: list[int] = [p for pair in zip(begin[::-1], end[::-1], strict=True) for p in pair]
+    stated: Any = node.attributes["value"]
+    return functional.pad(x, order, value=zero_point if stated is None else stated)
+
+
+_MOVES: dict[str, Callable[[Tensor, Move, int], Tensor]] = {
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Transpose": _transpose,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Slice": _slice,
+    "Pad": _pad,
+    "Clip": lambda x, node, zero_point: x,  # its bounds apply to every node
+    "Identity": lambda x, node, zero_point: x,
+    "Dropout": lambda x, node, zero_point: x,
+}

@@ -1,0 +1,133 @@
+"""What each kind of integer node computes, in the contract's arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from deployq.arithmetic.contract import Contract
+from deployq.arithmetic.kernels import concat, elementwise, linear, lookup, pooling
+from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
+from deployq.errors import DeployqError
+from deployq.qgraph.nodes import (
+    Concat,
+    Elementwise,
+    Linear,
+    Lookup,
+    MatMul,
+    Move,
+    Node,
+    Pool,
+    Rescale,
+)
+from deployq.qgraph.values import located
+from deployq.qparams import QParams
+from deployq.simulator.movement import move
+
+Operand: TypeAlias = tuple[Tensor, QParams]
+
+
+def compute(node: Node, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
+    """Codes of a node's output, inside its bounds, in the torch type of ``out``.
+
+    Raises:
+        DeployqError: as :func:`deployq.simulator.run_graph`; the message names the node.
+    """
+    try:
+        codes = _COMPUTE[type(node)](node, operands, out, contract)
+    except DeployqError as error:
+        raise located(error, f"node {node.name} ({node.op_type})") from error
+    if node.bounds is not None:
+        codes = codes.clamp(*node.bounds)
+    return codes.to(torch_dtype(out.qtype))
+
+
+def _linear(
+    node: Linear, operands: Sequence[Operand], out: QParams, contract: Contract
+) -> Tensor:
+    ((x, qx),) = operands
+    weight, qw = torch.tensor(node.weight), node.weight_qparams
+    zero_point: Any = int(qw.zero_point) if qw.zero_point.ndim == 0 else torch.tensor(qw.zero_point)
+    bias = None if node.bias is None else torch.tensor(node.bias)
+    if node.op_type == "Conv":
+        axis, window = 1, node.geometry
+        acc = linear.conv_accumulate(x, int(qx.zero_point), weight, zero_point, bias, window)
+    else:
+        axis = x.ndim - 1
+        acc = linear.gemm_accumulate(x, int(qx.zero_point), weight, zero_point, bias)
+    acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=axis)
+    form = contract.form(node.op_type)
+    return requantize(
+        acc, qx.scale[()], qw.scale, out, form, channel_axis=axis, bounds=node.bounds
+    )
+
+
+def _matmul(
+    node: MatMul, operands: Sequence[Operand], out: QParams, contract: Contract
+) -> Tensor:
+    (a, qa), (b, qb) = operands
+    acc = linear.matmul_accumulate(a, int(qa.zero_point), b, int(qb.zero_point))
+    acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=-1)
+    form = contract.form(node.op_type)
+    return requantize(acc, qa.scale[()], qb.scale[()], out, form, bounds=node.bounds)
+
+
+def _elementwise(
+    node: Elementwise, operands: Sequence[Operand], out: QParams, contract: Contract
+) -> Tensor:
+    (a, qa), (b, qb) = operands
+    function = elementwise.add if node.op_type == "Add" else elementwise.mul
+    return function(a, qa, b, qb, out, contract.form(node.op_type), bounds=node.bounds)
+
+
+def _pool(node: Pool, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
+    ((x, qx),), form = operands, contract.form(node.op_type)
+    if node.geometry is None:
+        return pooling.global_average_pool(x, qx, out, form, bounds=node.bounds)
+    if node.op_type == "MaxPool":
+        return pooling.max_pool(x, node.geometry)
+    return pooling.average_pool(x, qx, out, form, node.geometry, bounds=node.bounds)
+
+
+def _concat(
+    node: Concat, operands: Sequence[Operand], out: QParams, contract: Contract
+) -> Tensor:
+    return concat.concat(operands, out, node.axis, contract.form(node.op_type))
+
+
+def _rescale(
+    node: Rescale, operands: Sequence[Operand], out: QParams, contract: Contract
+) -> Tensor:
+    ((x, qx),) = operands
+    return concat.rescale(x, qx, out, contract.form(node.op_type), bounds=node.bounds)
+
+
+def _lookup(
+    node: Lookup, operands: Sequence[Operand], out: QParams, contract: Contract
+) -> Tensor:
+    """Every contract's form: the table is built by law 1."""
+    ((x, qx),) = operands
+    table = lookup.lookup_table(node.op_type, qx, out, params=node.params)
+    return lookup.apply_table(x, qx.qtype, table)
+
+
+def _move(node: Move, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
+    ((x, qx),) = operands
+    return move(x, node, int(qx.zero_point))
+
+
+_COMPUTE: dict[type[Node], Callable[[Any, Sequence[Operand], QParams, Contract], Tensor]] = {
+    Linear: _linear,
+    MatMul: _matmul,
+    Elementwise: _elementwise,
+    Pool: _pool,
+    Concat: _concat,
+    Rescale: _rescale,
+    Lookup: _lookup,
+    Move: _move,
+}
+"""Kind of node to the function that computes its codes."""

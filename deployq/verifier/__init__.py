@@ -1,0 +1,1 @@
+"""Compare what an exported file computes with the fake-quant reference: parity, accuracy, latency."""

@@ -1,0 +1,158 @@
+"""The report of a verification: facts first, verdicts drawn from them, exit code last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deployq.verifier.tally import LayerRow
+
+FLOAT_RATE = 5e-5
+"""Share of a layer's codes that a run in float may change (law 12 b)."""
+FLOAT_TOP1 = 0.999
+"""Share of decided images on which a run in float must agree (law 12 c)."""
+DECIDED_LSB = 2
+"""An image whose two best codes differ by less is a tie (law 12 c)."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much evidence a verdict needs (law 12)."""
+
+    min_images: int = 64
+    min_codes: int = 10_000_000
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One comparison of codes.
+
+    Args:
+        name: what is compared with what.
+        contract: arithmetic that both sides follow.
+        exact: integer kernels, 0 differences allowed; else law 12 b's limits for runs in float.
+        layers: one row a tensor.
+        images: samples compared.
+        top1_decided, top1_agree: images without a tie at the top, and agreement on them.
+        top1_ties: images with a tie.
+    """
+
+    name: str
+    contract: str
+    exact: bool
+    layers: tuple[LayerRow, ...]
+    images: int
+    top1_decided: int
+    top1_agree: int
+    top1_ties: int
+
+    @property
+    def compared(self) -> int:
+        return sum(row.compared for row in self.layers)
+
+    @property
+    def different(self) -> int:
+        return sum(row.different for row in self.layers)
+
+    def misses(self) -> list[str]:
+        """Broken limits, one sentence each."""
+        found = []
+        for row in self.layers:
+            if self.exact and row.different:
+                found.append(f"{row.tensor}: {row.different} of {row.compared} codes differ, 0 may")
+            if not self.exact and not _near(row):
+                found.append(
+                    f"{row.tensor}: {row.different} of {row.compared} codes differ by up to "
+                    f"{row.max_lsb} LSB, {row.far_from_tie} of them far from a tie; "
+                    f"{FLOAT_RATE} by 1 LSB next to a tie may"
+                )
+        wanted = 1.0 if self.exact else FLOAT_TOP1
+        if self.top1_agree < wanted * self.top1_decided:
+            found.append(f"top-1 agrees on {self.top1_agree} of {self.top1_decided} decided images")
+        return [f"{self.name}: {text}" for text in found]
+
+    def thin(self, limits: Limits) -> list[str]:
+        """Why the evidence is too thin, one sentence each."""
+        found = []
+        if self.images < limits.min_images:
+            found.append(f"{self.images} images compared, {limits.min_images} wanted")
+        if self.compared < limits.min_codes:
+            found.append(f"{self.compared} codes compared, {limits.min_codes} wanted")
+        if limits.min_codes:
+            found += [
+                f"{row.tensor} took {row.distinct} distinct codes, {row.wanted_distinct} wanted"
+                for row in self.layers
+                if row.distinct < row.wanted_distinct
+            ]
+        return [f"{self.name}: {text}" for text in found]
+
+
+def _near(row: LayerRow) -> bool:
+    """Law 12 b for one layer; under 1 / FLOAT_RATE codes the rate cannot be told from one flip."""
+    allowed = max(1, int(FLOAT_RATE * row.compared))
+    return row.different <= allowed and row.max_lsb <= 1 and not row.far_from_tie
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one sample, measured beside the integer share (law 3).
+
+    Args:
+        runtime: its name and version.
+        threads: of one operator.
+        median_ms, low_ms, high_ms: of the runs.
+        float_median_ms: of the un-optimised canonical file, interleaved in the same run.
+        integer_share: part of the multiply-accumulates that ran in integer kernels.
+        float_layers: layers that did not.
+    """
+
+    runtime: str
+    threads: int
+    runs: int
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    float_median_ms: float
+    integer_share: float
+    float_layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything ``verify`` found.
+
+    Args:
+        target: name of the profile.
+        parities: comparisons of codes.
+        accuracy: top-1 in [0, 1] by evaluator; empty without labels.
+        images: samples in the data.
+        latency: of the runtime's file.
+        floats: nodes that do not run in integers, by the plan.
+        limits: how much evidence was asked for.
+    """
+
+    target: str
+    parities: tuple[Parity, ...]
+    accuracy: Mapping[str, float]
+    images: int
+    latency: Latency | None
+    floats: tuple[str, ...]
+    limits: Limits
+
+    def misses(self) -> list[str]:
+        """Every limit that was missed; empty means good."""
+        found = [text for parity in self.parities for text in parity.misses()]
+        return found + [text for parity in self.parities for text in parity.thin(self.limits)]
+
+    @property
+    def exit_code(self) -> int:
+        """0 good, 1 a limit was missed (law 10)."""
+        return int(bool(self.misses()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        facts = asdict(self)
+        for parity, entry in zip(self.parities, facts["parities"], strict=True):
+            entry |= {"compared": parity.compared, "different": parity.different}
+        return {**facts, "misses": self.misses(), "exit_code": self.exit_code}

@@ -1,0 +1,113 @@
+"""Counting codes: how many were compared, how many differ, by how much, and how telling that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deployq.qgraph import IntegerGraph
+from deployq.qgraph.nodes import Dequantize, Move, Quantize
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One compared tensor.
+
+    Args:
+        tensor: its name.
+        compared: codes compared.
+        different: codes that differ.
+        max_lsb: largest difference.
+        far_from_tie: differing codes whose value was 1e-3 LSB or more from a rounding tie.
+        distinct: different values that the reference's codes took.
+        wanted_distinct: at least so many make the comparison telling.
+    """
+
+    tensor: str
+    compared: int
+    different: int
+    max_lsb: int
+    far_from_tie: int
+    distinct: int
+    wanted_distinct: int
+
+    @property
+    def rate(self) -> float:
+        return self.different / max(self.compared, 1)
+
+
+TIE_LSB = 1e-3
+"""A value this near a tie may go either way in float32 (law 12 b)."""
+
+
+@dataclass
+class Tally:
+    """Running counts of one tensor over batches."""
+
+    tensor: str
+    wanted_distinct: int
+    compared: int = 0
+    different: int = 0
+    max_lsb: int = 0
+    far_from_tie: int = 0
+    values: set[int] = field(default_factory=set)
+
+    def add(self, reference: Array, found: Array, steps: Array | None = None) -> None:
+        """Count one batch.
+
+        Args:
+            reference, found: codes of one shape, on one zero point.
+            steps: the reference's value before rounding, in LSB; tells how near a tie each was.
+        """
+        gap = np.abs(reference.astype(np.int64) - found.astype(np.int64))
+        self.compared += gap.size
+        self.max_lsb = max(self.max_lsb, int(gap.max(initial=0)))
+        self.values.update(_distinct(reference))
+        wrong = gap > 0
+        self.different += int(wrong.sum())
+        if steps is not None and wrong.any():
+            off = steps[wrong] - np.floor(steps[wrong])
+            self.far_from_tie += int((np.abs(off - 0.5) >= TIE_LSB).sum())
+
+    def row(self) -> LayerRow:
+        return LayerRow(
+            self.tensor, self.compared, self.different, self.max_lsb, self.far_from_tie,
+            len(self.values), self.wanted_distinct,
+        )  # fmt: skip
+
+
+def _distinct(codes: Array) -> list[int]:
+    """The values that occur; counted, not sorted, because a layer has millions of codes."""
+    low = int(codes.min())
+    present = np.bincount(codes.ravel().astype(np.int64) - low)
+    return (np.flatnonzero(present) + low).tolist()  # type: ignore[no-any-return] # numpy says Any
+
+
+ENOUGH = 32
+"""Distinct codes that make a layer's comparison telling; half its range if that is less."""
+
+
+def wanted_distinct(graph: IntegerGraph) -> dict[str, int]:
+    """How many distinct codes each code tensor should take (law 12).
+
+    Nothing is asked of inputs, which take what the data has, of moved codes, and of codes that are
+    saturated to a narrower range right after.
+    """
+    saturated = {n.inputs[0] for n in graph.nodes if n.op_type == "Clip"}
+    wanted = {}
+    for node in graph.nodes:
+        moved = (isinstance(node, Move) and node.op_type != "Clip") or node.op_type == "MaxPool"
+        if isinstance(node, Dequantize):
+            continue
+        if moved or isinstance(node, Quantize) or node.output in saturated:
+            wanted[node.output] = 0
+            continue
+        qtype = graph.qparams[node.output].qtype
+        low, high = node.bounds or (qtype.qmin, qtype.qmax)
+        wanted[node.output] = min(ENOUGH, (high - low + 1) // 2)
+    return wanted

@@ -1,0 +1,16 @@
+"""ONNX Runtime's CPU provider: 8-bit containers, unsigned activations, padding on codes."""
+
+from __future__ import annotations
+
+from deployq_exporters.dialects.dialect import Dialect
+from deployq_exporters.rewrites import pad_on_codes, unsigned_activations, widen_containers
+
+ONNXRUNTIME = Dialect(
+    "onnxruntime",
+    contract="ort-cpu",
+    rewrites=(
+        widen_containers.RULE,
+        unsigned_activations.RULE,  # after widening: it knows 8-bit codes only
+        pad_on_codes.RULE,  # last: the pad value is the final zero point
+    ),
+)

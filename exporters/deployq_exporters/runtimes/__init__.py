@@ -1,0 +1,1 @@
+"""Adapters to the runtimes that execute exported files, one module each."""

@@ -1,0 +1,40 @@
+"""ONNX graphs from text, and what the tests of rewrites look at."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from deployq_exporters.rewrites.rule import Rewrite, apply
+
+HEADER = '<ir_version: 10, opset_import: ["" : 21]>'
+
+
+def parse(text: str) -> onnx.ModelProto:
+    """A checked model of opset 21 from ONNX's text form."""
+    model = onnx.parser.parse_model(f"{HEADER} g {text}")
+    onnx.checker.check_model(model, full_check=True)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def rewritten(model: onnx.ModelProto, *rules: Rewrite) -> onnx.ModelProto:
+    """A checked copy after the rewrites."""
+    copy = ir.from_proto(model)
+    apply(copy, rules)
+    result = ir.to_proto(copy)
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def operators(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    """The first output, un-optimised, so that no fusion hides a fault of the rewrite."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options)
+    return session.run(None, {model.graph.input[0].name: x})[0]

@@ -1,0 +1,92 @@
+"""The canonical file: types, names, bias rule, no trace of the build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from deployq.graph.preparation import PreparedModel
+from deployq.graph.recipe import Recipe
+from deployq_exporters.lowering import lower, to_proto
+
+Make = Callable[..., PreparedModel]
+
+
+def canonical(prepared: PreparedModel) -> onnx.ModelProto:
+    model = to_proto(lower(prepared, prepared.profile))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def arrays(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+
+
+def test_bias_scale_is_bit_equal_to_the_product(make_prepared: Make) -> None:
+    model = canonical(make_prepared("int4-npu"))
+    values = arrays(model)
+    product = values["x.scale"] * values["stem.weight.scale"]
+    np.testing.assert_array_equal(values["stem.bias.scale"], product)
+    assert values["stem.bias.codes"].dtype == np.int32
+
+
+def test_parameters_have_rank_0_and_zero_points_are_present(make_prepared: Make) -> None:
+    model = canonical(make_prepared("ort-cpu"))
+    values = arrays(model)
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            assert len(node.input) == 3
+            assert values[node.input[1]].shape == values[node.input[2]].shape == ()
+
+
+def test_names_lead_back_to_the_modules(make_prepared: Make) -> None:
+    model = canonical(make_prepared("int8-npu"))
+    names = {node.name: node.op_type for node in model.graph.node}
+    assert names["block1.depthwise"] == "Conv" and names["block2.add"] == "Add"
+    assert names["head"] == "Gemm" and [o.name for o in model.graph.output] == ["head"]
+    assert names["adaptive_avg_pool2d"] == "GlobalAveragePool"
+
+
+def test_no_trace_of_the_build_is_left(make_prepared: Make) -> None:
+    model = canonical(make_prepared("int4-npu"))
+    text = model.SerializeToString()
+    assert not model.metadata_props and not model.doc_string
+    assert all(not node.metadata_props and not node.doc_string for node in model.graph.node)
+    assert b".py" not in text and b"pkg.torch" not in text
+    assert {o.domain for o in model.opset_import} == {""}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "element", "opset"),
+    [
+        (Recipe(weight_bits=2), "INT2", 25),
+        (Recipe(weight_bits=4), "INT4", 25),
+        (Recipe(weight_bits=3), "INT4", 25),
+        (Recipe(weight_bits=8), "INT8", 25),
+    ],
+    ids=["2", "4", "3 in 4", "8"],
+)
+def test_codes_have_their_own_type(
+    make_prepared: Make, recipe: Recipe, element: str, opset: int
+) -> None:
+    model = canonical(make_prepared("lowbit-vlsi", recipe))
+    (codes,) = [t for t in model.graph.initializer if t.name == "stem.weight.codes"]
+    assert codes.data_type == getattr(onnx.TensorProto, element)
+    assert model.opset_import[0].version == opset
+
+
+def test_odd_activation_widths_state_their_range(make_prepared: Make) -> None:
+    model = canonical(make_prepared("lowbit-vlsi", Recipe(activation_bits=3)))
+    values = arrays(model)
+    assert values["stem.zero_point"].dtype.name == "uint4"
+    np.testing.assert_array_equal(values["stem.high"], np.float32(7) * values["stem.scale"])
+
+
+def test_batch_is_dynamic(make_prepared: Make) -> None:
+    model = canonical(make_prepared("int4-npu"))
+    for value in [*model.graph.input, *model.graph.output]:
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"

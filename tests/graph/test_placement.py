@@ -1,0 +1,237 @@
+"""Placement: where quantizers stand, of what type, per target; all before a graph is edited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deployq.errors import ProfileError, UnsupportedError
+from deployq.graph.capture import capture
+from deployq.graph.placement import place
+from deployq.graph.plan import Plan, TensorPlan
+from deployq.graph.recipe import LayerRecipe, Recipe
+from deployq_targets import TargetProfile, load_profile
+from deployq_targets.loader import parse_profile
+from tests.graph.networks import TARGETS, Net, calls_of, conv, graph_of, images, profile_with
+
+S8_ZERO: dict[str, Any] = {"activation__zero_point": "zero", "activation__fixed_output": {}}
+
+
+def plan_of(
+    graph: torch.fx.GraphModule, target: str | TargetProfile, recipe: Recipe | None = None
+) -> Plan:
+    profile = load_profile(target) if isinstance(target, str) else target
+    return place(graph, profile, recipe or Recipe()).plan
+
+
+def tensor(plan: Plan, name: str) -> TensorPlan:
+    return next(t for t in plan.tensors if name in t.tensors)
+
+
+def relu_net() -> torch.fx.GraphModule:
+    return graph_of(lambda m, x: m.head(F.relu(m.conv(x))), conv=conv(3, 4), head=conv(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("target", "inner", "outer"),
+    [
+        ("int8-npu", ("s8", -128), ("s8", None)),
+        ("ort-cpu", ("u8", 0), ("u8", None)),
+        ("lowbit-vlsi", ("u8", 0), ("s8", 0)),
+    ],
+)
+def test_a_relu_is_removed_where_the_lowest_code_is_zero(
+    target: str, inner: Any, outer: Any
+) -> None:
+    plan = plan_of(relu_net(), target)
+    assert [layer.activation for layer in plan.layers] == ["removed", "none"]
+    found = {t.name: (t.qtype.name, t.zero_point) for t in plan.tensors}
+    assert found == {"x": outer, "conv": inner, "head": outer}
+
+
+def test_a_relu_is_kept_where_the_target_clamps_with_the_operator() -> None:
+    profile = profile_with("int8-npu", **S8_ZERO, graph__relu_fusion="always")
+    plan = plan_of(relu_net(), profile)
+    assert plan.layers[0].activation == "kept"
+    assert tensor(plan, "conv").symmetric and tensor(plan, "conv").zero_point == 0
+
+
+def test_a_relu_gets_a_grid_of_its_own_where_the_target_does_not_clamp() -> None:
+    plan = plan_of(relu_net(), profile_with("int8-npu", **S8_ZERO))
+    assert plan.layers[0].activation == "none"
+    assert [t.name for t in plan.tensors] == ["x", "conv", "relu", "head"]
+
+
+def test_a_relu_with_several_consumers_stands_before_one_quantizer() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        y = F.relu(m.conv(x))
+        return y + m.head(y)
+
+    plan = plan_of(graph_of(body, conv=conv(3, 3), head=conv(3, 3)), "int8-npu")
+    assert plan.layers[0].activation == "removed" and tensor(plan, "conv").zero_point == -128
+
+
+def test_a_layer_that_is_read_before_its_relu_keeps_both_grids() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        y = m.conv(x)
+        return y + F.relu(y)
+
+    plan = plan_of(graph_of(body, conv=conv(3, 3)), "int8-npu")
+    assert tensor(plan, "conv").zero_point is None and tensor(plan, "relu").zero_point == -128
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_relu6_limits_the_scale(target: str) -> None:
+    plan = plan_of(graph_of(lambda m, x: F.relu6(m.conv(x)), conv=conv(3, 4)), target)
+    assert plan.layers[0].activation == "removed"
+    assert tensor(plan, "conv").scale_limit == 6 / 255
+
+
+def test_an_upper_bound_alone_is_no_reason_to_clip_below() -> None:
+    graph = graph_of(lambda m, x: m.conv(x).clamp(max=6.0), conv=conv(3, 4))
+    plan = plan_of(graph, "lowbit-vlsi")
+    assert plan.layers[0].activation == "kept" and tensor(plan, "conv").scale_limit is None
+
+
+def test_bounds_that_differ_on_one_grid_are_kept() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        return torch.cat([F.relu6(m.a(x)), F.relu(m.b(x))], 1)
+
+    plan = plan_of(graph_of(body, a=conv(3, 2), b=conv(3, 2)), "lowbit-vlsi")
+    assert [layer.activation for layer in plan.layers] == ["kept", "removed"]
+
+
+def test_concat_shares_a_grid_where_the_profile_says_so() -> None:
+    graph = graph_of(lambda m, x: torch.cat([m.a(x), m.b(x)], 1), a=conv(3, 2), b=conv(3, 2))
+    assert tensor(plan_of(graph, "int8-npu"), "cat").tensors == ("a", "b", "cat")
+    assert tensor(plan_of(graph, "ort-cpu"), "cat").tensors == ("cat",)
+
+
+def test_movement_shares_the_grid_of_its_input() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        return F.pad(F.max_pool2d(m.conv(x), 2)[:, :, ::2], (1, 1)).flatten(1)
+
+    assert [t.name for t in plan_of(graph_of(body, conv=conv(3, 2)), "int8-npu").tensors] == [
+        "x", "conv",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "op", "scale", "zero_point"),
+    [(torch.sigmoid, "sigmoid", 1 / 256, -128), (torch.tanh, "tanh", 1 / 128, 0)],
+)
+def test_fixed_outputs_are_pinned(function: Any, op: str, scale: float, zero_point: int) -> None:
+    plan = plan_of(graph_of(lambda m, x: function(m.conv(x)), conv=conv(3, 2)), "int8-npu")
+    assert (tensor(plan, op).scale, tensor(plan, op).zero_point) == (scale, zero_point)
+    assert tensor(plan, "conv").scale is None
+
+
+def test_a_float_softmax_has_its_fixed_output_too() -> None:
+    plan = plan_of(graph_of(lambda m, x: m.conv(x).softmax(1), conv=conv(3, 2)), "ort-cpu")
+    assert tensor(plan, "softmax").scale == 1 / 256
+
+
+def test_a_fixed_output_cannot_share_a_free_grid() -> None:
+    graph = graph_of(lambda m, x: torch.cat([m.a(x).sigmoid(), m.b(x)], 1),
+                     a=conv(3, 2), b=conv(3, 2))  # fmt: skip
+    with pytest.raises(UnsupportedError, match=r"(?s)sigmoid, b: .*int8-npu fixes.*next: "):
+        plan_of(graph, "int8-npu")
+
+
+def test_fixed_outputs_of_one_scale_may_be_joined() -> None:
+    graph = graph_of(lambda m, x: torch.cat([m.a(x).sigmoid(), m.b(x).sigmoid()], 1),
+                     a=conv(3, 2), b=conv(3, 2))  # fmt: skip
+    assert tensor(plan_of(graph, "int8-npu"), "cat").scale == 1 / 256
+
+
+def test_narrow_and_partial_zero_points_follow_the_profile() -> None:
+    narrow = profile_with("lowbit-vlsi", activation__narrow_range=True)
+    assert str(tensor(plan_of(relu_net(), narrow), "x").qtype) == "s8[-127,127]"
+    partial = profile_with("int8-npu", activation__zero_point=[-3, 5], activation__fixed_output={},
+                           activation__symmetry="any")  # fmt: skip
+    assert tensor(plan_of(relu_net(), partial), "x").zero_point == 0
+
+
+def test_unsigned_types_alone_cannot_hold_both_signs() -> None:
+    unsigned = profile_with("lowbit-vlsi", activation__types=["u8"], activation__bits=[8])
+    with pytest.raises(UnsupportedError, match="no activation type holds values of both signs"):
+        plan_of(relu_net(), unsigned)
+
+
+def test_widths_come_from_the_recipe_and_the_edges_from_the_target() -> None:
+    recipe = Recipe(2, 4, {"head": LayerRecipe(weight_bits=8, activation_bits=6)})
+    plan = plan_of(relu_net(), "lowbit-vlsi", recipe)
+    assert [layer.bits for layer in plan.layers] == [2, 8]
+    assert [t.bits for t in plan.tensors] == [8, 4, 6]  # io.first_bits = 8
+
+
+def test_a_shared_grid_takes_the_widest_of_its_members() -> None:
+    graph = graph_of(lambda m, x: torch.cat([m.a(x), m.b(x)], 1), a=conv(3, 2), b=conv(3, 2))
+    recipe = Recipe(layers={"a": LayerRecipe(activation_bits=4)})
+    assert tensor(plan_of(graph, "lowbit-vlsi", recipe), "a").bits == 8
+
+
+def test_a_width_that_the_target_lacks_is_refused() -> None:
+    with pytest.raises(ProfileError, match=r"(?s)weight.bits.*found: 3.*allowed: 8"):
+        plan_of(relu_net(), "int8-npu", Recipe(weight_bits=3))
+
+
+def test_float_operators_are_listed_where_the_target_takes_them() -> None:
+    plan = plan_of(graph_of(lambda m, x: F.gelu(m.conv(x)), conv=conv(3, 2)), "ort-cpu")
+    assert plan.floats == ("gelu: float, Gelu with these operands has no integer form in deployq",)
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (lambda m, x: F.gelu(m.conv(x)), "gelu: .*found: Gelu.*"),
+        (lambda m, x: m.conv(x) * 2.0, "mul: .*found: Mul.*"),
+        (lambda m, x: m.conv(x) + m.conv.weight[:1, :1, :1, :1], "add: .*found: Add.*"),
+        (lambda m, x: F.max_pool2d(m.conv(x), 3, 2, ceil_mode=True), "max_pool2d: .*MaxPool"),
+        (lambda m, x: torch.sin(m.conv(x)), "sin: .*aten.sin.default"),
+    ],
+)
+def test_float_operators_are_refused_where_it_does_not(body: Any, where: str) -> None:
+    graph = graph_of(body, conv=conv(3, 2))
+    with pytest.raises(UnsupportedError, match=rf"(?s){where}.*next: replace the operator, or add"):
+        plan_of(graph, "int8-npu")
+
+
+def test_unknown_operators_are_refused_even_in_float() -> None:
+    with pytest.raises(UnsupportedError, match=r"(?s)sin: .*aten.sin.default"):
+        plan_of(graph_of(lambda m, x: m.conv(x).sin(), conv=conv(3, 2)), "ort-cpu")
+
+
+def test_movement_that_the_target_lacks_is_refused() -> None:
+    table = load_profile("lowbit-vlsi").model_dump(mode="json")
+    table["op"] = [rule for rule in table["op"] if rule["type"] != "Transpose"]
+    profile = parse_profile(table, "test")
+    graph = graph_of(lambda m, x: m.conv(x).permute(0, 2, 3, 1), conv=conv(3, 2))
+    with pytest.raises(UnsupportedError, match=r"(?s)permute: .*lowbit-vlsi has no Transpose"):
+        plan_of(graph, profile)
+
+
+def test_deciding_edits_nothing() -> None:
+    graph = relu_net()
+    before = calls_of(graph)
+    plan_of(graph, "int8-npu")
+    assert calls_of(graph) == before
+
+
+def test_the_plan_counts_multiplications() -> None:
+    model = Net(lambda m, x: m.fc(m.conv(x).flatten(1)),
+                conv=conv(3, 6, groups=3, stride=2), fc=nn.Linear(54, 5))  # fmt: skip
+    plan = plan_of(capture(model, [images(2)]), "int8-npu")
+    assert [layer.macs for layer in plan.layers] == [6 * 9 * 9, 54 * 5]
+
+
+def test_a_plan_survives_json_and_prints_every_decision() -> None:
+    plan = plan_of(graph_of(lambda m, x: m.conv(x).sigmoid(), conv=conv(3, 2)), "int8-npu")
+    assert Plan.from_json(plan.to_json()) == plan
+    text = "\n".join(plan.lines())
+    assert "conv: Conv weight s8 per channel, BatchNorm none, clamp none" in text
+    assert "sigmoid: s8[-128,127] zero point -128, scale 0.00390625" in text

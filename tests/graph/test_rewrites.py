@@ -1,0 +1,186 @@
+"""Rewrites: what each takes, what it leaves, and that outputs stay the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deployq.errors import UnsupportedError
+from deployq.graph.capture import capture
+from tests.graph.networks import Net, calls_of, conv, images, with_statistics
+
+Body = Callable[[Any, Tensor], Any]
+
+
+def captured(body: Body, exact: bool = True, **children: nn.Module) -> str:
+    """Calls of the normalized graph, after a check that it computes what the model does."""
+    torch.manual_seed(0)
+    model = with_statistics(Net(body, **children)).eval()
+    graph = capture(model, [images(2)])
+    expected, found = model(images()), graph(images())
+    # a mean over 36 cells may be summed in another order: 36 roundings of values below 4
+    assert torch.equal(found, expected) if exact else torch.allclose(found, expected, atol=1e-5)
+    return " ".join(calls_of(graph))
+
+
+@pytest.mark.parametrize(
+    ("body", "calls"),
+    [
+        (lambda m, x: torch.relu_(x * 2), "mul relu"),
+        (lambda m, x: F.relu6(x * 2, inplace=True), "mul clamp"),
+        (lambda m, x: (x * 2).add_(x).clamp_(-1, 1), "mul add clamp"),
+        (lambda m, x: F.relu((x * 2).flatten(1), inplace=True), "mul flatten relu"),
+    ],
+)
+def test_functionalize_takes(body: Body, calls: str) -> None:
+    assert captured(body) == calls
+
+
+def writes_through_a_slice(m: Any, x: Tensor) -> Tensor:
+    y = x * 2
+    y[:, 0] = 0.0
+    return y + 1
+
+
+def changes_the_base_of_a_view(m: Any, x: Tensor) -> Tensor:
+    y = x * 2
+    flat = y.flatten(1)
+    y.relu_()
+    return flat
+
+
+def counts(m: Any, x: Tensor) -> Tensor:
+    m.count.add_(1)
+    return x * m.count
+
+
+@pytest.mark.parametrize("body", [writes_through_a_slice, changes_the_base_of_a_view, counts])
+def test_functionalize_refuses_what_others_see(body: Body) -> None:
+    model = Net(body)
+    model.register_buffer("count", torch.zeros(1))
+    with pytest.raises(UnsupportedError, match=r"(?s)in-place.*next: write the result to a new"):
+        capture(model, [images(2)])
+
+
+def test_functionalize_leaves_comparisons_alone() -> None:
+    assert "__and__" in captured(lambda m, x: x * ((x > 0) & (x < 1)))
+
+
+@pytest.mark.parametrize(
+    ("body", "calls"),
+    [
+        (lambda m, x: (x * 2).contiguous(), "mul"),
+        (lambda m, x: (x * 2)[:].clone() + 1, "mul add"),
+        (lambda m, x: nn.Identity()(x * 2), "mul"),
+        (lambda m, x: (x * 2)[:, 1:], "mul slice"),
+        (lambda m, x: (x * 2)[:, :, ::2], "mul slice"),
+    ],
+)
+def test_remove_identity(body: Body, calls: str) -> None:
+    assert captured(body) == calls
+
+
+@pytest.mark.parametrize(
+    ("body", "calls"),
+    [
+        (lambda m, x: F.relu6(x), "clamp"),
+        (lambda m, x: F.hardtanh(x, -0.5, 2.0), "clamp"),
+        (lambda m, x: F.relu(x), "relu"),
+        (lambda m, x: F.leaky_relu(x), "leaky_relu"),
+    ],
+)
+def test_bounds_to_clamp(body: Body, calls: str) -> None:
+    assert captured(body) == calls
+
+
+@pytest.mark.parametrize(
+    ("body", "calls"),
+    [
+        (lambda m, x: x.view(x.size(0), -1), "flatten"),
+        (lambda m, x: x.reshape(-1, 108), "flatten"),
+        (lambda m, x: (x * 2).view(x.shape[0], 108), "mul flatten"),
+        (lambda m, x: x.reshape(x.size(0), 3, -1), "sym_size reshape"),
+        (lambda m, x: x.reshape(-1, 6), "reshape"),
+    ],
+)
+def test_view_to_flatten(body: Body, calls: str) -> None:
+    assert captured(body) == calls
+
+
+@pytest.mark.parametrize(
+    ("body", "calls"),
+    [
+        (lambda m, x: x.mean((2, 3)), "adaptive_avg_pool2d flatten"),
+        (lambda m, x: x.mean((-1, -2)), "adaptive_avg_pool2d flatten"),
+        (lambda m, x: x.mean((2, 3), keepdim=True), "adaptive_avg_pool2d"),
+        (lambda m, x: x.mean((1, 2)), "mean"),
+        (lambda m, x: x.mean(3), "mean"),
+        (lambda m, x: x.mean((2, 3), dtype=torch.float64).float(), "mean to"),
+        (lambda m, x: x + x.mean(), "mean add"),
+    ],
+)
+def test_mean_to_pool(body: Body, calls: str) -> None:
+    assert captured(body, exact=False) == calls
+
+
+@pytest.mark.parametrize(
+    ("padding", "size", "overload"),
+    [
+        ("same", 3, "conv2d.default"),
+        ("valid", 2, "conv2d.default"),
+        ((0, 1), 3, "conv2d.default"),
+        ("same", 2, "conv2d.padding"),  # one side gets more than the other
+    ],
+)
+def test_conv_padding_to_numbers(padding: Any, size: int, overload: str) -> None:
+    layer = nn.Conv2d(3, 2, size, padding=padding, dilation=(1, 1 if size == 2 else 2))
+    model = Net(lambda m, x: m.layer(x), layer=layer).eval()
+    graph = capture(model, [images(2)])
+    assert torch.equal(graph(images()), model(images()))
+    (call,) = (node for node in graph.graph.nodes if node.op == "call_function")
+    assert str(call.target) == f"aten.{overload}"
+
+
+@pytest.mark.parametrize(
+    ("body", "calls"),
+    [
+        (lambda m, x: m.norm(x), "conv2d BatchNorm2d"),
+        (lambda m, x: m.norm(F.relu(m.conv(x))), "conv2d relu conv2d BatchNorm2d"),
+        (lambda m, x: m.norm(m.conv(x)), "conv2d BatchNorm2d"),
+    ],
+)
+def test_batch_norm_to_depthwise(body: Body, calls: str) -> None:
+    assert captured(body, conv=conv(3, 3), norm=nn.BatchNorm2d(3)) == calls
+
+
+def test_batch_norm_to_depthwise_gives_a_convolution_of_ones() -> None:
+    graph = capture(Net(lambda m, x: m.norm(x), norm=nn.BatchNorm2d(3)), [images(2)])
+    weight = graph.get_parameter("norm_depthwise_weight")
+    assert weight.shape == (3, 1, 1, 1) and (weight == 1).all()
+
+
+def test_a_layer_that_feeds_others_keeps_its_batch_norm_apart() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        y = m.conv(x)
+        return y + m.norm(y)
+
+    calls = captured(body, conv=conv(3, 3), norm=nn.BatchNorm2d(3))
+    assert calls == "conv2d conv2d BatchNorm2d add"
+
+
+def test_batch_norm_to_depthwise_refuses_rows() -> None:
+    model = Net(lambda m, x: m.norm(x.flatten(1)), norm=nn.BatchNorm1d(108))
+    with pytest.raises(UnsupportedError, match=r"(?s)norm: .*rank 2.*put it after a linear layer"):
+        capture(model, [images(2)])
+
+
+def test_batch_norm_over_another_axis_than_the_layers_is_refused() -> None:
+    children = {"fc": nn.Linear(6, 6), "norm": nn.BatchNorm1d(6)}
+    model = Net(lambda m, x: m.norm(m.fc(x.mean(1))), **children)
+    with pytest.raises(UnsupportedError, match="rank 3"):
+        capture(model, [images(2)])

@@ -1,0 +1,76 @@
+"""The simulator's twin in NumPy: the arithmetic of ``deployq.arithmetic.oracle``, node by node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deployq import affine
+from deployq.arithmetic.contract import Contract
+from deployq.arithmetic.oracle import concat, elementwise, linear, lookup, pooling
+from deployq.arithmetic.oracle.requantize import fit_accumulator, requantize
+from deployq.qgraph import IntegerGraph
+from deployq.qgraph import nodes as n
+
+Array = np.ndarray[Any, Any]
+
+
+def evaluate(graph: IntegerGraph, contract: Contract, inputs: dict[str, Array]) -> dict[str, Array]:
+    """Codes of every computed tensor; movement operators are not here."""
+    codes = {**graph.constants, **inputs}
+    for node in graph.nodes:
+        if isinstance(node, n.Quantize):
+            codes[node.output] = affine.quantize(inputs[node.inputs[0]], graph.qparams[node.output])
+        elif not isinstance(node, n.Dequantize):
+            codes[node.output] = _compute(graph, contract, node, codes)
+        if node.bounds is not None:
+            codes[node.output] = np.clip(codes[node.output], *node.bounds)
+    return {node.output: codes[node.output] for node in graph.nodes if node.output in codes}
+
+
+def _compute(
+    graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str, Array]
+) -> Array:
+    out, form = graph.qparams[node.output], contract.form(node.op_type)
+    qparams = [graph.qparams[name] for name in node.inputs]
+    x, qx = codes[node.inputs[0]], qparams[0]
+    rest = {"bounds": node.bounds}
+    if isinstance(node, n.Linear | n.MatMul):
+        return _product(graph, contract, node, codes)
+    if isinstance(node, n.Elementwise):
+        function = elementwise.add if node.op_type == "Add" else elementwise.mul
+        return function(x, qx, codes[node.inputs[1]], qparams[1], out, form, **rest)
+    if isinstance(node, n.Concat):
+        parts = [(codes[name], q) for name, q in zip(node.inputs, qparams, strict=True)]
+        return concat.concat(parts, out, node.axis, form)
+    if isinstance(node, n.Rescale):
+        return concat.rescale(x, qx, out, form, **rest)
+    if isinstance(node, n.Lookup):
+        table = lookup.lookup_table(node.op_type, qx, out, params=node.params)
+        return lookup.apply_table(x, qx.qtype, table)
+    assert isinstance(node, n.Pool)
+    if node.op_type == "MaxPool":
+        return pooling.max_pool(x, node.geometry)
+    if node.op_type == "GlobalAveragePool":
+        return pooling.global_average_pool(x, qx, out, form, **rest)
+    return pooling.average_pool(x, qx, out, form, node.geometry, **rest)
+
+
+def _product(
+    graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str, Array]
+) -> Array:
+    x, qx = codes[node.inputs[0]], graph.qparams[node.inputs[0]]
+    qw = node.weight_qparams if isinstance(node, n.Linear) else graph.qparams[node.inputs[1]]
+    operands = x, int(qx.zero_point)
+    if isinstance(node, n.MatMul):
+        acc = linear.matmul_accumulate(*operands, codes[node.inputs[1]], int(qw.zero_point))
+    elif node.op_type == "Conv":
+        weight = node.weight, qw.zero_point, node.bias, node.geometry
+        acc = linear.conv_accumulate(*operands, *weight)
+    else:
+        acc = linear.gemm_accumulate(*operands, node.weight, qw.zero_point, node.bias)
+    axis = 1 if node.op_type == "Conv" else acc.ndim - 1
+    acc = fit_accumulator(acc, contract.accumulator, node.name, channel_axis=axis)
+    form, out = contract.form(node.op_type), graph.qparams[node.output]
+    return requantize(acc, qx.scale, qw.scale, out, form, channel_axis=axis, bounds=node.bounds)

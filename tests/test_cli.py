@@ -1,0 +1,96 @@
+"""The command line as a user has it: a process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    roots = [str(Path(p).resolve()) for p in (".", "targets", "calibration", "exporters")]
+
+    def run(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "deployq", *map(str, arguments)]
+        result = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": ":".join(roots)}
+        )
+        assert result.returncode == code, result.stderr
+        return result
+
+    return run
+
+
+def test_export_verify_simulate(
+    run: Run, digits_pt2: Path, calib_npz: Path, test_npz: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    export = run("export", digits_pt2, "--target", "int4-npu", "--calib", calib_npz, "-o", bundle)
+    assert "block1.depthwise: Conv weight s4 per channel, BatchNorm absorb" in export.stdout
+    wanted = ("--min-images", "100000", "--json")
+    thin = run("verify", bundle, "--data", test_npz, "--latency-runs", "2", *wanted, code=1)
+    facts = json.loads(thin.stdout)
+    assert [p["different"] for p in facts["parities"] if p["exact"]] == [0, 0, 0]
+    assert all("wanted" in miss for miss in facts["misses"]) and facts["accuracy"]["runtime"] > 0.9
+    good = run("verify", bundle, "--data", test_npz, "--latency-runs", "2")
+    assert "100.0 % of the multiply-accumulates in integer kernels" in good.stdout
+    codes = tmp_path / "codes.npz"
+    simulated = run("simulate", bundle, "--input", test_npz, "-o", codes, "--json")
+    assert json.loads(simulated.stdout)["outputs"] == {"head": [797, 10]} and codes.is_file()
+
+
+def test_a_prepared_model_is_exported_again_byte_identical(
+    run: Run, bundles: Callable[[str], Path], calib_npz: Path, tmp_path: Path
+) -> None:
+    source = bundles("ort-cpu")
+    run("export", source, "--target", "ort-cpu", "--calib", calib_npz, "-o", tmp_path / "b", "--json")
+    for name in ("model.onnx", "model.onnxruntime.onnx", "prepared.json", "prepared.safetensors"):
+        assert (source / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("export", "missing.pt2", "--target", "int4-npu"), "cannot be read|must exist|No such file"),
+        (("export", "no.module:net", "--target", "int4-npu"), "No module named 'no'"),
+        (("export", "model.onnx", "--target", "int4-npu"), "must be a .pt2 file"),
+        (("export", "builtins:dict", "--target", "int4-npu"), "returns a torch.nn.Module"),
+        (("export", "missing.pt2", "--target", "int4-npy"), "int4-npu|missing.pt2"),
+    ],
+    ids=["no file", "no module", "not a model", "not a network", "no target"],
+)
+def test_a_users_mistake_exits_2_without_a_traceback(
+    run: Run, calib_npz: Path, arguments: tuple[str, ...], text: str
+) -> None:
+    import re
+
+    result = run(*arguments, "--calib", calib_npz, "-o", "b", code=2)
+    assert re.search(text, result.stderr) and "Traceback" not in result.stderr
+
+
+def test_errors_are_json_too(run: Run, test_npz: Path, tmp_path: Path) -> None:
+    result = run("verify", tmp_path / "nothing", "--data", test_npz, "--json", code=2)
+    assert set(json.loads(result.stdout)) == {"error", "where", "rule", "found", "allowed", "next"}
+
+
+def test_usage_errors_exit_2(run: Run) -> None:
+    assert "Missing option" in run("export", "x.pt2", code=2).stderr
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").stdout.strip().count(".") == 2
+
+
+def test_unknown_widths_are_refused(run: Run, digits_pt2: Path, calib_npz: Path) -> None:
+    result = run(
+        "export", digits_pt2, "--target", "int4-npu", "--calib", calib_npz, "-o", "b",
+        "--weight-bits", "5", code=2,
+    )  # fmt: skip
+    assert "weight.bits" in result.stderr and "4, 8" in result.stderr
