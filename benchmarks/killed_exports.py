@@ -3,8 +3,9 @@
     python -m benchmarks.killed_exports [--kills 50] [--seed 0]
 
 An int8-npu bundle of the digits network stands; exports to int4-npu onto the same path are killed
-(SIGKILL) at a moment drawn uniformly from the time that a whole export takes. After each, the folder
-must be byte-identical to the old bundle, or, if the kill came after the exchange, a whole new one.
+(SIGKILL) at a moment drawn uniformly from the time that a whole export takes. After each, the
+folder must be byte-identical to the old bundle, or, if the kill came after the exchange, a whole
+new one.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ def quantize(x: FloatArray, qparams: QParams) -> IntArray:
         rounded = np.rint(x.astype(np.float32) / scale)
     # int64 holds every sum exactly; beyond 2**40 a code saturates whatever the zero point
     offset = np.clip(rounded, -(2.0**40), 2.0**40).astype(np.int64) + zero_point
-    return np.clip(offset, qtype.qmin, qtype.qmax).astype(qtype.dtype)
+    codes: IntArray = np.clip(offset, qtype.qmin, qtype.qmax).astype(qtype.dtype)
+    return codes
 
 
 def dequantize(codes: IntArray, qparams: QParams) -> FloatArray:

@@ -27,8 +27,14 @@ from deployq.errors import InputError, UnsafeFileError
 from deployq.staging import recover, replacing_folder
 
 __all__ = [
-    "MANIFEST", "Bundle", "BundleFile", "environment_facts", "read_bundle", "recover",
-    "write_manifest", "writing_bundle",
+    "MANIFEST",
+    "Bundle",
+    "BundleFile",
+    "environment_facts",
+    "read_bundle",
+    "recover",
+    "write_manifest",
+    "writing_bundle",
 ]
 
 MANIFEST = "manifest.json"
@@ -95,7 +101,9 @@ def write_manifest(folder: Path, facts: Mapping[str, object]) -> None:
         ValueError, TypeError: ``facts`` is not JSON (a programming error).
     """
     manifest = {
-        "format": "deployq-bundle", "schema_version": 1, "facts": dict(facts),
+        "format": "deployq-bundle",
+        "schema_version": 1,
+        "facts": dict(facts),
         "files": [_describe(folder, name).model_dump() for name in _file_names(folder)],
     }
     text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
@@ -128,7 +136,9 @@ def _check_file(path: Path, name: str, listed: BundleFile | None, present: bool)
         found = f"{now.size} bytes, SHA-256 {now.sha256[:12]}..."
     if found:
         raise InputError(
-            str(path / name), "a bundle holds exactly the files of its manifest", found=found,
+            str(path / name),
+            "a bundle holds exactly the files of its manifest",
+            found=found,
             allowed=f"{listed.size} bytes, SHA-256 {listed.sha256[:12]}..." if listed else "",
             next_step="export again; do not edit files inside a bundle",
         )
@@ -138,7 +148,8 @@ def _read_manifest(path: Path) -> _Manifest:
     file = path / MANIFEST
     if not os.path.lexists(file):
         raise InputError(
-            str(path), "a bundle is a folder with a manifest.json",
+            str(path),
+            "a bundle is a folder with a manifest.json",
             found="no manifest.json" if path.is_dir() else "no such folder",
             next_step="give the folder that deployq export wrote",
         )
@@ -152,8 +163,10 @@ def _read_manifest(path: Path) -> _Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"{file}: {where}" if where else str(file), "not a manifest of this schema",
-            found=first["msg"], allowed="format deployq-bundle, schema_version 1",
+            f"{file}: {where}" if where else str(file),
+            "not a manifest of this schema",
+            found=first["msg"],
+            allowed="format deployq-bundle, schema_version 1",
             next_step="export again with this version of deployq",
         ) from error
     _check_names(file, [listed.path for listed in manifest.files])
@@ -164,8 +177,11 @@ def _check_names(file: Path, names: Sequence[str]) -> None:
     for name in names:
         if name == MANIFEST or not _is_portable(name):
             raise UnsafeFileError(
-                str(file), "a manifest names files inside its own folder", found=repr(name),
-                allowed="relative posix paths without '..'", next_step="do not use this bundle",
+                str(file),
+                "a manifest names files inside its own folder",
+                found=repr(name),
+                allowed="relative posix paths without '..'",
+                next_step="do not use this bundle",
             )
     if len(set(names)) < len(names):
         raise InputError(str(file), "a manifest names each file once", next_step="export again")
@@ -185,13 +201,18 @@ def _file_names(folder: Path) -> list[str]:
             name = entry.relative_to(folder).as_posix()
             if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
                 raise UnsafeFileError(
-                    str(entry), "a bundle holds regular files and folders only",
-                    found="a link or a device", next_step="put the file itself there",
+                    str(entry),
+                    "a bundle holds regular files and folders only",
+                    found="a link or a device",
+                    next_step="put the file itself there",
                 )
             if not _is_portable(name):
                 raise UnsafeFileError(
-                    str(entry), "file names in a bundle are portable", found=repr(name),
-                    allowed="printable, without backslash", next_step="rename the file",
+                    str(entry),
+                    "file names in a bundle are portable",
+                    found=repr(name),
+                    allowed="printable, without backslash",
+                    next_step="rename the file",
                 )
             if entry.is_file() and name != MANIFEST:
                 names.append(name)
@@ -209,7 +230,9 @@ def _describe(folder: Path, name: str) -> BundleFile:
 
 def _refuse_unreadable(error: OSError) -> NoReturn:
     raise InputError(
-        str(error.filename), "every file of a bundle is readable", found=error.strerror or "",
+        str(error.filename),
+        "every file of a bundle is readable",
+        found=error.strerror or "",
         next_step="mend the permissions",
     ) from error
 
@@ -225,7 +248,9 @@ def _check_replaceable(path: Path) -> None:
         found = _foreign_content(path)
     if found:
         raise InputError(
-            str(path), "only a bundle or an empty folder is replaced", found=found,
+            str(path),
+            "only a bundle or an empty folder is replaced",
+            found=found,
             allowed="a new path, an empty folder or an older bundle",
             next_step="choose another path, or move what is there away",
         )

@@ -75,12 +75,13 @@ def export(
     A prepared model is exported as it is: its scales, from calibration or training, stand.
     """
     from deployq import pipeline
+    from deployq.graph.recipe import Recipe
     from deployq.rendering import bundle_lines
 
     settings = pipeline.CalibrationSettings(activations=observer)
     with progress(total=2 * _batches_of(calib) + 4) as advance:
         loaded = pipeline.open_model(model, calib)
-        recipe = pipeline.Recipe(weight_bits, activation_bits)
+        recipe = Recipe(weight_bits, activation_bits)
         prepared, data = pipeline.prepare_loaded(loaded, calib, target, recipe)
         if loaded.captured is not None:
             pipeline.calibrate(prepared, data, settings, progress=advance)

@@ -40,15 +40,21 @@ class Dataset:
         lengths = {array.shape[0] if array.ndim else 0 for array in arrays.values()}
         if not self.inputs or len(lengths) > 1 or 0 in lengths:
             raise InputError(
-                "dataset", "every array has the same number of samples, at least one",
-                found=shapes or "no inputs", allowed="first dimension N >= 1, the same for all",
+                "dataset",
+                "every array has the same number of samples, at least one",
+                found=shapes or "no inputs",
+                allowed="first dimension N >= 1, the same for all",
                 next_step="save arrays with one row per sample",
             )
-        if self.labels is not None and (self.labels.ndim != 1 or self.labels.dtype.kind not in "iu"):
+        if self.labels is not None and (
+            self.labels.ndim != 1 or self.labels.dtype.kind not in "iu"
+        ):
             raise InputError(
-                "labels", "labels are class numbers, one integer per sample",
+                "labels",
+                "labels are class numbers, one integer per sample",
                 found=f"{self.labels.dtype} {self.labels.shape}",
-                allowed=f"integer ({lengths.pop()},)", next_step="save labels.astype(numpy.int64)",
+                allowed=f"integer ({lengths.pop()},)",
+                next_step="save labels.astype(numpy.int64)",
             )
 
     def __len__(self) -> int:
@@ -62,8 +68,11 @@ class Dataset:
         """
         if not 1 <= n <= len(self):
             raise InputError(
-                "dataset", "cannot take more samples than there are, nor none", found=str(n),
-                allowed=f"1..{len(self)}", next_step="give more data or ask for fewer samples",
+                "dataset",
+                "cannot take more samples than there are, nor none",
+                found=str(n),
+                allowed=f"1..{len(self)}",
+                next_step="give more data or ask for fewer samples",
             )
         return self._rows(0, n)
 
@@ -122,7 +131,8 @@ def _refuse_names(path: Path, arrays: Mapping[str, np.ndarray], wanted: Sequence
     missing = [name for name in wanted if name not in arrays]
     extra = [name for name in arrays if name not in wanted]
     raise InputError(
-        str(path), "the arrays are the model's inputs and y for the labels",
+        str(path),
+        "the arrays are the model's inputs and y for the labels",
         found=f"{', '.join(arrays) or 'no inputs'} (missing: {', '.join(missing) or 'none'}; "
         f"extra: {', '.join(extra) or 'none'})",
         allowed=f"{', '.join(wanted)}{', or x' if len(wanted) == 1 else ''}; optionally {LABELS}",
@@ -134,13 +144,18 @@ def _check_dtype(where: str, array: np.ndarray, wanted: np.dtype) -> None:
     if array.dtype == wanted:
         return
     if wanted.kind == "f" and array.dtype.kind in "biu":
-        step = ("deployq does no preprocessing: scale and normalise as in training, then save the "
-                f"result as {wanted}")
+        step = (
+            "deployq does no preprocessing: scale and normalise as in training, then save the "
+            f"result as {wanted}"
+        )
     else:
         step = f"save array.astype(numpy.{wanted})"
     raise InputError(
-        where, "an array has the type of the model's input; nothing is cast silently",
-        found=str(array.dtype), allowed=str(wanted), next_step=step,
+        where,
+        "an array has the type of the model's input; nothing is cast silently",
+        found=str(array.dtype),
+        allowed=str(wanted),
+        next_step=step,
     )
 
 
@@ -152,9 +167,13 @@ def _check_shape(where: str, array: np.ndarray, wanted: Sequence[int | None] | N
         want in (None, have) for have, want in zip(array.shape, free, strict=True)
     )
     if not fits:
-        shown = ", ".join("N" if i == 0 else "any" if d is None else str(d)
-                          for i, d in enumerate(free))
+        shown = ", ".join(
+            "N" if i == 0 else "any" if d is None else str(d) for i, d in enumerate(free)
+        )
         raise InputError(
-            where, "an array has the shape of the model's input", found=str(array.shape),
-            allowed=f"({shown})", next_step="save samples in the layout that the model takes",
+            where,
+            "an array has the shape of the model's input",
+            found=str(array.shape),
+            allowed=f"({shown})",
+            next_step="save samples in the layout that the model takes",
         )

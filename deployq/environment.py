@@ -9,8 +9,14 @@ from pathlib import Path
 
 PACKAGES = ("deployq", "torch", "onnx", "onnxruntime", "numpy", "onnx-ir")
 CPU_FLAGS = (
-    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8",  # x86
-    "asimddp", "i8mm", "sve",  # Arm
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "amx_int8",  # x86
+    "asimddp",
+    "i8mm",
+    "sve",  # Arm
 )
 """Features that choose another integer or float kernel, as Linux spells them."""
 

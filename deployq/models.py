@@ -51,7 +51,8 @@ def load_model(reference: str, data: Path) -> LoadedModel:
     if ":" in reference:
         return LoadedModel(captured=_capture_callable(reference, load_arrays(data)))
     raise InputError(
-        reference, "the model must be a .pt2 file, a prepared model or package.module:callable",
+        reference,
+        "the model must be a .pt2 file, a prepared model or package.module:callable",
         found="a path that is neither" if path.exists() else "no such file",
         next_step="torch.export.save(torch.export.export(model, inputs), 'model.pt2')",
     )
@@ -66,8 +67,10 @@ def _capture_callable(reference: str, arrays: Mapping[str, npt.NDArray[Any]]) ->
     missing = [name for name in names if name not in given]
     if missing:
         raise InputError(
-            reference, "the data has an array for each argument of forward",
-            found=", ".join(arrays), allowed=", ".join(names),
+            reference,
+            "the data has an array for each argument of forward",
+            found=", ".join(arrays),
+            allowed=", ".join(names),
             next_step=f"add {', '.join(missing)} to the .npz",
         )
     return capture(model, [torch.from_numpy(given[name][:2].copy()) for name in names])
@@ -81,7 +84,9 @@ def _call(reference: str) -> nn.Module:
         function = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(
-            reference, "package.module:callable must exist", found=str(error),
+            reference,
+            "package.module:callable must exist",
+            found=str(error),
             next_step="run from the folder that holds the module, or install it",
         ) from error
     model = function()

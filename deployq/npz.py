@@ -45,8 +45,11 @@ def load_arrays(path: Path, *, max_bytes: int = MAX_BYTES) -> Mapping[str, np.nd
 def _array_name(path: Path, member: str) -> str:
     if not member.endswith(".npy") or member == ".npy":
         raise UnsafeFileError(
-            str(path), "an .npz holds .npy members only", found=repr(member),
-            allowed="<name>.npy", next_step=_NEXT,
+            str(path),
+            "an .npz holds .npy members only",
+            found=repr(member),
+            allowed="<name>.npy",
+            next_step=_NEXT,
         )
     return member.removesuffix(".npy")
 
@@ -61,8 +64,10 @@ def _read_array(archive: SafeZip, member: str) -> np.ndarray:
     # Before NumPy allocates: a header of a few bytes may declare any shape.
     if min(shape, default=0) < 0 or size != len(data) - stream.tell():
         raise InputError(
-            where, "the array's shape does not fit its data",
-            found=f"shape {shape} of {dtype}, {len(data) - stream.tell()} bytes", next_step=_NEXT,
+            where,
+            "the array's shape does not fit its data",
+            found=f"shape {shape} of {dtype}, {len(data) - stream.tell()} bytes",
+            next_step=_NEXT,
         )
     array = np.frombuffer(data, dtype, offset=stream.tell())
     return array.reshape(shape, order="F" if fortran else "C")
@@ -80,21 +85,30 @@ def _read_header(where: str, stream: io.BytesIO) -> tuple[tuple[int, ...], bool,
         # NumPy parses the header as a Python literal, and damaged ones raise any of these.
         found = str(error).partition("\n")[0]
     raise InputError(
-        where, "the member is not a plain .npy array", found=found,
-        allowed=".npy versions 1.0 and 2.0", next_step=_NEXT,
+        where,
+        "the member is not a plain .npy array",
+        found=found,
+        allowed=".npy versions 1.0 and 2.0",
+        next_step=_NEXT,
     )
 
 
 def _check_dtype(where: str, dtype: np.dtype) -> None:
     if dtype.hasobject:
         raise UnsafeFileError(
-            where, "an array of Python objects is a pickle and can run code", found=str(dtype),
-            allowed="bool, integer and floating arrays", next_step=_NEXT,
+            where,
+            "an array of Python objects is a pickle and can run code",
+            found=str(dtype),
+            allowed="bool, integer and floating arrays",
+            next_step=_NEXT,
         )
     if dtype.kind not in _KINDS:
         raise InputError(
-            where, "an array holds real numbers", found=str(dtype),
-            allowed="bool, integer and floating arrays", next_step=_NEXT,
+            where,
+            "an array holds real numbers",
+            found=str(dtype),
+            allowed="bool, integer and floating arrays",
+            next_step=_NEXT,
         )
 
 
@@ -106,7 +120,9 @@ def _check_finite(where: str, array: np.ndarray) -> None:
         return
     index = np.unravel_index(int(np.argmin(finite)), array.shape)
     raise InputError(
-        where, "an array holds finite numbers",
+        where,
+        "an array holds finite numbers",
         found=f"{array[index]} at index {tuple(int(i) for i in index)}",
-        allowed="no NaN, no infinity", next_step="mend the data and save it again",
+        allowed="no NaN, no infinity",
+        next_step="mend the data and save it again",
     )

@@ -1,6 +1,6 @@
 """The whole job, one step a function; the one module that may import every package.
 
-    capture -> prepare -> calibrate -> lower -> translate -> bundle -> verify
+capture -> prepare -> calibrate -> lower -> translate -> bundle -> verify
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ import onnx
 import torch
 from torch import Tensor, fx, nn
 
-from deployq_calibration import calibrate_model
-from deployq_targets import TargetProfile, load_profile
-
 from deployq.bundle import Bundle, environment_facts, read_bundle, write_manifest, writing_bundle
 from deployq.data import Dataset, load_dataset
 from deployq.errors import InputError
@@ -32,8 +29,10 @@ from deployq.qgraph import read_graph
 from deployq.simulator import Simulation, run_graph
 from deployq.verifier.report import Limits, Report
 from deployq.verifier.verification import CANONICAL_FILE, verify_bundle
+from deployq_calibration import calibrate_model
 from deployq_exporters.dialects import DIALECTS, translate
 from deployq_exporters.lowering import lower, to_proto
+from deployq_targets import TargetProfile, load_profile
 
 Target: TypeAlias = str | Path | TargetProfile
 Advance: TypeAlias = Callable[[str], None]
@@ -89,8 +88,10 @@ def prepare_loaded(
         prepared, wanted = loaded.prepared, as_profile(target)
         if prepared.profile != wanted:
             raise InputError(
-                "--target", "a prepared model is exported to the target it was prepared for",
-                found=wanted.name, allowed=prepared.profile.name,
+                "--target",
+                "a prepared model is exported to the target it was prepared for",
+                found=wanted.name,
+                allowed=prepared.profile.name,
                 next_step="prepare the float model again for the other target",
             )
     return prepared, read_dataset(data, prepared.inputs)
@@ -238,7 +239,9 @@ def simulate(
         model = load_onnx(Path(source))
     if target is None:
         raise InputError(
-            "target", "a file says nothing of the arithmetic: name a target", found="none",
+            "target",
+            "a file says nothing of the arithmetic: name a target",
+            found="none",
             next_step="--target ort-cpu, or the path of a profile",
         )
     return run_graph(read_graph(model), as_profile(target).contract(), inputs)

@@ -23,7 +23,9 @@ class PerTensor:
         """Shape of scale and zero point for a tensor of ``shape``."""
         return ()
 
-    def expand(self, params: npt.NDArray[np.generic], shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+    def expand(
+        self, params: npt.NDArray[np.generic], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.generic]:
         """Parameters broadcastable to ``shape``."""
         return params
 
@@ -37,7 +39,9 @@ class PerChannel:
     def params_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (shape[self.axis],)
 
-    def expand(self, params: npt.NDArray[np.generic], shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+    def expand(
+        self, params: npt.NDArray[np.generic], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.generic]:
         broadcast = [1] * len(shape)
         broadcast[self.axis] = shape[self.axis]
         return params.reshape(broadcast)
@@ -58,7 +62,9 @@ class PerBlock:
         dims[self.axis] = -(-shape[self.axis] // self.block_size)
         return tuple(dims)
 
-    def expand(self, params: npt.NDArray[np.generic], shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+    def expand(
+        self, params: npt.NDArray[np.generic], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.generic]:
         repeated = np.repeat(params, self.block_size, axis=self.axis)
         return np.take(repeated, np.arange(shape[self.axis]), axis=self.axis)
 
@@ -110,19 +116,24 @@ class QParams:
     def _check(self) -> None:
         if not (np.isfinite(self.scale).all() and (self.scale > 0).all()):
             raise QuantizationError(
-                "scale", "scales are positive and finite float32",
-                found=str(self.scale.ravel()[:4].tolist()), allowed="> 0",
+                "scale",
+                "scales are positive and finite float32",
+                found=str(self.scale.ravel()[:4].tolist()),
+                allowed="> 0",
             )
         if isinstance(self.granularity, PerTensor) != (self.scale.ndim == 0):
             raise QuantizationError(
-                "scale", "a per-tensor scale has rank 0, every other scale has not",
+                "scale",
+                "a per-tensor scale has rank 0, every other scale has not",
                 found=f"shape {self.scale.shape} with {self.granularity}",
             )
         low, high = int(self.zero_point.min(initial=0)), int(self.zero_point.max(initial=0))
         if low < self.qtype.qmin or high > self.qtype.qmax:  # 0 is a code of every type
             raise QuantizationError(
-                "zero_point", "a zero point is a code of its type",
-                found=f"{low}..{high}", allowed=str(self.qtype),
+                "zero_point",
+                "a zero point is a code of its type",
+                found=f"{low}..{high}",
+                allowed=str(self.qtype),
             )
 
     @property

@@ -33,13 +33,17 @@ class QType:
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 32:
             raise QuantizationError(
-                "QType.bits", "an integer type has 1 to 32 bits", found=str(self.bits),
+                "QType.bits",
+                "an integer type has 1 to 32 bits",
+                found=str(self.bits),
                 allowed="1..32",
             )
         if self.narrow_range and (not self.signed or self.bits == 1):
             raise QuantizationError(
-                self.name, "only signed types of 2 bits and more have a narrow range",
-                found="narrow_range = true", allowed="narrow_range = false",
+                self.name,
+                "only signed types of 2 bits and more have a narrow range",
+                found="narrow_range = true",
+                allowed="narrow_range = false",
             )
 
     @property
@@ -88,7 +92,9 @@ class QType:
         """
         if text[:1] not in ("s", "u") or not text[1:].isdigit():
             raise QuantizationError(
-                "type", "a type is 's' or 'u' followed by its width", found=repr(text),
+                "type",
+                "a type is 's' or 'u' followed by its width",
+                found=repr(text),
                 allowed="u1..u32, s1..s32",
             )
         return cls(int(text[1:]), text[0] == "s", narrow_range)

@@ -13,7 +13,6 @@ from deployq.bundle import Bundle
 from deployq.simulator import Simulation
 from deployq.verifier.report import Parity, Report
 
-
 LOG_WIDTH = 120
 """Columns of a table where there is no terminal to ask."""
 
@@ -26,7 +25,9 @@ def bundle_lines(path: Path, bundle: Bundle) -> list[str]:
 
 def print_report(report: Report) -> None:
     """A verification as tables; limits that were missed come last."""
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    console = Console(
+        highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH
+    )
     for parity in report.parities:
         console.print(_parity_table(parity))
         console.print(_top1_line(parity))

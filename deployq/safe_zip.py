@@ -34,7 +34,9 @@ class SafeZip:
             return self.archive.read(self.members[name])
         except (*_DAMAGE, OSError) as error:
             raise InputError(
-                f"{self.path}: {name}", "the archive member is damaged", found=str(error),
+                f"{self.path}: {name}",
+                "the archive member is damaged",
+                found=str(error),
                 next_step="copy or write the file again",
             ) from error
 
@@ -60,7 +62,10 @@ def open_zip(path: Path, *, max_bytes: int, next_step: str) -> Iterator[SafeZip]
         raise InputError(str(path), "cannot read the file", found=str(error.strerror)) from error
     except _DAMAGE as error:
         raise InputError(
-            str(path), "the file is not a zip archive", found=str(error), next_step=next_step,
+            str(path),
+            "the file is not a zip archive",
+            found=str(error),
+            next_step=next_step,
         ) from error
     with archive:
         infos = archive.infolist()
@@ -77,8 +82,11 @@ def _check_size(path: Path, infos: list[zipfile.ZipInfo], max_bytes: int) -> Non
     total = sum(info.file_size for info in infos)
     if total > max_bytes:
         raise InputError(
-            str(path), "the archive unpacks to more than the limit", found=f"{total} bytes",
-            allowed=f"at most {max_bytes} bytes", next_step="split the file or raise the limit",
+            str(path),
+            "the archive unpacks to more than the limit",
+            found=f"{total} bytes",
+            allowed=f"at most {max_bytes} bytes",
+            next_step="split the file or raise the limit",
         )
 
 
@@ -97,6 +105,9 @@ def _check_member(path: Path, info: zipfile.ZipInfo, next_step: str) -> None:
 
 def _refuse(path: Path, found: str, allowed: str, next_step: str) -> None:
     raise UnsafeFileError(
-        str(path), "an archive member has a safe name of its own", found=found, allowed=allowed,
+        str(path),
+        "an archive member has a safe name of its own",
+        found=found,
+        allowed=allowed,
         next_step=next_step,
     )

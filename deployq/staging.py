@@ -42,8 +42,10 @@ class _Sites:
         bundle = Path(os.path.abspath(path))
         if not bundle.name:
             raise InputError(str(path), "a bundle needs a folder of its own", found="the root")
-        hidden = [bundle.with_name(f".{bundle.name}.deployq-{use}")
-                  for use in ("staging", "aside", "lock")]
+        hidden = [
+            bundle.with_name(f".{bundle.name}.deployq-{use}")
+            for use in ("staging", "aside", "lock")
+        ]
         return cls(bundle, *hidden)
 
 
@@ -180,8 +182,10 @@ def _take_lock(sites: _Sites) -> int:
         except BlockingIOError:
             os.close(handle)
             raise InputError(
-                str(sites.bundle), "one process at a time may write a bundle",
-                found="another export is writing here", allowed="a bundle of its own for each",
+                str(sites.bundle),
+                "one process at a time may write a bundle",
+                found="another export is writing here",
+                allowed="a bundle of its own for each",
                 next_step="wait until it ends, or export to another path",
             ) from None
         except OSError:
@@ -196,7 +200,9 @@ def _os_errors(where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            str(where), "the bundle cannot be written here",
-            found=error.strerror or str(error), allowed="a folder that this user may write",
+            str(where),
+            "the bundle cannot be written here",
+            found=error.strerror or str(error),
+            allowed="a folder that this user may write",
             next_step="choose another path, or mend the folder's permissions",
         ) from error

@@ -1,10 +1,10 @@
 """A small residual CNN on the handwritten digits of scikit-learn: data, network, training.
 
-    python examples/digits.py OUT     trains for seconds, then writes into OUT:
-        digits.pt2      the trained float network
-        prepared/       the same, trained on for int4-npu with 4-bit weights on their grid
-        calib.npz       512 training images
-        test.npz        the images that training never saw, with labels
+python examples/digits.py OUT     trains for seconds, then writes into OUT:
+    digits.pt2      the trained float network
+    prepared/       the same, trained on for int4-npu with 4-bit weights on their grid
+    calib.npz       512 training images
+    test.npz        the images that training never saw, with labels
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class DigitsNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = functional.relu(self.bn(self.stem(x)))
         x = self.block2(self.block1(x))
-        return self.head(x.mean((2, 3)))
+        scores: Tensor = self.head(x.mean((2, 3)))
+        return scores
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from examples.digits import TRAIN, DigitsNet, digits, train
 
 from deployq import pipeline
 from deployq.data import Dataset
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
+from examples.digits import TRAIN, DigitsNet, digits, train
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +41,7 @@ def digits_net() -> DigitsNet:
 
 
 @pytest.fixture(scope="session")
-def make_prepared(
-    digits_net: DigitsNet, calibration: Dataset
-) -> Callable[..., PreparedModel]:
+def make_prepared(digits_net: DigitsNet, calibration: Dataset) -> Callable[..., PreparedModel]:
     """Prepare and calibrate the digits network for a target."""
 
     def make(target: str, recipe: Recipe | None = None) -> PreparedModel:

@@ -116,10 +116,16 @@ def test_manifest_names_that_leave_the_folder_are_unsafe(tmp_path: Path, name: s
         read_bundle(path)
 
 
-@pytest.mark.parametrize("edit", [
-    ('"schema_version": 1', '"schema_version": 2'), ("deployq-bundle", "other"), ("{", "["),
-    ('"sub/model.onnx"', '"a.txt"'), ('"size": 3', '"size": "3"'),
-])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ('"schema_version": 1', '"schema_version": 2'),
+        ("deployq-bundle", "other"),
+        ("{", "["),
+        ('"sub/model.onnx"', '"a.txt"'),
+        ('"size": 3', '"size": "3"'),
+    ],
+)
 def test_other_manifests_are_refused(tmp_path: Path, edit: tuple[str, str]) -> None:
     path = write(tmp_path / "net")
     (path / MANIFEST).write_text((path / MANIFEST).read_text().replace(*edit))
@@ -172,5 +178,7 @@ def test_facts_are_json(tmp_path: Path, facts: dict[str, object]) -> None:
 
 def test_imports_are_light() -> None:
     code = "import sys, deployq.bundle, deployq.data; print('torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout == "False\n"

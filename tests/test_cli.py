@@ -20,7 +20,11 @@ def run(tmp_path: Path) -> Run:
     def run(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "deployq", *map(str, arguments)]
         result = subprocess.run(
-            command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": ":".join(roots)}
+            command,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={"PYTHONPATH": ":".join(roots)},
         )
         assert result.returncode == code, result.stderr
         return result
@@ -50,7 +54,17 @@ def test_a_prepared_model_is_exported_again_byte_identical(
     run: Run, bundles: Callable[[str], Path], calib_npz: Path, tmp_path: Path
 ) -> None:
     source = bundles("ort-cpu")
-    run("export", source, "--target", "ort-cpu", "--calib", calib_npz, "-o", tmp_path / "b", "--json")
+    run(
+        "export",
+        source,
+        "--target",
+        "ort-cpu",
+        "--calib",
+        calib_npz,
+        "-o",
+        tmp_path / "b",
+        "--json",
+    )
     for name in ("model.onnx", "model.onnxruntime.onnx", "prepared.json", "prepared.safetensors"):
         assert (source / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -58,7 +72,10 @@ def test_a_prepared_model_is_exported_again_byte_identical(
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("export", "missing.pt2", "--target", "int4-npu"), "cannot be read|must exist|No such file"),
+        (
+            ("export", "missing.pt2", "--target", "int4-npu"),
+            "cannot be read|must exist|No such file",
+        ),
         (("export", "no.module:net", "--target", "int4-npu"), "No module named 'no'"),
         (("export", "model.onnx", "--target", "int4-npu"), "must be a .pt2 file"),
         (("export", "builtins:dict", "--target", "int4-npu"), "returns a torch.nn.Module"),

@@ -16,7 +16,9 @@ def test_importing_deployq_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'onnx', 'onnxruntime', 'numpy', 'pydantic'}"
     code = f"import sys, deployq; print(sorted({heavy} & set(sys.modules)))"
     environment = {"PYTHONPATH": ":".join(sys.path)}
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
     assert result.stdout.strip() == "[]", result.stderr
 
 
@@ -34,7 +36,9 @@ def test_no_module_bears_the_name_of_a_public_function() -> None:
     found = [
         module.name
         for package in PACKAGES
-        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
+        for module in pkgutil.walk_packages(
+            importlib.import_module(package).__path__, f"{package}."
+        )
     ]
     assert not {name.rpartition(".")[2] for name in found} & set(deployq.__all__)
 

@@ -19,8 +19,11 @@ def scale_and_zero(qparams: QParams, where: str) -> tuple[np.float32, int]:
     """
     if not isinstance(qparams.granularity, PerTensor):
         raise QuantizationError(
-            where, "an activation has one scale", found=str(qparams.granularity),
-            allowed="PerTensor", next_step="quantize activations per tensor",
+            where,
+            "an activation has one scale",
+            found=str(qparams.granularity),
+            allowed="PerTensor",
+            next_step="quantize activations per tensor",
         )
     return np.float32(qparams.scale), int(qparams.zero_point)
 
@@ -40,7 +43,10 @@ def clip_range(out: QParams, bounds: Bounds | None) -> Bounds:
     low, high = max(low, out.qtype.qmin), min(high, out.qtype.qmax)
     if low > high:
         raise QuantizationError(
-            "bounds", "a fused clip leaves at least one code", found=str(bounds),
-            allowed=str(out.qtype), next_step="check the range of the Clip before this quantizer",
+            "bounds",
+            "a fused clip leaves at least one code",
+            found=str(bounds),
+            allowed=str(out.qtype),
+            next_step="check the range of the Clip before this quantizer",
         )
     return low, high

@@ -109,7 +109,5 @@ class Contract:
         return self.by_op.get(op_type, self.default)
 
 
-QDQ = Contract(
-    "onnx-qdq", Form(Kind.EXACT), accumulator=Accumulator(64, Overflow.REJECT)
-)
+QDQ = Contract("onnx-qdq", Form(Kind.EXACT), accumulator=Accumulator(64, Overflow.REJECT))
 """What a QDQ file says, in real arithmetic: the reference for runs in float (law 12 b)."""

@@ -20,13 +20,17 @@ def pick(operator: str, functions: Mapping[Kind, Function], form: Form) -> Funct
     """
     if form.kind not in functions:
         raise UnsupportedError(
-            operator, "the operator has no arithmetic of this kind", found=form.kind.value,
+            operator,
+            "the operator has no arithmetic of this kind",
+            found=form.kind.value,
             allowed=", ".join(kind.value for kind in functions),
             next_step=f"state another form for {operator} in the profile",
         )
     if form.kind in (Kind.EXACT, Kind.FLOAT32) and form.rounding is not Rounding.HALF_EVEN:
         raise ProfileError(
-            operator, f"a form of kind '{form.kind.value}' rounds half to even",
-            found=form.rounding.value, allowed=Rounding.HALF_EVEN.value,
+            operator,
+            f"a form of kind '{form.kind.value}' rounds half to even",
+            found=form.rounding.value,
+            allowed=Rounding.HALF_EVEN.value,
         )
     return functions[form.kind]

@@ -23,9 +23,11 @@ def output_length(size: int, kernel: int, stride: int, pad: int, dilation: int =
     free = size + pad - dilation * (kernel - 1) - 1
     if free < 0:
         raise InputError(
-            "window", "a window fits into its padded input",
+            "window",
+            "a window fits into its padded input",
             found=f"kernel {kernel} with dilation {dilation} over {size} + {pad} cells",
-            allowed=f"at most {size + pad} cells", next_step="check the input size of the model",
+            allowed=f"at most {size + pad} cells",
+            next_step="check the input size of the model",
         )
     return free // stride + 1
 
@@ -33,8 +35,10 @@ def output_length(size: int, kernel: int, stride: int, pad: int, dilation: int =
 def _check(what: str, strides: Pair, pads: Pads, others: tuple[int, ...]) -> None:
     if min(strides + others) < 1 or min(pads) < 0:
         raise InputError(
-            what, "strides, kernel, dilations and groups are positive and pads are not negative",
-            found=f"strides {strides}, pads {pads}, others {others}", allowed=">= 1, pads >= 0",
+            what,
+            "strides, kernel, dilations and groups are positive and pads are not negative",
+            found=f"strides {strides}, pads {pads}, others {others}",
+            allowed=">= 1, pads >= 0",
         )
 
 
@@ -73,7 +77,8 @@ class ConvGeometry:
         out, per_group = weight_shape[:2]
         if channels != per_group * self.groups or out % self.groups:
             raise InputError(
-                "weight", "weights have shape (O, C / groups, kh, kw) and groups divides O",
+                "weight",
+                "weights have shape (O, C / groups, kh, kw) and groups divides O",
                 found=f"weights {weight_shape}, {channels} input channels, {self.groups} groups",
             )
 
@@ -101,7 +106,8 @@ class PoolGeometry:
         _check("PoolGeometry", self.strides, self.pads, self.kernel)
         if max(self.pads[::2]) >= self.kernel[0] or max(self.pads[1::2]) >= self.kernel[1]:
             raise InputError(
-                "PoolGeometry", "a pad is shorter than the kernel",
+                "PoolGeometry",
+                "a pad is shorter than the kernel",
                 found=f"pads {self.pads}, kernel {self.kernel}",
             )
 
@@ -118,9 +124,7 @@ class PoolGeometry:
         top = row * self.strides[0] - self.pads[0]
         left = column * self.strides[1] - self.pads[1]
         bottom, right = top + self.kernel[0], left + self.kernel[1]
-        return (
-            slice(max(top, 0), min(bottom, size[0])), slice(max(left, 0), min(right, size[1]))
-        )
+        return (slice(max(top, 0), min(bottom, size[0])), slice(max(left, 0), min(right, size[1])))
 
     def divisor(self, size: Pair, row: int, column: int) -> int:
         """What an average divides by at output position (row, column)."""

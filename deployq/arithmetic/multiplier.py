@@ -56,8 +56,11 @@ def choose_fixed(real: Float64Array | float, form: Form) -> FixedMultiplier:
     _check_form(form)
     if not (np.isfinite(real).all() and (real > 0).all()):
         raise QuantizationError(
-            "multiplier", "a real multiplier is positive and finite",
-            found=str(real.ravel()[:4].tolist()), allowed="> 0", next_step="check the scales",
+            "multiplier",
+            "a real multiplier is positive and finite",
+            found=str(real.ravel()[:4].tolist()),
+            allowed="> 0",
+            next_step="check the scales",
         )
     chosen = _power_of_two(real) if form.kind is Kind.SHIFT else _mantissa(real, form)
     if form.shared_shift:
@@ -69,23 +72,31 @@ def choose_fixed(real: Float64Array | float, form: Form) -> FixedMultiplier:
 def _check_form(form: Form) -> None:
     if form.kind not in (Kind.FIXED, Kind.SHIFT):
         raise ProfileError(
-            "form", "only fixed and shift forms have an integer multiplier", found=form.kind.value,
+            "form",
+            "only fixed and shift forms have an integer multiplier",
+            found=form.kind.value,
             allowed="fixed, shift",
         )
     if form.kind is Kind.SHIFT and form.rounding in (*DOUBLE_ROUNDINGS, Rounding.NATURAL_PLUS_ONE):
         raise ProfileError(
-            "form.rounding", "a shift has no mantissa and rounds once", found=form.rounding.value,
+            "form.rounding",
+            "a shift has no mantissa and rounds once",
+            found=form.rounding.value,
             allowed="a rounding of one step",
         )
     if not 1 <= form.multiplier_bits <= 32:
         raise ProfileError(
-            "form.multiplier_bits", "a mantissa has 1 to 32 bits", found=str(form.multiplier_bits),
+            "form.multiplier_bits",
+            "a mantissa has 1 to 32 bits",
+            found=str(form.multiplier_bits),
             allowed="1..32",
         )
     if form.rounding in DOUBLE_ROUNDINGS and form.multiplier_bits != Q31:
         raise ProfileError(
-            "form.rounding", "double rounding is the high half of a Q31 product",
-            found=f"multiplier_bits = {form.multiplier_bits}", allowed="multiplier_bits = 31",
+            "form.rounding",
+            "double rounding is the high half of a Q31 product",
+            found=f"multiplier_bits = {form.multiplier_bits}",
+            allowed="multiplier_bits = 31",
             next_step="state half_up or half_away for another width",
         )
 
@@ -104,8 +115,10 @@ def _power_of_two(real: Float64Array) -> FixedMultiplier:
     wrong = np.flatnonzero(fraction.ravel() != 0.5)
     if wrong.size:
         raise QuantizationError(
-            f"multiplier of channel {wrong[0]}", "a shift is an exact power of two",
-            found=repr(float(real.ravel()[wrong[0]])), allowed="2**k",
+            f"multiplier of channel {wrong[0]}",
+            "a shift is an exact power of two",
+            found=repr(float(real.ravel()[wrong[0]])),
+            allowed="2**k",
             next_step="put the scales on powers of two before the weights are rounded",
         )
     shift = np.asarray(1 - exponent.astype(np.int64))
@@ -120,8 +133,10 @@ def _share_shift(real: Float64Array, each: FixedMultiplier, form: Form) -> Fixed
     other = np.flatnonzero((each.shift != shift).ravel())
     if other.size:
         raise QuantizationError(
-            f"multiplier of channel {other[0]}", "all channels of the layer share one shift",
-            found=f"shift {each.shift.ravel()[other[0]]}", allowed=f"shift {shift.flat[0]}",
+            f"multiplier of channel {other[0]}",
+            "all channels of the layer share one shift",
+            found=f"shift {each.shift.ravel()[other[0]]}",
+            allowed=f"shift {shift.flat[0]}",
             next_step="quantize the weights of this layer per tensor",
         )
     return each
@@ -135,7 +150,8 @@ def _check_shift(chosen: FixedMultiplier, real: Float64Array, form: Form) -> Non
     channel = int(wrong[0])
     smaller = shift[channel] > form.shift_max
     raise QuantizationError(
-        f"multiplier of channel {channel}", "the right shift lies in the range of the hardware",
+        f"multiplier of channel {channel}",
+        "the right shift lies in the range of the hardware",
         found=f"shift {shift[channel]} for {real.ravel()[channel]!r}",
         allowed=f"{form.shift_min}..{form.shift_max}",
         next_step=f"{'raise' if smaller else 'lower'} the weight scale of this channel, or "
@@ -170,8 +186,10 @@ def check_product(largest: int, m: FixedMultiplier, mode: Rounding) -> None:
     product = largest * (int(m.mantissa.max(initial=0)) + 1) << left
     if product + (1 << 30) >= 1 << 63:  # gemmlowp's nudge is added to it
         raise AccumulatorOverflowError(
-            "requantization", "accumulator times mantissa fits 64-bit arithmetic",
-            found=f"a sum of {largest} and {product.bit_length()} bits", allowed="63 bits",
+            "requantization",
+            "accumulator times mantissa fits 64-bit arithmetic",
+            found=f"a sum of {largest} and {product.bit_length()} bits",
+            allowed="63 bits",
             next_step="use a shorter multiplier (multiplier_bits) or a narrower accumulator",
         )
 

@@ -36,7 +36,9 @@ def single_step(mode: Rounding) -> None:
     """Raises ProfileError for a mode that rounds twice or changes the mantissa."""
     if mode not in _MOVES_UP and mode not in (Rounding.FLOOR, Rounding.TRUNC):
         raise ProfileError(
-            "rounding", "this step rounds once", found=mode.value,
+            "rounding",
+            "this step rounds once",
+            found=mode.value,
             allowed=", ".join(m.value for m in (*_MOVES_UP, Rounding.FLOOR, Rounding.TRUNC)),
             next_step="state double roundings only for a form of kind 'fixed'",
         )
@@ -101,6 +103,8 @@ def check_shift(shifts: Int64Array) -> None:
     """Raises QuantizationError unless every shift lies in [-62, 62]."""
     if shifts.size and int(np.abs(shifts).max()) > MAX_SHIFT:
         raise QuantizationError(
-            "shift", "a shift stays inside 64-bit arithmetic", found=str(shifts.ravel()[:4]),
+            "shift",
+            "a shift stays inside 64-bit arithmetic",
+            found=str(shifts.ravel()[:4]),
             allowed=f"-{MAX_SHIFT}..{MAX_SHIFT}",
         )

@@ -51,7 +51,9 @@ def _limits(walk: Walk, node: onnx.NodeProto) -> Clamp:
             limits[index] = stated[0]
     if not limits[0] <= limits[1]:
         raise refuse(
-            node, "min is at most max", f"{limits[0]}, {limits[1]}",
+            node,
+            "min is at most max",
+            f"{limits[0]}, {limits[1]}",
             next_step="replace the Clip by its max, which is all that it gives",
         )
     return Clamp(*limits)

@@ -102,7 +102,9 @@ def _shape(walk: Walk, node: onnx.NodeProto) -> None:
     facts, shape = attributes(node), walk.shapes.get(node.input[0])
     if shape is None:
         raise refuse(
-            node, "the shape of a tensor can be inferred", "a tensor of unknown rank",
+            node,
+            "the shape of a tensor can be inferred",
+            "a tensor of unknown rank",
             next_step="run onnx.shape_inference, or write shapes as constants",
         )
     part = shape[facts.get("start", 0) : facts.get("end")]

@@ -41,7 +41,9 @@ def _gemm(walk: Walk, node: onnx.NodeProto) -> None:
     facts = attributes(node)
     if facts.get("alpha", 1.0) != 1.0 or facts.get("beta", 1.0) != 1.0 or facts.get("transA", 0):
         raise refuse(
-            node, "Gemm has alpha 1, beta 1 and no transA", str(facts),
+            node,
+            "Gemm has alpha 1, beta 1 and no transA",
+            str(facts),
             next_step="move alpha and beta into the scales, write a Transpose for transA",
         )
     weight = _weight(walk, node, 1, channel_axis=0 if facts.get("transB", 0) else 1)
@@ -74,13 +76,17 @@ def _weight(
     value = walk.value(node, index)
     if not isinstance(value, QuantizedConstant):
         raise refuse(
-            node, f"input {index} is a dequantized constant", describe(value),
+            node,
+            f"input {index} is a dequantized constant",
+            describe(value),
             next_step="quantize the weight, or compute it before the export",
         )
     granularity = value.qparams.granularity
     if granularity not in (PerTensor(), PerChannel(channel_axis)):
         raise refuse(
-            node, "weights have one scale, or one for each output channel", str(granularity),
+            node,
+            "weights have one scale, or one for each output channel",
+            str(granularity),
             f"per tensor, or axis {channel_axis}",
             next_step="quantize the weight per output channel",
         )
@@ -132,7 +138,9 @@ def _per_channel(
     along = data.shape[axis] if data.ndim >= -axis else 1
     if data.size not in (1, outputs) or along != data.size:
         raise refuse(
-            node, "a bias has one value for each output channel", f"shape {data.shape}",
+            node,
+            "a bias has one value for each output channel",
+            f"shape {data.shape}",
             f"{outputs} values along axis {axis}",
         )
     return np.broadcast_to(data.reshape(-1), (outputs,))
@@ -143,13 +151,18 @@ def _check_bias(node: onnx.NodeProto, bias: QuantizedConstant, expected: np.ndar
     fits = scale.size in (1, expected.size) or expected.size == 1
     if not (fits and np.allclose(scale, expected, rtol=BIAS_SCALE_RTOL, atol=0)):
         raise refuse(
-            node, "the bias scale is the input scale times the weight scale",
-            str(scale.ravel()[:3]), str(expected.ravel()[:3]),
+            node,
+            "the bias scale is the input scale times the weight scale",
+            str(scale.ravel()[:3]),
+            str(expected.ravel()[:3]),
             next_step="quantize the bias with this scale",
         )
     if zero_point.any():
         raise refuse(
-            node, "a bias has zero point 0", str(zero_point.ravel()[:3]), "0",
+            node,
+            "a bias has zero point 0",
+            str(zero_point.ravel()[:3]),
+            "0",
             next_step="quantize the bias symmetrically",
         )
 

@@ -46,7 +46,9 @@ def _axes(walk: Walk, node: onnx.NodeProto) -> Facts:
     axes = attributes(node).get("axes") or walk.integers(node, 1)  # attribute until opset 12
     if axes is None:
         raise refuse(
-            node, f"{node.op_type} states its axes", "none",
+            node,
+            f"{node.op_type} states its axes",
+            "none",
             next_step="state the axes, so that a batch of 1 keeps its axis",
         )
     return {"axes": axes}
@@ -84,7 +86,10 @@ def _nothing(walk: Walk, node: onnx.NodeProto) -> Facts:
 def _dropout(walk: Walk, node: onnx.NodeProto) -> Facts:
     if any(walk.integers(node, 2) or []):
         raise refuse(
-            node, "Dropout does nothing", "training_mode is true", "false",
+            node,
+            "Dropout does nothing",
+            "training_mode is true",
+            "false",
             next_step="export the model for inference",
         )
     return {}

@@ -31,9 +31,7 @@ def _average_pool(walk: Walk, node: onnx.NodeProto) -> None:
 
 def _max_pool(walk: Walk, node: onnx.NodeProto) -> None:
     geometry = pool_geometry(walk, node)
-    made = Pool(
-        name=label(node), op_type="MaxPool", inputs=(), output=PENDING, geometry=geometry
-    )
+    made = Pool(name=label(node), op_type="MaxPool", inputs=(), output=PENDING, geometry=geometry)
     walk.place(node, made)
 
 

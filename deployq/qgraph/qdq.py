@@ -40,7 +40,9 @@ def qparams_of(walk: Walk, node: onnx.NodeProto, qtype: QType, rank: int | None)
     zero_point = as_codes(walk.constant(node, 2)) if stated else np.zeros(scale.shape, np.int64)
     if zero_point.size != scale.size:
         raise refuse(
-            node, "scale and zero point have the same shape", f"{scale.shape}, {zero_point.shape}",
+            node,
+            "scale and zero point have the same shape",
+            f"{scale.shape}, {zero_point.shape}",
             next_step="repair the node in the tool that wrote the file",
         )
     facts = attributes(node)
@@ -90,7 +92,10 @@ def _quantize(walk: Walk, node: onnx.NodeProto) -> None:
         return
     if not isinstance(qparams.granularity, PerTensor):
         raise refuse(
-            node, "an activation has one scale", str(qparams.granularity), "per tensor",
+            node,
+            "an activation has one scale",
+            str(qparams.granularity),
+            "per tensor",
             next_step="quantize activations per tensor",
         )
     if isinstance(value, Waiting):

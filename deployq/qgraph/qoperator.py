@@ -37,7 +37,9 @@ def _qparams(walk: Walk, node: onnx.NodeProto, scale: int, data: int, *, axis: i
     channels = max(scales.size, zero_point.size)  # one scale may go with many zero points
     if {scales.size, zero_point.size} - {1, channels}:
         raise refuse(
-            node, "scale and zero point have the same shape", f"{scales.size}, {zero_point.size}",
+            node,
+            "scale and zero point have the same shape",
+            f"{scales.size}, {zero_point.size}",
             next_step="repair the node in the tool that wrote the file",
         )
     return QParams(

@@ -66,7 +66,8 @@ def _read(walk: Walk, node: onnx.NodeProto) -> None:
     handler = HANDLERS.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
     if handler is None:
         raise refuse(
-            node, "every operator between the first and the last code has an integer form",
+            node,
+            "every operator between the first and the last code has an integer form",
             f"{node.domain or 'ai.onnx'}::{node.op_type}",
         )
     handler(walk, node)
@@ -81,7 +82,8 @@ def _add_output(walk: Walk, name: str) -> None:
     if not isinstance(value, RealOf | QuantizedConstant):
         culprit = f"node {value.node.name}, " if isinstance(value, Waiting) else ""
         raise UnsupportedError(
-            f"{culprit}graph output {name}", "an output is codes, or reals read from codes",
+            f"{culprit}graph output {name}",
+            "an output is codes, or reals read from codes",
             found=describe(value),
             next_step="add QuantizeLinear and DequantizeLinear before the output",
         )
@@ -94,7 +96,8 @@ def _check_parameters(walk: Walk) -> None:
     for node in walk.nodes:
         if not isinstance(node, Dequantize) and node.output not in walk.qparams:
             raise UnsupportedError(
-                f"node {node.name} ({node.op_type})", "codes have a scale and a zero point",
+                f"node {node.name} ({node.op_type})",
+                "codes have a scale and a zero point",
                 found=f"{node.output}, which no DequantizeLinear reads",
                 next_step="add the DequantizeLinear that reads them",
             )

@@ -148,7 +148,10 @@ def refuse(
 def located(error: Error, place: str) -> Error:
     """The same error, with the node where it happened in front."""
     return type(error)(
-        f"{place}, {error.where}", error.rule, found=error.found, allowed=error.allowed,
+        f"{place}, {error.where}",
+        error.rule,
+        found=error.found,
+        allowed=error.allowed,
         next_step=error.next_step,
     )
 

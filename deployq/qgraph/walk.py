@@ -77,7 +77,9 @@ class Walk:
         """
         if tensor.data_location == TensorProto.EXTERNAL:
             raise InputError(
-                f"tensor {name}", "the model's data is in memory", found="external data",
+                f"tensor {name}",
+                "the model's data is in memory",
+                found="external data",
                 next_step="load the model together with its external data",
             )
         qtype = ELEMENT_TYPES.get(tensor.data_type)
@@ -96,7 +98,9 @@ class Walk:
         name = node.input[index]
         if name not in self.values:
             raise InputError(
-                f"input {index}", "a node reads tensors made before it", found=name,
+                f"input {index}",
+                "a node reads tensors made before it",
+                found=name,
                 next_step="sort the graph; onnx.checker says more",
             )
         return self.values[name]
@@ -112,7 +116,9 @@ class Walk:
         value = self.value(node, index)
         if not isinstance(value, Constant):
             raise refuse(
-                node, f"input {index} is constant", describe(value),
+                node,
+                f"input {index} is constant",
+                describe(value),
                 next_step="fold constants in the tool that wrote the file",
             )
         return value.data
@@ -137,7 +143,10 @@ class Walk:
         granularity = self.qparams[name].granularity
         if not isinstance(granularity, PerTensor):
             raise refuse(
-                node, "an operand has one scale", f"{name} has {granularity}", "per tensor",
+                node,
+                "an operand has one scale",
+                f"{name} has {granularity}",
+                "per tensor",
                 next_step="quantize activations per tensor",
             )
         return name

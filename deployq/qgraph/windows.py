@@ -31,9 +31,11 @@ def pool_geometry(walk: Walk, node: onnx.NodeProto) -> PoolGeometry:
     kernel, strides = _pair(node, facts["kernel_shape"]), _pair(node, facts.get("strides", (1, 1)))
     if facts.get("ceil_mode", 0) or set(facts.get("dilations", ())) - {1}:
         raise refuse(
-            node, "pools round sizes down and have no dilation",
+            node,
+            "pools round sizes down and have no dilation",
             f"ceil_mode {facts.get('ceil_mode', 0)}, dilations {facts.get('dilations', [1, 1])}",
-            "ceil_mode 0, dilations 1", next_step="write the pads out and set ceil_mode to 0",
+            "ceil_mode 0, dilations 1",
+            next_step="write the pads out and set ceil_mode to 0",
         )
     pads = _pads(walk, node, facts, kernel, strides, (1, 1))
     return PoolGeometry(kernel, strides, pads, bool(facts.get("count_include_pad", 0)))
@@ -42,7 +44,10 @@ def pool_geometry(walk: Walk, node: onnx.NodeProto) -> PoolGeometry:
 def _pair(node: onnx.NodeProto, values: Sequence[int]) -> Pair:
     if len(values) != 2:
         raise refuse(
-            node, "windows have two axes", f"{list(values)}", "rows, columns",
+            node,
+            "windows have two axes",
+            f"{list(values)}",
+            "rows, columns",
             next_step="add an axis of length 1",
         )
     return values[0], values[1]
@@ -79,7 +84,9 @@ def _same_total(
     size = shape[2 + axis] if len(shape) == 4 else "unknown"
     if not isinstance(size, int):
         raise refuse(
-            node, "auto_pad with a stride needs the size of the input", f"shape {list(shape)}",
+            node,
+            "auto_pad with a stride needs the size of the input",
+            f"shape {list(shape)}",
             "static height and width",
             next_step="bind the input's height and width, or write the pads out",
         )

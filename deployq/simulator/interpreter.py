@@ -124,14 +124,19 @@ def _check_names(
     for name in graph.inputs:
         if name not in inputs:
             raise InputError(
-                f"input {name}", "every graph input needs an array", found=", ".join(inputs),
-                allowed=", ".join(graph.inputs), next_step=f"add {name} to the inputs",
+                f"input {name}",
+                "every graph input needs an array",
+                found=", ".join(inputs),
+                allowed=", ".join(graph.inputs),
+                next_step=f"add {name} to the inputs",
             )
     for name in forced:
         if name not in graph.qparams or name in graph.constants:
             raise InputError(
-                f"forced tensor {name}", "only computed codes of the graph can be forced",
-                found=name, allowed=", ".join(set(graph.qparams) - set(graph.constants)),
+                f"forced tensor {name}",
+                "only computed codes of the graph can be forced",
+                found=name,
+                allowed=", ".join(set(graph.qparams) - set(graph.constants)),
                 next_step="compare the names of the two graphs",
             )
 
@@ -141,8 +146,10 @@ def _forced(name: str, codes: Tensor, forced: Mapping[str, Tensor]) -> Tensor:
         return codes
     if forced[name].shape != codes.shape:
         raise InputError(
-            f"forced tensor {name}", "forced codes have the shape of the computed ones",
-            found=str(tuple(forced[name].shape)), allowed=str(tuple(codes.shape)),
+            f"forced tensor {name}",
+            "forced codes have the shape of the computed ones",
+            found=str(tuple(forced[name].shape)),
+            allowed=str(tuple(codes.shape)),
         )
     return forced[name].to(codes.dtype)
 
@@ -151,8 +158,11 @@ def _input_codes(name: str, codes: Array, qparams: QParams) -> Tensor:
     low, high = qparams.qtype.qmin, qparams.qtype.qmax
     if codes.dtype.kind not in "iu" or ((codes < low) | (codes > high)).any():
         raise InputError(
-            f"input {name}", "this graph input takes codes", found=f"{codes.dtype} array",
-            allowed=f"integers in {low}..{high}", next_step="quantize the array first",
+            f"input {name}",
+            "this graph input takes codes",
+            found=f"{codes.dtype} array",
+            allowed=f"integers in {low}..{high}",
+            next_step="quantize the array first",
         )
     return _as_tensor(codes, qparams)
 

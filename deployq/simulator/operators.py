@@ -46,9 +46,7 @@ def compute(node: Node, operands: Sequence[Operand], out: QParams, contract: Con
     return codes.to(torch_dtype(out.qtype))
 
 
-def _linear(
-    node: Linear, operands: Sequence[Operand], out: QParams, contract: Contract
-) -> Tensor:
+def _linear(node: Linear, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
     weight, qw = torch.tensor(node.weight), node.weight_qparams
     zero_point: Any = int(qw.zero_point) if qw.zero_point.ndim == 0 else torch.tensor(qw.zero_point)
@@ -61,14 +59,10 @@ def _linear(
         acc = linear.gemm_accumulate(x, int(qx.zero_point), weight, zero_point, bias)
     acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=axis)
     form = contract.form(node.op_type)
-    return requantize(
-        acc, qx.scale[()], qw.scale, out, form, channel_axis=axis, bounds=node.bounds
-    )
+    return requantize(acc, qx.scale[()], qw.scale, out, form, channel_axis=axis, bounds=node.bounds)
 
 
-def _matmul(
-    node: MatMul, operands: Sequence[Operand], out: QParams, contract: Contract
-) -> Tensor:
+def _matmul(node: MatMul, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     (a, qa), (b, qb) = operands
     acc = linear.matmul_accumulate(a, int(qa.zero_point), b, int(qb.zero_point))
     acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=-1)
@@ -93,9 +87,7 @@ def _pool(node: Pool, operands: Sequence[Operand], out: QParams, contract: Contr
     return pooling.average_pool(x, qx, out, form, node.geometry, bounds=node.bounds)
 
 
-def _concat(
-    node: Concat, operands: Sequence[Operand], out: QParams, contract: Contract
-) -> Tensor:
+def _concat(node: Concat, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     return concat.concat(operands, out, node.axis, contract.form(node.op_type))
 
 
@@ -106,9 +98,7 @@ def _rescale(
     return concat.rescale(x, qx, out, contract.form(node.op_type), bounds=node.bounds)
 
 
-def _lookup(
-    node: Lookup, operands: Sequence[Operand], out: QParams, contract: Contract
-) -> Tensor:
+def _lookup(node: Lookup, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     """Every contract's form: the table is built by law 1."""
     ((x, qx),) = operands
     table = lookup.lookup_table(node.op_type, qx, out, params=node.params)

@@ -1,1 +1,1 @@
-"""Compare what an exported file computes with the fake-quant reference: parity, accuracy, latency."""
+"""Compare what a file computes with the fake-quant reference: parity, accuracy, latency."""

@@ -85,7 +85,7 @@ def _distinct(codes: Array) -> list[int]:
     """The values that occur; counted, not sorted, because a layer has millions of codes."""
     low = int(codes.min())
     present = np.bincount(codes.ravel().astype(np.int64) - low)
-    return (np.flatnonzero(present) + low).tolist()  # type: ignore[no-any-return] # numpy says Any
+    return (np.flatnonzero(present) + low).tolist()
 
 
 ENOUGH = 32

@@ -9,8 +9,6 @@ from typing import Any
 import numpy.typing as npt
 import onnx
 
-from deployq_targets import load_profile
-
 from deployq.bundle import read_bundle
 from deployq.data import Dataset
 from deployq.errors import InputError
@@ -31,6 +29,7 @@ from deployq.verifier.parity import (
 from deployq.verifier.report import Limits, Report
 from deployq_exporters.dialects import DIALECTS
 from deployq_exporters.runtimes.onnxruntime import Session
+from deployq_targets import load_profile
 
 CANONICAL_FILE = "model.onnx"
 BATCH = 64
@@ -45,7 +44,9 @@ class Evidence:
         for name in (CANONICAL_FILE, dialect.file_name):
             if name not in {file.path for file in bundle.files}:
                 raise InputError(
-                    str(path.name), "the bundle must hold the file to verify", found="no " + name,
+                    str(path.name),
+                    "the bundle must hold the file to verify",
+                    found="no " + name,
                     next_step="export again",
                 )
         self.prepared: PreparedModel = load_prepared_model(path)

@@ -6,7 +6,6 @@ quantize, dequantize; everything else stays.
 
 from __future__ import annotations
 
-
 from typing import Any
 
 import numpy as np
@@ -129,5 +128,3 @@ def _holds(root: nn.Module, name: str) -> bool:
         return hasattr(root.get_submodule(path), leaf)
     except AttributeError:
         return False
-
-

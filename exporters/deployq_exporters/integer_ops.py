@@ -7,6 +7,7 @@ a matter of the file.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import onnx
@@ -82,9 +83,7 @@ def _(
 def _to_onnx_quantize(
     x: Any, scale: Any, zero_point: Any, tensor: str, qtype: str, qmin: int, qmax: int
 ) -> Any:
-    return _QUANTIZE(
-        x, scale, zero_point, tensor=tensor, qtype=qtype, qmin=qmin, qmax=qmax
-    )
+    return _QUANTIZE(x, scale, zero_point, tensor=tensor, qtype=qtype, qmin=qmin, qmax=qmax)
 
 
 def _to_onnx_dequantize(
@@ -93,7 +92,7 @@ def _to_onnx_dequantize(
     return _DEQUANTIZE(codes, scale, zero_point, tensor=tensor, qtype=qtype, axis=axis)
 
 
-TRANSLATIONS = {
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.deployq.quantize_linear.default: _to_onnx_quantize,
     torch.ops.deployq.dequantize_linear.default: _to_onnx_dequantize,
 }

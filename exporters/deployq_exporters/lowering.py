@@ -16,8 +16,6 @@ import onnx
 import onnx_ir as ir
 import torch
 
-from deployq_targets import TargetProfile
-
 from deployq import __version__
 from deployq.graph.preparation import PreparedModel
 from deployq_exporters.integer_module import integer_module
@@ -30,6 +28,7 @@ from deployq_exporters.rewrites import (
 )
 from deployq_exporters.rewrites.rule import Rewrite, apply
 from deployq_exporters.rewrites.strip_trace import strip_trace
+from deployq_targets import TargetProfile
 
 CANONICAL: tuple[Rewrite, ...] = (
     typed_integers.RULE,  # first: later rules see standard operators
@@ -80,12 +79,12 @@ def _trace(prepared: PreparedModel, opset: int) -> ir.Model:
             custom_translation_table=TRANSLATIONS,
         )  # fmt: skip
     assert program is not None
-    return program.model  # type: ignore[no-any-return] # torch types it loosely
+    return program.model
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter reports on optional packages and on its own internals; users cannot act on it."""
+    """The exporter reports on optional packages and its internals; users cannot act on it."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

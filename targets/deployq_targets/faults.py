@@ -20,9 +20,7 @@ _URGENCY = {UNKNOWN: 0, MISSING: 2}
 BAD_KEY = "[key]"  # pydantic's last part of a location when a free key itself is wrong
 
 
-def as_profile_error(
-    error: ValidationError, table: Mapping[str, Any], where: str
-) -> ProfileError:
+def as_profile_error(error: ValidationError, table: Mapping[str, Any], where: str) -> ProfileError:
     """The first fault; unknown keys come first, as they often are the cause of missing ones."""
     by_key = _by_key(error, table)
     faults = sorted(by_key.items(), key=lambda item: _URGENCY.get(item[1]["type"], 1))

@@ -62,7 +62,10 @@ def allowed(node: Node) -> str:
 
 
 _TYPE_NAMES = {
-    "integer": "an integer", "number": "a number", "boolean": "true, false", "string": "text",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true, false",
+    "string": "text",
 }
 _LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<="}
 

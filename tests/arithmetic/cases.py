@@ -18,7 +18,9 @@ U8, S8, S32 = QType(8, False), QType(8, True), QType(32, True)
 EXACT, FLOAT32, SHIFT = (Form(kind) for kind in (Kind.EXACT, Kind.FLOAT32, Kind.SHIFT))
 SINGLE = [r for r in Rounding if r.value not in ("double", "double_half_up", "natural_plus_one")]
 FORMS = [
-    EXACT, FLOAT32, *(Form(Kind.FIXED, rounding) for rounding in Rounding),
+    EXACT,
+    FLOAT32,
+    *(Form(Kind.FIXED, rounding) for rounding in Rounding),
     Form(Kind.FIXED, Rounding.HALF_UP, multiplier_bits=8, shared_shift=True),
     Form(Kind.FIXED, Rounding.HALF_AWAY, multiplier_bits=15),
     Form(Kind.FLOAT32, s8_as_u8=True),
@@ -67,8 +69,10 @@ def rounded(value: Fraction, mode: Rounding) -> int:
     floor = math.floor(value)
     away = floor if value < 0 else floor + 1
     at_tie = {
-        Rounding.HALF_EVEN: floor + floor % 2, Rounding.HALF_UP: floor + 1,
-        Rounding.HALF_DOWN: floor, Rounding.HALF_AWAY: away,
+        Rounding.HALF_EVEN: floor + floor % 2,
+        Rounding.HALF_UP: floor + 1,
+        Rounding.HALF_DOWN: floor,
+        Rounding.HALF_AWAY: away,
         Rounding.HALF_ZERO: 2 * floor + 1 - away,
     }
     if mode not in at_tie:

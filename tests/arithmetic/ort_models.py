@@ -97,9 +97,7 @@ class QdqModel:
 
         ``s8_kernels`` keeps int8 codes int8, where the default on x86 makes them uint8.
         """
-        graph = helper.make_graph(
-            self.nodes, "case", self.inputs, self.outputs, self.initializers
-        )
+        graph = helper.make_graph(self.nodes, "case", self.inputs, self.outputs, self.initializers)
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
         onnx.checker.check_model(model)
@@ -126,7 +124,10 @@ def assert_same(found: IntArray, expected: IntArray) -> None:
 
 
 def run_binary(
-    operator: str, operands: list[tuple[IntArray, QParams]], out: QParams, folder: Path,
+    operator: str,
+    operands: list[tuple[IntArray, QParams]],
+    out: QParams,
+    folder: Path,
     codes: Codes,
 ) -> IntArray:
     """Codes of a two-input operator in ONNX Runtime; Concat joins channels."""
@@ -141,7 +142,12 @@ def run_binary(
 
 
 def run_unary(
-    operator: str, x: IntArray, qx: QParams, out: QParams, folder: Path, codes: Codes,
+    operator: str,
+    x: IntArray,
+    qx: QParams,
+    out: QParams,
+    folder: Path,
+    codes: Codes,
     **attributes: Any,
 ) -> IntArray:
     """Codes of a one-input operator in ONNX Runtime."""

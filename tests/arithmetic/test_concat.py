@@ -32,9 +32,7 @@ from tests.arithmetic.cases import (
 
 @settings(max_examples=100, deadline=None)
 @given(seeds, st.tuples(qtypes, qtypes, qtypes), st.sampled_from(FORMS), st.booleans())
-def test_kernel_is_the_oracle(
-    seed: int, types: tuple[QType, ...], form: Form, ties: bool
-) -> None:
+def test_kernel_is_the_oracle(seed: int, types: tuple[QType, ...], form: Form, ties: bool) -> None:
     draw = Draw(seed, ties=ties)
     qa, qb, out = (draw.params(qtype) for qtype in types)
     a, b = draw.codes(types[0], 2, 3, 4), draw.codes(types[1], 2, 5, 4)

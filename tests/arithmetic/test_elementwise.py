@@ -70,11 +70,19 @@ def test_fma_differs_from_two_roundings_in_float64() -> None:
 @pytest.mark.parametrize(("slow", "fast"), PAIRS)
 @settings(max_examples=120, deadline=None)
 @given(
-    seeds, st.tuples(qtypes, narrow_qtypes, qtypes), st.sampled_from(FORMS), st.booleans(),
+    seeds,
+    st.tuples(qtypes, narrow_qtypes, qtypes),
+    st.sampled_from(FORMS),
+    st.booleans(),
     st.sampled_from([(3, 4, 5), (4, 1), ()]),
 )
 def test_kernel_is_the_oracle(
-    slow: Any, fast: Any, seed: int, types: tuple[QType, ...], form: Form, ties: bool,
+    slow: Any,
+    fast: Any,
+    seed: int,
+    types: tuple[QType, ...],
+    form: Form,
+    ties: bool,
     shape: tuple[int, ...],
 ) -> None:
     draw = Draw(seed, ties=ties)

@@ -72,9 +72,7 @@ def test_conv_kernel_is_the_oracle(
 
 @settings(max_examples=40, deadline=None)
 @given(seeds, qtypes, narrow_qtypes, st.sampled_from([(5, 40), (2, 3, 40), (40,)]))
-def test_gemm_kernel_is_the_oracle(
-    seed: int, xt: QType, wt: QType, shape: tuple[int, ...]
-) -> None:
+def test_gemm_kernel_is_the_oracle(seed: int, xt: QType, wt: QType, shape: tuple[int, ...]) -> None:
     draw = Draw(seed)
     x, w, zw = draw.codes(xt, *shape), draw.codes(wt, 40, 6), draw.codes(wt, 6)
     zx, bias = int(draw.codes(xt)), draw.rng.integers(-(2**20), 2**20, 6)

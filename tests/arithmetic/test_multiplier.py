@@ -77,7 +77,9 @@ def test_a_shared_shift_form_takes_one_power() -> None:
 @pytest.mark.parametrize(
     "form",
     [
-        EXACT, replace(Q31, multiplier_bits=33), replace(SHIFT, rounding=Rounding.DOUBLE),
+        EXACT,
+        replace(Q31, multiplier_bits=33),
+        replace(SHIFT, rounding=Rounding.DOUBLE),
         Form(Kind.FIXED, Rounding.DOUBLE, multiplier_bits=16),
     ],
 )
@@ -94,7 +96,8 @@ def test_a_multiplier_is_positive_and_finite(real: float) -> None:
 
 @pytest.mark.parametrize("mode", Rounding)
 @given(
-    acc=st.integers(-(2**31), 2**31 - 1), mantissa=st.integers(2**30, 2**31 - 1),
+    acc=st.integers(-(2**31), 2**31 - 1),
+    mantissa=st.integers(2**30, 2**31 - 1),
     shift=st.integers(31, 62),
 )
 @example(acc=-1, mantissa=2**30, shift=32)

@@ -202,8 +202,15 @@ def test_average_pool(case: str, seed: int, ties: bool, codes: Codes, tmp_path: 
     out = QParams(codes.qtype, qx.scale / gain, np.asarray(middle + gain * shift))
     x = draw.codes(codes.qtype, 8, 100, 8, 9)
     found = run_unary(
-        "AveragePool", x, qx, out, tmp_path, codes, kernel_shape=geometry.kernel,
-        strides=geometry.strides, pads=geometry.pads,
+        "AveragePool",
+        x,
+        qx,
+        out,
+        tmp_path,
+        codes,
+        kernel_shape=geometry.kernel,
+        strides=geometry.strides,
+        pads=geometry.pads,
         count_include_pad=int(geometry.count_include_pad),
     )
     assert_same(found, pooling.average_pool(x, qx, out, codes.form, geometry))

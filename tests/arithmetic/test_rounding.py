@@ -16,8 +16,13 @@ from tests.arithmetic.cases import SINGLE, rounded
 
 TIES = np.arange(-9, 10) / 2
 EXPECTED = {  # of 2.5 and -2.5, as contract.Rounding says
-    "half_even": (2, -2), "half_up": (3, -2), "half_away": (3, -3), "half_down": (2, -3),
-    "half_zero": (2, -2), "floor": (2, -3), "trunc": (2, -2),
+    "half_even": (2, -2),
+    "half_up": (3, -2),
+    "half_away": (3, -3),
+    "half_down": (2, -3),
+    "half_zero": (2, -2),
+    "floor": (2, -3),
+    "trunc": (2, -2),
 }
 
 

@@ -115,7 +115,9 @@ def test_golden_vectors_replay(bundles: Callable[[str], Path]) -> None:
     for name, codes in simulation.codes.items():
         np.testing.assert_array_equal(codes.numpy(), golden[f"codes/{name}"])
     assert set(golden) == {
-        "input/x", *(f"codes/{n}" for n in simulation.codes), *(f"output/{n}" for n in simulation.outputs)
+        "input/x",
+        *(f"codes/{n}" for n in simulation.codes),
+        *(f"output/{n}" for n in simulation.outputs),
     }
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.zoo import DATA, REPORT, cifar10, cifar10_resnet20
 
+from benchmarks.zoo import DATA, REPORT, cifar10, cifar10_resnet20
 from deployq import pipeline
 from deployq.data import load_arrays
 from deployq.graph.capture import capture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from tests.exporters.graphs import operators, parse, rewritten, run
 
 from deployq.errors import UnsupportedError
 from deployq_exporters.dialects import DIALECTS, translate
@@ -16,6 +15,7 @@ from deployq_exporters.rewrites import (
     unsigned_activations,
     widen_containers,
 )
+from tests.exporters.graphs import operators, parse, rewritten, run
 
 X = np.linspace(-2, 2, 2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4)
 
@@ -80,7 +80,9 @@ def test_eight_bits_are_wide_enough() -> None:
 def test_signed_activations_become_unsigned_with_the_same_reals() -> None:
     model = parse(quantized("b = Relu(a)", zero_point=-128))
     after = rewritten(model, unsigned_activations.RULE)
-    (zero_point,) = [onnx.numpy_helper.to_array(t) for t in after.graph.initializer if t.name == "z"]
+    (zero_point,) = [
+        onnx.numpy_helper.to_array(t) for t in after.graph.initializer if t.name == "z"
+    ]
     assert zero_point.dtype == np.uint8 and zero_point == 0
     np.testing.assert_array_equal(run(after, X), run(model, X))
 
@@ -127,7 +129,9 @@ def test_other_means_stay(axes: str, keep: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "after"), [("-1,48", "Flatten"), ("-1,24", "Reshape")], ids=["sample", "half a sample"]
+    ("shape", "after"),
+    [("-1,48", "Flatten"), ("-1,24", "Reshape")],
+    ids=["sample", "half a sample"],
 )
 def test_reshape_to_flatten(shape: str, after: str) -> None:
     text = f"""(float[N,3,4,4] x) => (float[M,K] y) <int64[2] shape = {{{shape}}}>

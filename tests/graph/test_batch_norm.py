@@ -113,6 +113,19 @@ def test_training_cannot_carry_gamma_below_zero() -> None:
     assert codes.rescued == (0,) and (codes.codes[0] == 0).all()
 
 
+def test_a_gamma_below_zero_counts_as_zero_and_comes_back() -> None:
+    unit = unit_of(8, "absorb", torch.ones(3)).eval()
+    weight, bias, gamma, beta, mean, variance = tensors_of(0)
+    gradients = []
+    for sign in (1.0, -1.0):
+        learned = torch.cat([torch.tensor([-0.5]), gamma[1:]]).requires_grad_()
+        y = unit(torch.ones(2, 4), weight, bias, learned, beta, mean, variance)
+        assert torch.equal(y[:, 0], beta[0].expand(2))
+        (y[:, 0].sum() * sign).backward()
+        gradients.append(learned.grad[0].item())
+    assert min(gradients) < 0.0 == max(gradients)  # descent may raise it, and only that
+
+
 def test_a_vanishing_gamma_becomes_zero_codes_and_its_bias() -> None:
     bias = np.array([0.3, -0.7, 0.2])
     found = absorb(CODES, np.full(3, 0.1, np.float32), np.array([1.0, 0.0, 1e-44]), bias, ONE, 32)

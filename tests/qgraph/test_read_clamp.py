@@ -48,22 +48,29 @@ def test_a_clip_states_an_odd_width() -> None:
 
 
 def test_a_clip_of_the_input_bounds_its_codes() -> None:
-    graph = read_graph(model("""g (float[N] x) => (uint8[N] y) {
+    graph = read_graph(
+        model(
+            """g (float[N] x) => (uint8[N] y) {
         c = Clip(x, low, high)
         y = QuantizeLinear(c, sy, zy)
-    }""", **LIMITS))
+    }""",
+            **LIMITS,
+        )
+    )
     assert node(graph, "y").bounds == (3, 13)
 
 
 def test_one_operator_feeds_a_clamped_and_a_free_quantizer() -> None:
-    graph = read_graph(model("""g (float[N] x) => (uint8[N] y, uint8[N] z) {
+    graph = read_graph(
+        model("""g (float[N] x) => (uint8[N] y, uint8[N] z) {
         q = QuantizeLinear(x, sx, zx)
         d = DequantizeLinear(q, sx, zx)
         a = Add(d, d)
         r = Relu(a)
         y = QuantizeLinear(r, sy, zy)
         z = QuantizeLinear(a, sy, zy)
-    }"""))
+    }""")
+    )
     assert (node(graph, "y").bounds, node(graph, "z").bounds) == ((5, 255), None)
 
 

@@ -75,13 +75,19 @@ def test_a_made_up_name_is_not_one_of_the_file() -> None:
 
 
 def test_codes_are_moved_where_they_are() -> None:
-    graph = read_graph(model("""g (float[N,3,8,8] x) => (float[N,C] y) {
+    graph = read_graph(
+        model(
+            """g (float[N,3,8,8] x) => (float[N,C] y) {
         q = QuantizeLinear(x, sx, zx)
         p = Pad(q, pads, seven)
         m = MaxPool <kernel_shape = [2, 2]> (p)
         f = Flatten(m)
         y = DequantizeLinear(f, sx, zx)
-    }""", pads=np.int64([0, 0, 1, 1, 0, 0, 1, 1]), seven=np.uint8(7)))
+    }""",
+            pads=np.int64([0, 0, 1, 1, 0, 0, 1, 1]),
+            seven=np.uint8(7),
+        )
+    )
     assert kinds(graph) == ["Quantize", "Move", "Pool", "Move", "Dequantize"]
     assert node(graph, "p").attributes["value"] == 7
     assert graph.qparams["f"] == graph.qparams["q"]
@@ -150,9 +156,15 @@ def test_parts_of_two_grids_need_a_quantizer(body: str, rule: str) -> None:
 ])  # fmt: skip
 def test_moves_that_are_refused(body: str, rule: str) -> None:
     constants = {
-        "pads": np.int64([0, 0, 1, 1, 0, 0, 1, 1]), "one": np.float32(1), "last": np.int64([3]),
-        "first": np.int64([0]), "axis": np.int64([2]), "back": np.int64([-1]),
-        "empty": np.int64([0, 8]), "half": np.float32(0.5), "train": np.bool_(True),
+        "pads": np.int64([0, 0, 1, 1, 0, 0, 1, 1]),
+        "one": np.float32(1),
+        "last": np.int64([3]),
+        "first": np.int64([0]),
+        "axis": np.int64([2]),
+        "back": np.int64([-1]),
+        "empty": np.int64([0, 8]),
+        "half": np.float32(0.5),
+        "train": np.bool_(True),
     }
     with pytest.raises(UnsupportedError, match=rule):
         read_graph(qdq(body, **constants))

@@ -27,19 +27,23 @@ def test_borders_become_quantize_and_dequantize() -> None:
 def test_requantization_is_a_rescale() -> None:
     graph = read("v = Identity(xd)")
     assert kinds(graph) == ["Quantize", "Move", "Rescale", "Dequantize"]
-    graph = read_graph(model("""g (float[N] x) => (uint8[N] y) {
+    graph = read_graph(
+        model("""g (float[N] x) => (uint8[N] y) {
         q = QuantizeLinear(x, sx, zx)
         d = DequantizeLinear(q, sx, zx)
         y = QuantizeLinear(d, sy, zy)
-    }"""))
+    }""")
+    )
     assert kinds(graph) == ["Quantize", "Rescale"]
 
 
 def test_a_missing_zero_point_is_zero() -> None:
-    graph = read_graph(model("""g (float[N] x) => (float[N] y) {
+    graph = read_graph(
+        model("""g (float[N] x) => (float[N] y) {
         q = QuantizeLinear(x, sx)
         y = DequantizeLinear(q, sx)
-    }"""))
+    }""")
+    )
     assert graph.qparams["q"] == QParams(U8, np.float32(0.5))
 
 
@@ -59,19 +63,27 @@ def test_a_float8_zero_point_is_refused() -> None:
 @pytest.mark.parametrize("opset", [13, 17, 21])
 def test_16_bit_codes(opset: int) -> None:
     domain = "" if opset == 21 else "com.microsoft."
-    graph = read_graph(model(f"""g (float[N] x) => (float[N] y) {{
+    graph = read_graph(
+        model(
+            f"""g (float[N] x) => (float[N] y) {{
         q = {domain}QuantizeLinear(x, sx, z16)
         y = {domain}DequantizeLinear(q, sx, z16)
-    }}""", opset=opset, z16=np.uint16(40000)))
+    }}""",
+            opset=opset,
+            z16=np.uint16(40000),
+        )
+    )
     assert graph.qparams["q"] == QParams(QType(16, False), np.float32(0.5), np.int64(40000))
 
 
 def test_codes_read_with_other_parameters_keep_their_codes() -> None:
-    graph = read_graph(model("""g (float[N] x) => (float[N] y, float[N] z) {
+    graph = read_graph(
+        model("""g (float[N] x) => (float[N] y, float[N] z) {
         q = QuantizeLinear(x, sx, zx)
         y = DequantizeLinear(q, sx, zx)
         z = DequantizeLinear(q, sy, zy)
-    }"""))
+    }""")
+    )
     move = node(graph, "z.codes")
     assert (move.op_type, move.inputs) == ("Identity", ("q",))
     assert graph.qparams["z.codes"].scale == np.float32(0.25)
@@ -95,24 +107,28 @@ def test_one_tensor_has_several_consumers() -> None:
 
 
 def test_integer_inputs_and_outputs() -> None:
-    graph = read_graph(model("""g (uint8[N] x, float[N] x2) => (uint8[N] y, float[N] y2) {
+    graph = read_graph(
+        model("""g (uint8[N] x, float[N] x2) => (uint8[N] y, float[N] y2) {
         d = DequantizeLinear(x, sx, zx)
         q2 = QuantizeLinear(x2, sy, zy)
         d2 = DequantizeLinear(q2, sy, zy)
         v = Add(d, d2)
         y = QuantizeLinear(v, sy, zy)
         y2 = DequantizeLinear(y, sy, zy)
-    }"""))
+    }""")
+    )
     assert (graph.inputs, graph.outputs) == (("x", "x2"), ("y", "y2"))
     assert kinds(graph) == ["Quantize", "Elementwise", "Dequantize"]
     assert graph.qparams["x"].zero_point == 3
 
 
 def test_moved_integer_inputs_take_the_parameters_of_their_reader() -> None:
-    graph = read_graph(model("""g (uint8[N,8,8,3] x) => (float[N,3,8,8] y) {
+    graph = read_graph(
+        model("""g (uint8[N,8,8,3] x) => (float[N,3,8,8] y) {
         t = Transpose <perm = [0, 3, 1, 2]> (x)
         y = DequantizeLinear(t, sx, zx)
-    }"""))
+    }""")
+    )
     assert kinds(graph) == ["Move", "Dequantize"]
     assert graph.qparams["x"] == graph.qparams["t"] == QParams(U8, np.float32(0.5), np.int64(3))
 
@@ -134,19 +150,24 @@ def test_codes_without_parameters_are_refused() -> None:
 
 def test_float_weights_behind_a_quantizer_become_codes() -> None:
     w = np.linspace(-9, 9, 12, dtype=np.float32).reshape(4, 3, 1, 1)
-    graph = read("""wq = QuantizeLinear <axis = 0> (wf, sw4, zw4)
+    graph = read(
+        """wq = QuantizeLinear <axis = 0> (wf, sw4, zw4)
         wd = DequantizeLinear <axis = 0> (wq, sw4, zw4)
-        v = Conv(xd, wd)""", wf=w)
+        v = Conv(xd, wd)""",
+        wf=w,
+    )
     linear = node(graph, "yq")
     assert linear.weight_qparams.granularity == PerChannel(0)
     np.testing.assert_array_equal(linear.weight, affine.quantize(w, linear.weight_qparams))
 
 
 def test_a_constant_can_leave_the_graph() -> None:
-    graph = read_graph(model("""g (float[N] x) => (float[3,1] y, uint8[N] z) {
+    graph = read_graph(
+        model("""g (float[N] x) => (float[3,1] y, uint8[N] z) {
         y = DequantizeLinear(c, sx, zx)
         z = QuantizeLinear(x, sx, zx)
-    }"""))
+    }""")
+    )
     assert kinds(graph) == ["Quantize", "Dequantize"]
     np.testing.assert_array_equal(graph.constants["y.codes"], [[7], [8], [9]])
 

@@ -49,8 +49,12 @@ def test_gemm(transposed: int) -> None:
 
 
 def test_matmul_of_a_weight_and_of_an_activation() -> None:
-    graph = read(f"""h = QLinearMatMul({X}, m, sw, zw, {Y})
-        y = QLinearMatMul({X}, h, {Y}, {Y})""", shape="3,3", out="3,4")
+    graph = read(
+        f"""h = QLinearMatMul({X}, m, sw, zw, {Y})
+        y = QLinearMatMul({X}, h, {Y}, {Y})""",
+        shape="3,3",
+        out="3,4",
+    )
     assert kinds(graph) == ["Linear", "MatMul"]
     assert node(graph, "h").weight_qparams.granularity == PerTensor()
     assert node(graph, "y").inputs == ("x", "h")

@@ -11,12 +11,19 @@ from onnx import numpy_helper
 from deployq.qgraph import IntegerGraph, read_graph
 
 CONSTANTS: dict[str, Any] = {
-    "sx": np.float32(0.5), "zx": np.uint8(3), "sy": np.float32(0.25), "zy": np.uint8(5),
+    "sx": np.float32(0.5),
+    "zx": np.uint8(3),
+    "sy": np.float32(0.25),
+    "zy": np.uint8(5),
     "w": np.arange(-6, 6, dtype=np.int8).reshape(4, 3, 1, 1),  # Conv of 3 to 4 channels
     "m": np.arange(-6, 6, dtype=np.int8).reshape(3, 4),  # MatMul of 3 to 4
-    "sw": np.float32(0.125), "zw": np.int8(0),
-    "sw4": np.float32([0.125, 0.25, 0.5, 1.0]), "zw4": np.int8([0, 1, -2, 3]),
-    "b": np.int32([10, -20, 30, 40]), "sb": np.float32(0.0625), "zb": np.int32(0),
+    "sw": np.float32(0.125),
+    "zw": np.int8(0),
+    "sw4": np.float32([0.125, 0.25, 0.5, 1.0]),
+    "zw4": np.int8([0, 1, -2, 3]),
+    "b": np.int32([10, -20, 30, 40]),
+    "sb": np.float32(0.0625),
+    "zb": np.int32(0),
     "c": np.uint8([[7], [8], [9]]),  # codes that broadcast over (N, 3, H)
 }
 """Activations ``sx zx`` and ``sy zy``, weights ``w`` and ``m``, their scales, bias, constant."""

@@ -22,11 +22,21 @@ CONSTANTS: dict[str, Any] = {
     "some": np.int64([1, 2]), "last": np.int64([-1, 1]),
 }  # fmt: skip
 BODIES = [
-    "v = Transpose <perm = [0, 3, 1, 2]> (xd)", "v = Transpose(xd)", "v = Flatten(xd)",
-    "v = Flatten <axis = -1> (xd)", "v = Flatten <axis = 4> (xd)", "v = Flatten <axis = 0> (xd)",
-    "v = Reshape(xd, size)", "v = Unsqueeze(xd, axes)", "v = Identity(xd)", "v = Dropout(xd)",
-    "u = Unsqueeze(xd, axes)\nv = Squeeze(u, axes)", "v = Slice(xd, starts, ends, where, steps)",
-    "v = Pad(xd, pads, zero)", "v = Pad(xd, crop)", "v = Concat <axis = -1> (xd, xd)",
+    "v = Transpose <perm = [0, 3, 1, 2]> (xd)",
+    "v = Transpose(xd)",
+    "v = Flatten(xd)",
+    "v = Flatten <axis = -1> (xd)",
+    "v = Flatten <axis = 4> (xd)",
+    "v = Flatten <axis = 0> (xd)",
+    "v = Reshape(xd, size)",
+    "v = Unsqueeze(xd, axes)",
+    "v = Identity(xd)",
+    "v = Dropout(xd)",
+    "u = Unsqueeze(xd, axes)\nv = Squeeze(u, axes)",
+    "v = Slice(xd, starts, ends, where, steps)",
+    "v = Pad(xd, pads, zero)",
+    "v = Pad(xd, crop)",
+    "v = Concat <axis = -1> (xd, xd)",
     "v = MaxPool <kernel_shape = [3, 2], pads = [2, 0, 1, 1], strides = [2, 1]> (xd)",
 ]
 

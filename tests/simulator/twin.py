@@ -29,9 +29,7 @@ def evaluate(graph: IntegerGraph, contract: Contract, inputs: dict[str, Array]) 
     return {node.output: codes[node.output] for node in graph.nodes if node.output in codes}
 
 
-def _compute(
-    graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str, Array]
-) -> Array:
+def _compute(graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str, Array]) -> Array:
     out, form = graph.qparams[node.output], contract.form(node.op_type)
     qparams = [graph.qparams[name] for name in node.inputs]
     x, qx = codes[node.inputs[0]], qparams[0]
@@ -57,9 +55,7 @@ def _compute(
     return pooling.average_pool(x, qx, out, form, node.geometry, **rest)
 
 
-def _product(
-    graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str, Array]
-) -> Array:
+def _product(graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str, Array]) -> Array:
     x, qx = codes[node.inputs[0]], graph.qparams[node.inputs[0]]
     qw = node.weight_qparams if isinstance(node, n.Linear) else graph.qparams[node.inputs[1]]
     operands = x, int(qx.zero_point)

@@ -19,9 +19,7 @@ if TYPE_CHECKING:  # every folder of tests has a module of this name
     ("qmin", "bits", "expected"),
     [(-7, 4, "s4[-7,7]"), (-8, 4, "s4[-8,7]"), (None, 8, "s8[-128,127]")],
 )
-def test_weight_qtype_follows_qmin(
-    parse: Make, qmin: int | None, bits: int, expected: str
-) -> None:
+def test_weight_qtype_follows_qmin(parse: Make, qmin: int | None, bits: int, expected: str) -> None:
     profile = parse({"weight.qmin": {} if qmin is None else {str(bits): qmin}})
     assert str(profile.weight_qtype(bits)) == expected
 
@@ -151,13 +149,14 @@ def test_fixed_output_is_found_by_operator_and_type(parse: Make) -> None:
 
 def test_contract_carries_every_word(parse: Make) -> None:
     changes = {
-        "requant.shift_min": 2, "requant.shift_scope": "layer", "requant.left_shift": 18,
-        "accumulator.bits": 40, "accumulator.overflow": "saturate",
+        "requant.shift_min": 2,
+        "requant.shift_scope": "layer",
+        "requant.left_shift": 18,
+        "accumulator.bits": 40,
+        "accumulator.overflow": "saturate",
     }
     contract = parse(changes).contract()
-    expected = Form(
-        Kind.FIXED, Rounding.HALF_UP, 31, shift_min=2, shared_shift=True, left_shift=18
-    )
+    expected = Form(Kind.FIXED, Rounding.HALF_UP, 31, shift_min=2, shared_shift=True, left_shift=18)
     assert (contract.name, contract.default) == ("board", expected)
     assert contract.accumulator == Accumulator(40, Overflow.SATURATE)
 
@@ -175,7 +174,8 @@ def test_contract_of_a_vendor(parse: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("types", "opset"), [(["s8"], 13), (["s3", "s8"], 21), (["s4"], 21), (["s1"], 25), ([], 13)],
+    ("types", "opset"),
+    [(["s8"], 13), (["s3", "s8"], 21), (["s4"], 21), (["s1"], 25), ([], 13)],
     ids=str,
 )
 def test_opset_for_types(parse: Make, types: list[str], opset: int) -> None:

@@ -22,7 +22,10 @@ def test_builtin_names_are_the_files() -> None:
 def test_public_names_are_listed() -> None:
     assert deployq_targets.__all__ == sorted(deployq_targets.__all__)
     assert set(deployq_targets.__all__) == {
-        "TargetProfile", "builtin_names", "load_profile", "profile_json_schema",
+        "TargetProfile",
+        "builtin_names",
+        "load_profile",
+        "profile_json_schema",
     }
 
 

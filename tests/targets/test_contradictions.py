@@ -19,7 +19,9 @@ SHIFT: Changes = {
     "activation.scale_form": "pow2",
 }
 FLOAT: Changes = {
-    "requant.kind": "float32", "requant.multiplier_bits": None, "requant.rounding": "half_even",
+    "requant.kind": "float32",
+    "requant.multiplier_bits": None,
+    "requant.rounding": "half_even",
 }
 SOFTMAX = "activation.fixed_output.Softmax"
 
@@ -231,7 +233,9 @@ OTHER_BRANCHES: dict[str, tuple[str, Changes, str]] = {
         f"{SOFTMAX}.u16",
     ),
     "bias container": (
-        "container_holds_the_types", {"container.int_types": ["u8", "s8", "s4"]}, "bias.bits",
+        "container_holds_the_types",
+        {"container.int_types": ["u8", "s8", "s4"]},
+        "bias.bits",
     ),
     "2 bits before 25": (
         "containers_exist_in_the_opset",
@@ -239,7 +243,9 @@ OTHER_BRANCHES: dict[str, tuple[str, Changes, str]] = {
         "container.opset_max",
     ),
     "opset below the lowest": (
-        "opsets_are_in_order", {"container.opset_min": 22}, "container.opset_prefer",
+        "opsets_are_in_order",
+        {"container.opset_min": 22},
+        "container.opset_prefer",
     ),
     "shift per layer": (
         "channel_weights_need_channel_requant",

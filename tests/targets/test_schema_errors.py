@@ -39,9 +39,7 @@ def test_good_profile_is_accepted(parse: Make) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_unknown_key_names_the_nearest(
-    parse: Make, key: str, value: object, meant: str
-) -> None:
+def test_unknown_key_names_the_nearest(parse: Make, key: str, value: object, meant: str) -> None:
     error = refusal(parse, {key: value})
     assert error.where == f"board.toml: {key}"
     assert error.rule == "the schema has no such key"

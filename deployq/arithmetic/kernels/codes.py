@@ -11,8 +11,12 @@ from deployq.qparams import FloatArray, QParams
 from deployq.qtypes import QType
 
 _DTYPES = {
-    "int8": torch.int8, "uint8": torch.uint8, "int16": torch.int16, "uint16": torch.int32,
-    "int32": torch.int32, "uint32": torch.int64,
+    "int8": torch.int8,
+    "uint8": torch.uint8,
+    "int16": torch.int16,
+    "uint16": torch.int32,
+    "int32": torch.int32,
+    "uint32": torch.int64,
 }
 
 

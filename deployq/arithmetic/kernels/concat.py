@@ -17,9 +17,7 @@ from deployq.arithmetic.scales import float64_scales
 from deployq.qparams import QParams
 
 
-def concat(
-    parts: Sequence[tuple[Tensor, QParams]], out: QParams, axis: int, form: Form
-) -> Tensor:
+def concat(parts: Sequence[tuple[Tensor, QParams]], out: QParams, axis: int, form: Form) -> Tensor:
     """Parts moved to the parameters of ``out`` and joined; see ``oracle.concat.concat``."""
     moved = [_rescale("Concat", codes, qparams, out, form, None) for codes, qparams in parts]
     return torch.cat(moved, dim=axis)
@@ -57,5 +55,8 @@ def _fixed(value: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
 
 
 _FORMS: dict[Kind, Callable[[Tensor, QParams, QParams, Form], Tensor]] = {
-    Kind.EXACT: _exact, Kind.FLOAT32: _float32, Kind.FIXED: _fixed, Kind.SHIFT: _fixed,
+    Kind.EXACT: _exact,
+    Kind.FLOAT32: _float32,
+    Kind.FIXED: _fixed,
+    Kind.SHIFT: _fixed,
 }

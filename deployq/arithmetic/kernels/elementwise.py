@@ -131,10 +131,14 @@ def _rescale(value: Tensor, real: np.float64, form: Form) -> Tensor:
 
 
 _ADD: dict[Kind, _Elementwise] = {
-    Kind.EXACT: _add_exact, Kind.FLOAT32: _add_float32, Kind.FIXED: _add_fixed,
+    Kind.EXACT: _add_exact,
+    Kind.FLOAT32: _add_float32,
+    Kind.FIXED: _add_fixed,
     Kind.SHIFT: _add_shift,
 }
 _MUL: dict[Kind, _Elementwise] = {
-    Kind.EXACT: _mul_exact, Kind.FLOAT32: _mul_float32, Kind.FIXED: _mul_fixed,
+    Kind.EXACT: _mul_exact,
+    Kind.FLOAT32: _mul_float32,
+    Kind.FIXED: _mul_fixed,
     Kind.SHIFT: _mul_fixed,
 }

@@ -83,9 +83,7 @@ def _divisors(x: Tensor, geometry: PoolGeometry) -> Tensor:
     return torch.tensor(counts, device=x.device).reshape(rows, columns)
 
 
-def _global_float32(
-    total: Tensor, count: Tensor, qx: QParams, out: QParams, form: Form
-) -> Tensor:
+def _global_float32(total: Tensor, count: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
     sx, sy = scale_tensor(qx, total, "input"), scale_tensor(out, total, "output")
     return nearest(total.float() * (sx / (sy * count.float())))
 
@@ -131,10 +129,14 @@ def _average_integer(
 _Mean = Callable[[Tensor, Tensor, QParams, QParams, Form], Tensor]
 _Average = Callable[[Tensor, QParams, QParams, Form, PoolGeometry, "Bounds | None"], Tensor]
 _GLOBAL: dict[Kind, _Mean] = {
-    Kind.EXACT: _mean_exact, Kind.FLOAT32: _global_float32, Kind.FIXED: _mean_fixed,
+    Kind.EXACT: _mean_exact,
+    Kind.FLOAT32: _global_float32,
+    Kind.FIXED: _mean_fixed,
     Kind.SHIFT: _mean_fixed,
 }
 _AVERAGE: dict[Kind, _Average] = {
-    Kind.EXACT: _average_integer, Kind.FLOAT32: _average_float32, Kind.FIXED: _average_integer,
+    Kind.EXACT: _average_integer,
+    Kind.FLOAT32: _average_float32,
+    Kind.FIXED: _average_integer,
     Kind.SHIFT: _average_integer,
 }

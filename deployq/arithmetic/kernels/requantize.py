@@ -53,7 +53,10 @@ def _fixed(acc: Tensor, sx: np.float32, sw: FloatArray, sy: np.float32, form: Fo
 
 _Rescale = Callable[[Tensor, np.float32, FloatArray, np.float32, Form], Tensor]
 _FORMS: dict[Kind, _Rescale] = {
-    Kind.EXACT: _exact, Kind.FLOAT32: _float32, Kind.FIXED: _fixed, Kind.SHIFT: _fixed,
+    Kind.EXACT: _exact,
+    Kind.FLOAT32: _float32,
+    Kind.FIXED: _fixed,
+    Kind.SHIFT: _fixed,
 }
 
 
@@ -88,5 +91,7 @@ def _reject(acc: Tensor, accumulator: Accumulator, where: str, axis: int) -> Ten
 
 
 _OVERFLOW: dict[Overflow, Callable[[Tensor, Accumulator, str, int], Tensor]] = {
-    Overflow.WRAP: _wrap, Overflow.SATURATE: _saturate, Overflow.REJECT: _reject,
+    Overflow.WRAP: _wrap,
+    Overflow.SATURATE: _saturate,
+    Overflow.REJECT: _reject,
 }

@@ -70,5 +70,8 @@ def _fixed(value: Int64Array, sx: np.float32, sy: np.float32, form: Form) -> Int
 
 
 _FORMS: dict[Kind, Callable[[Int64Array, np.float32, np.float32, Form], Int64Array]] = {
-    Kind.EXACT: _exact, Kind.FLOAT32: _float32, Kind.FIXED: _fixed, Kind.SHIFT: _fixed,
+    Kind.EXACT: _exact,
+    Kind.FLOAT32: _float32,
+    Kind.FIXED: _fixed,
+    Kind.SHIFT: _fixed,
 }

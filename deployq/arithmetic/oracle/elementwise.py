@@ -143,10 +143,14 @@ def _rescale(value: Int64Array, real: np.float64, form: Form) -> Int64Array:
 
 
 _ADD: dict[Kind, _Elementwise] = {
-    Kind.EXACT: _add_exact, Kind.FLOAT32: _add_float32, Kind.FIXED: _add_fixed,
+    Kind.EXACT: _add_exact,
+    Kind.FLOAT32: _add_float32,
+    Kind.FIXED: _add_fixed,
     Kind.SHIFT: _add_shift,
 }
 _MUL: dict[Kind, _Elementwise] = {
-    Kind.EXACT: _mul_exact, Kind.FLOAT32: _mul_float32, Kind.FIXED: _mul_fixed,
+    Kind.EXACT: _mul_exact,
+    Kind.FLOAT32: _mul_float32,
+    Kind.FIXED: _mul_fixed,
     Kind.SHIFT: _mul_fixed,
 }

@@ -73,9 +73,7 @@ def gemm_accumulate(
     return acc if bias is None else acc + bias.astype(np.int64)
 
 
-def matmul_accumulate(
-    a: IntArray, a_zero_point: int, b: IntArray, b_zero_point: int
-) -> Int64Array:
+def matmul_accumulate(a: IntArray, a_zero_point: int, b: IntArray, b_zero_point: int) -> Int64Array:
     """Accumulators of two activations (ONNX MatMulInteger): ``(a - za) @ (b - zb)``, int64.
 
     Args:

@@ -58,12 +58,18 @@ def lookup_table(
     """
     if function not in _FUNCTIONS:
         raise UnsupportedError(
-            function, "a table exists for known functions of one variable", found=function,
-            allowed=", ".join(_FUNCTIONS), next_step="keep this operator in float",
+            function,
+            "a table exists for known functions of one variable",
+            found=function,
+            allowed=", ".join(_FUNCTIONS),
+            next_step="keep this operator in float",
         )
     if qx.qtype.bits > MAX_TABLE_BITS:
         raise UnsupportedError(
-            function, "a table has at most 2**16 entries", found=str(qx.qtype), allowed="u16, s16",
+            function,
+            "a table has at most 2**16 entries",
+            found=str(qx.qtype),
+            allowed="u16, s16",
             next_step="quantize the input of this operator to 16 bits or fewer",
         )
     scale_and_zero(qx, function), scale_and_zero(out, function)
@@ -87,7 +93,9 @@ def check_table(length: int, qtype: QType) -> None:
     """Raises QuantizationError unless a table of ``length`` covers ``qtype``."""
     if length != qtype.qmax - qtype.qmin + 1:
         raise QuantizationError(
-            "table", "a table has one entry for each code of its input", found=f"{length} entries",
+            "table",
+            "a table has one entry for each code of its input",
+            found=f"{length} entries",
             allowed=f"{qtype.qmax - qtype.qmin + 1} for {qtype}",
         )
 

@@ -144,10 +144,14 @@ def _average_integer(
 _Mean = Callable[[Int64Array, Int64Array, QParams, QParams, Form], Int64Array]
 _Average = Callable[[IntArray, QParams, QParams, Form, PoolGeometry, "Bounds | None"], IntArray]
 _GLOBAL: dict[Kind, _Mean] = {
-    Kind.EXACT: _mean_exact, Kind.FLOAT32: _global_float32, Kind.FIXED: _mean_fixed,
+    Kind.EXACT: _mean_exact,
+    Kind.FLOAT32: _global_float32,
+    Kind.FIXED: _mean_fixed,
     Kind.SHIFT: _mean_fixed,
 }
 _AVERAGE: dict[Kind, _Average] = {
-    Kind.EXACT: _average_integer, Kind.FLOAT32: _average_float32, Kind.FIXED: _average_integer,
+    Kind.EXACT: _average_integer,
+    Kind.FLOAT32: _average_float32,
+    Kind.FIXED: _average_integer,
     Kind.SHIFT: _average_integer,
 }

@@ -71,7 +71,10 @@ def _fixed(
 
 _Rescale = Callable[[Int64Array, np.float32, FloatArray, np.float32, Form], Int64Array]
 _FORMS: dict[Kind, _Rescale] = {
-    Kind.EXACT: _exact, Kind.FLOAT32: _float32, Kind.FIXED: _fixed, Kind.SHIFT: _fixed,
+    Kind.EXACT: _exact,
+    Kind.FLOAT32: _float32,
+    Kind.FIXED: _fixed,
+    Kind.SHIFT: _fixed,
 }
 
 
@@ -120,12 +123,15 @@ def overflow_error(
     """The error of a sum that leaves an accumulator whose contract says reject."""
     return AccumulatorOverflowError(
         f"{where}, output channel {channel}",
-        f"every sum fits the {accumulator.bits}-bit accumulator", found=str(found),
+        f"every sum fits the {accumulator.bits}-bit accumulator",
+        found=str(found),
         allowed=f"{accumulator.low}..{accumulator.high}",
         next_step="use fewer weight or activation bits in this layer",
     )
 
 
 _OVERFLOW: dict[Overflow, Callable[[Int64Array, Accumulator, str, int], Int64Array]] = {
-    Overflow.WRAP: _wrap, Overflow.SATURATE: _saturate, Overflow.REJECT: _reject,
+    Overflow.WRAP: _wrap,
+    Overflow.SATURATE: _saturate,
+    Overflow.REJECT: _reject,
 }

@@ -55,6 +55,8 @@ def _check_own_parameters(model: ir.Model) -> None:
         if first != tensor:
             raise UnsupportedError(
                 f"zero point {zero_point.name if zero_point else ''}",
-                "each quantized tensor has parameters of its own", found=f"{first} and {tensor}",
-                allowed="one tensor", next_step="translate a model that deployq lowered",
+                "each quantized tensor has parameters of its own",
+                found=f"{first} and {tensor}",
+                allowed="one tensor",
+                next_step="translate a model that deployq lowered",
             )

@@ -16,7 +16,7 @@ def match(node: ir.Node) -> bool:
     if x is None or x.shape is None or shape is None or len(shape) != 2 or shape[0] != -1:
         return False
     sample = list(x.shape)[1:]
-    return all(isinstance(d, int) for d in sample) and math.prod(sample) == int(shape[1])  # type: ignore[arg-type] # checked to be ints
+    return all(isinstance(d, int) for d in sample) and math.prod(sample) == int(shape[1])
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:

@@ -4,8 +4,9 @@
     Dequantize(q, s, z; tensor T, type s4)  -> DequantizeLinear(q, T.scale, T.zero_point)
 
 Every tensor T gets initializers of its own, in the container of its type, and its names: codes are
-``T.codes``, the reals read from them ``T.dequantized``, a graph output ``T``. A type that does not fill its container states its range
-by a Clip of the reals before the QuantizeLinear: ``low = (qmin - z) s``, ``high = (qmax - z) s``.
+``T.codes``, the reals read from them ``T.dequantized``, a graph output ``T``. A type that does not
+fill its container states its range by a Clip of the reals before the QuantizeLinear:
+``low = (qmin - z) s``, ``high = (qmax - z) s``.
 """
 
 from __future__ import annotations
@@ -87,9 +88,7 @@ def _dequantize(graph: ir.Graph, node: ir.Node) -> None:
     _retype(output, name, ir.DataType.FLOAT)
 
 
-def _params(
-    graph: ir.Graph, node: ir.Node, tensor: str, qtype: QType
-) -> tuple[ir.Value, ir.Value]:
+def _params(graph: ir.Graph, node: ir.Node, tensor: str, qtype: QType) -> tuple[ir.Value, ir.Value]:
     """Scale and zero point of a tensor; Q and DQ of one tensor share them."""
     scale, zero_point = (initializer_array(value) for value in node.inputs[1:3])
     return (

@@ -3,7 +3,8 @@
     QuantizeLinear(x, s, int8 z)   ->   QuantizeLinear(x, s, uint8 z + 128)
 
 On x86, ONNX Runtime's default session leaves convolutions of signed activations in float
-(session.qdqisint8allowed is 0 there); unsigned ones run in its integer kernels. Weights stay signed.
+(session.qdqisint8allowed is 0 there); unsigned ones run in its integer kernels. Weights stay
+signed.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
     Clip of the reals, QuantizeLinear ->  QuantizeLinear, Clip of the codes
 
 ONNX Runtime computes convolutions of 4-bit codes in float and of the same codes in 8-bit containers
-in its integer kernels; a Clip on codes, behind the QuantizeLinear, leaves the kernel's pattern whole.
+in its integer kernels; a Clip on codes, behind the QuantizeLinear, leaves the kernel's pattern
+whole.
 """
 
 from __future__ import annotations

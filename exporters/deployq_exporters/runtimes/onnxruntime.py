@@ -1,4 +1,4 @@
-"""ONNX Runtime's CPU provider: run a file, read its inner codes, see which layers ran in integers."""
+"""ONNX Runtime's CPU provider: run a file, read its inner codes, see what ran in integers."""
 
 from __future__ import annotations
 
@@ -104,7 +104,8 @@ def _load(model: onnx.ModelProto, options: ort.SessionOptions) -> ort.InferenceS
         )
     except Exception as error:  # ONNX Runtime has no common public base for load errors
         raise InputError(
-            model.graph.name, "ONNX Runtime must load the file",
+            model.graph.name,
+            "ONNX Runtime must load the file",
             found=str(error).strip().splitlines()[0][:300],
         ) from error
 

@@ -50,9 +50,7 @@ def weight_ranges_are_full_or_narrow(profile: TargetProfile) -> Iterator[Clash]:
             yield Clash(f"weight.qmin.{qtype.bits}", str(low), f"{allowed} for {qtype.name}")
         high = profile.weight.qmax.get(qtype.bits, qtype.qmax)
         if high != qtype.qmax:
-            yield Clash(
-                f"weight.qmax.{qtype.bits}", str(high), f"{qtype.qmax} for {qtype.name}"
-            )
+            yield Clash(f"weight.qmax.{qtype.bits}", str(high), f"{qtype.qmax} for {qtype.name}")
 
 
 def tables_by_width_use_listed_widths(profile: TargetProfile) -> Iterator[Clash]:
@@ -72,11 +70,10 @@ def symmetric_weights_have_zero_point_zero(profile: TargetProfile) -> Iterator[C
     """Symmetric weights have zero point zero."""
     weight = profile.weight
     if weight.symmetry is Symmetry.SYMMETRIC and weight.zero_point not in (
-        ZeroPointWord.ZERO, (0, 0)
+        ZeroPointWord.ZERO,
+        (0, 0),
     ):
-        yield Clash(
-            "weight.zero_point", str(weight.zero_point), "zero", "or set weight.symmetry"
-        )
+        yield Clash("weight.zero_point", str(weight.zero_point), "zero", "or set weight.symmetry")
 
 
 def symmetric_activations_fix_the_zero_point(profile: TargetProfile) -> Iterator[Clash]:
