@@ -73,7 +73,9 @@ def calibrate_weights(prepared: PreparedModel, method: str) -> None:
 def _check_finite(name: str, scale: Tensor) -> None:
     if not bool(torch.isfinite(scale).all()):
         raise InputError(
-            name, "a range is chosen from finite values", found="NaN or infinity",
+            name,
+            "a range is chosen from finite values",
+            found="NaN or infinity",
             next_step="check the calibration data and the float model's outputs on it",
         )
 
@@ -106,6 +108,8 @@ def _one_pass(
             handle.remove()
     if not seen:
         raise InputError(
-            "calibration data", "calibration needs at least one batch in each pass", found="none",
+            "calibration data",
+            "calibration needs at least one batch in each pass",
+            found="none",
             next_step="give a callable that starts a new pass each time it is called",
         )

@@ -111,7 +111,10 @@ def make_observer(name: str) -> Observer:
 def _check_known(name: str) -> None:
     if name not in OBSERVERS:
         raise InputError(
-            "observer", "the observer must exist", found=name, allowed=", ".join(OBSERVERS),
+            "observer",
+            "the observer must exist",
+            found=name,
+            allowed=", ".join(OBSERVERS),
             next_step="choose one of these",
         )
 

@@ -11,9 +11,7 @@ SMALLEST_SCALE = 2.0**-64
 """Scale of a tensor that is always zero: any positive number would do."""
 
 
-def qparams_of_range(
-    quantizer: FakeQuantize, low: Tensor, high: Tensor
-) -> tuple[Tensor, Tensor]:
+def qparams_of_range(quantizer: FakeQuantize, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Scale and zero point that cover [low, high] and represent 0.0 exactly.
 
     Args:

@@ -58,9 +58,7 @@ class BatchNormTensors(NamedTuple):
         return folded if self.beta is None else folded + self.beta
 
 
-def move_sign_into_weight(
-    weight: Tensor, bias: Tensor | None, gamma: Tensor, mean: Tensor
-) -> None:
+def move_sign_into_weight(weight: Tensor, bias: Tensor | None, gamma: Tensor, mean: Tensor) -> None:
     """Make gamma non-negative in place: ``(w, b, gamma, mu)`` times the sign of gamma, exact.
 
     Args:

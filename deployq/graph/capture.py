@@ -50,7 +50,8 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> fx.GraphModul
         except Exception as error:  # torch.export raises many types; the user needs its first line
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
-                type(model).__name__, "the model must be traceable by torch.export",
+                type(model).__name__,
+                "the model must be traceable by torch.export",
                 found=lines[0][:300],
                 next_step="run torch.export.export(model.eval(), inputs) to see the whole report",
             ) from error
@@ -61,7 +62,9 @@ def _two_samples(x: Tensor) -> Tensor:
     """A batch of one would be traced as a constant; two stand for any number."""
     if not x.ndim:
         raise InputError(
-            "example_inputs", "an input has the batch as its first dimension", found="rank 0",
+            "example_inputs",
+            "an input has the batch as its first dimension",
+            found="rank 0",
             next_step="make the number part of the model",
         )
     return x.repeat(2, *[1] * (x.ndim - 1)) if x.shape[0] == 1 else x
@@ -186,7 +189,8 @@ def _norm_tensors(root: nn.Module, node: fx.Node) -> tuple[str, dict[str, Tensor
     if not path or not learned or own - {*NORM_TENSORS, "num_batches_tracked"}:
         names = ", ".join(str(getattr(read, "target", None)) for read in reads)
         raise UnsupportedError(
-            module_path(node) or node.name, "batch normalization is an nn.BatchNorm of its own",
+            module_path(node) or node.name,
+            "batch normalization is an nn.BatchNorm of its own",
             found="batch statistics only" if reads[2] is None else names,
             allowed="running statistics in a module that holds nothing else",
             next_step="use nn.BatchNorm with track_running_stats=True",
@@ -201,7 +205,9 @@ def _dropout_module(
     owner = module_path(node)
     if argument(node, 2, "train"):
         raise UnsupportedError(
-            owner or node.name, "dropout is off in evaluation", found="dropout that is always on",
+            owner or node.name,
+            "dropout is off in evaluation",
+            found="dropout that is always on",
             next_step="call it with training=self.training",
         )
     path = owner if _is_leaf_call(node) else f"{owner}.functional_{node.name}".lstrip(".")

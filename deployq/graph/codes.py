@@ -98,7 +98,9 @@ def evaluate_steps(
     wanted = known if names is None else set(names)
     if wanted - known:
         raise InputError(
-            "names", "steps are of quantized tensors", found=", ".join(sorted(wanted - known)),
+            "names",
+            "steps are of quantized tensors",
+            found=", ".join(sorted(wanted - known)),
             allowed=", ".join(sorted(known)),
         )
     run = _run(prepared, contract, inputs, forced, wanted)

@@ -224,4 +224,3 @@ class FakeQuantize(nn.Module):
             scale_limit=config["scale_limit"],
             fixed_scale=config["fixed_scale"],
         )
-

@@ -51,7 +51,9 @@ def _node_to_json(node: fx.Node) -> dict[str, Any]:
     target = str(node.target)
     if node.op == "call_function" and target not in CALLS:
         raise UnsupportedError(
-            node.name, "a prepared model on disk makes known ATen calls only", found=target,
+            node.name,
+            "a prepared model on disk makes known ATen calls only",
+            found=target,
             next_step="replace the operator in the network",
         )
     return {
@@ -74,7 +76,9 @@ def _to_json(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise UnsupportedError(
-        "graph", "arguments on disk are numbers, text, lists and nodes", found=repr(value),
+        "graph",
+        "arguments on disk are numbers, text, lists and nodes",
+        found=repr(value),
         next_step="replace the operator in the network",
     )
 
@@ -85,8 +89,11 @@ def _module_to_json(path: str, module: nn.Module) -> dict[str, Any]:
         return {"type": kind, "config": {"p": module.p}}
     if not isinstance(module, (FakeQuantize, QuantizedLinear)):
         raise UnsupportedError(
-            path, "a prepared model on disk has known modules only", found=kind,
-            allowed=", ".join(MODULES), next_step="prepare the model again",
+            path,
+            "a prepared model on disk has known modules only",
+            found=kind,
+            allowed=", ".join(MODULES),
+            next_step="prepare the model again",
         )
     return {"type": kind, "config": module.config()}
 
@@ -112,7 +119,10 @@ def graph_from_json(facts: Mapping[str, Any], root: nn.Module) -> fx.GraphModule
 
 def _unsafe(where: str, rule: str, found: object, *allowed: str) -> UnsafeFileError:
     return UnsafeFileError(
-        where, f"a prepared model {rule}", found=repr(found)[:80], allowed=", ".join(allowed),
+        where,
+        f"a prepared model {rule}",
+        found=repr(found)[:80],
+        allowed=", ".join(allowed),
         next_step="prepare the model again with this version",
     )
 
@@ -172,7 +182,9 @@ class _Reader:
         path = _checked(_PATH, target)
         if path not in self.known[operation]:
             raise InputError(
-                f"node {name}", "a node reads and calls what the model has", found=path,
+                f"node {name}",
+                "a node reads and calls what the model has",
+                found=path,
                 next_step="prepare the model again",
             )
         return path
@@ -186,7 +198,9 @@ class _Reader:
             return float(value["float"])
         if value.get("node") not in self.made:
             raise InputError(
-                "graph", "a node reads nodes before it", found=repr(value.get("node"))[:80],
+                "graph",
+                "a node reads nodes before it",
+                found=repr(value.get("node"))[:80],
                 next_step="prepare the model again",
             )
         return self.made[value["node"]]

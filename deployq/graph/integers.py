@@ -90,6 +90,8 @@ def grid_of(module: fx.GraphModule, node: fx.Node) -> QParams:
         if isinstance(quantizer, FakeQuantize):
             return quantizer.qparams()
     raise UnsupportedError(
-        str(node.meta.get("name", node.name)), "an integer operator reads codes",
-        found=f"the float output of {source.name}", next_step="prepare the model again",
+        str(node.meta.get("name", node.name)),
+        "an integer operator reads codes",
+        found=f"the float output of {source.name}",
+        next_step="prepare the model again",
     )

@@ -50,8 +50,11 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise InputError(str(path), "cannot read the model", found=str(error.strerror)) from error
     except DecodeError as error:
         raise InputError(
-            str(path), "the file is not an ONNX model", found=f"protobuf: {error}",
-            allowed="a binary ONNX protobuf of at most 2 GiB", next_step=_NEXT,
+            str(path),
+            "the file is not an ONNX model",
+            found=f"protobuf: {error}",
+            allowed="a binary ONNX protobuf of at most 2 GiB",
+            next_step=_NEXT,
         ) from error
 
 
@@ -74,15 +77,20 @@ def _check_external(path: Path, tensor: TensorProto) -> None:
     file = path.parent / location
     if not file.is_file():
         raise InputError(
-            where, "the external data file is missing", found=repr(location),
+            where,
+            "the external data file is missing",
+            found=repr(location),
             next_step="copy the data file beside the model",
         )
     size = file.stat().st_size
     offset, length = (_number(where, key, facts.get(key, "0")) for key in ("offset", "length"))
     if offset + length > size:
         raise InputError(
-            where, "external data lies within its file", found=f"offset {offset}, length {length}",
-            allowed=f"{size} bytes in {location}", next_step="copy the whole data file, or " + _NEXT,
+            where,
+            "external data lies within its file",
+            found=f"offset {offset}, length {length}",
+            allowed=f"{size} bytes in {location}",
+            next_step="copy the whole data file, or " + _NEXT,
         )
 
 
@@ -96,13 +104,18 @@ def _check_location(where: str, folder: Path, location: str) -> None:
     elif ".." in parts:
         found = f"{location!r}, which leaves the folder"
     else:
-        links = [p for i in range(len(parts)) if (p := folder.joinpath(*parts[:i + 1])).is_symlink()]
+        links = [
+            p for i in range(len(parts)) if (p := folder.joinpath(*parts[: i + 1])).is_symlink()
+        ]
         if links:
             found = f"{location!r}, through a symbolic link"
     if found:
         raise UnsafeFileError(
-            where, "external data lies in the model's own folder", found=found,
-            allowed="a relative posix path without '..' and links", next_step=_NEXT,
+            where,
+            "external data lies in the model's own folder",
+            found=found,
+            allowed="a relative posix path without '..' and links",
+            next_step=_NEXT,
         )
 
 
@@ -110,8 +123,11 @@ def _number(where: str, key: str, text: str) -> int:
     # At most 19 digits: a file size fits, and int() of a huge text stays cheap.
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         raise InputError(
-            where, f"the {key} of external data is a number of bytes", found=repr(text[:40]),
-            allowed=">= 0", next_step=_NEXT,
+            where,
+            f"the {key} of external data is a number of bytes",
+            found=repr(text[:40]),
+            allowed=">= 0",
+            next_step=_NEXT,
         )
     return int(text)
 
@@ -122,7 +138,9 @@ def _check_model(path: Path) -> None:
         onnx.checker.check_model(os.fspath(path))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise InputError(
-            str(path), "onnx.checker refuses the model", found=_first_line(error),
+            str(path),
+            "onnx.checker refuses the model",
+            found=_first_line(error),
             next_step="mend the model in the tool that wrote it",
         ) from error
 
@@ -132,8 +150,10 @@ def _load(path: Path, tensor: TensorProto) -> None:
         load_external_data_for_tensor(tensor, os.fspath(path.absolute().parent))
     except (onnx.checker.ValidationError, ValueError, OSError) as error:
         raise InputError(
-            f"{path}: tensor {tensor.name!r}", "the external data cannot be read",
-            found=_first_line(error), next_step=_NEXT,
+            f"{path}: tensor {tensor.name!r}",
+            "the external data cannot be read",
+            found=_first_line(error),
+            next_step=_NEXT,
         ) from error
 
 

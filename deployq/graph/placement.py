@@ -170,7 +170,8 @@ def _grid_type(profile: TargetProfile, bits: int, positive: bool) -> tuple[QType
         if low > qtype.qmin or high > low or positive:  # of a part of the codes, that nearest 0
             return qtype, max(low, min(high, 0))
     raise UnsupportedError(
-        profile.name, "no activation type holds values of both signs",
+        profile.name,
+        "no activation type holds values of both signs",
         found=", ".join(str(qtype) for qtype, *_ in candidates),
         next_step="allow a signed type or another zero point in [activation]",
     )
@@ -186,8 +187,10 @@ def _fixed_output(members: list[Site], qtype: QType, wishes: _Wishes) -> FixedOu
     stated = {(f.scale, f.zero_point) if f else None for f in fixed.values()}
     if len(stated) > 1:
         raise UnsupportedError(
-            ", ".join(fixed), "tensors that share a grid have one scale",
-            found=f"a scale that {wishes.profile.name} fixes for some of them", allowed="one scale",
+            ", ".join(fixed),
+            "tensors that share a grid have one scale",
+            found=f"a scale that {wishes.profile.name} fixes for some of them",
+            allowed="one scale",
             next_step="do not join these tensors in the network",
         )
     return next(iter(fixed.values()), None)
@@ -207,16 +210,16 @@ def clamp_is_redundant(site: Site, grid: TensorPlan) -> bool:
     return low_ok and (site.high == INFINITY or grid.scale_limit is not None)
 
 
-def _layer_plan(
-    site: Site, grid: TensorPlan, wishes: _Wishes, reads: Counter[int]
-) -> LayerPlan:
+def _layer_plan(site: Site, grid: TensorPlan, wishes: _Wishes, reads: Counter[int]) -> LayerPlan:
     profile, module = wishes.profile, wishes.module
     weight = argument(site.core, 1, "weight")
     bits = wishes.recipe.weight_bits_of(site.name) or profile.default_weight_bits
     qtype = profile.weight_qtype(bits)
     if not qtype.signed:
         raise UnsupportedError(
-            site.name, "weights have signed types", found=f"{profile.name} prefers {qtype}",
+            site.name,
+            "weights have signed types",
+            found=f"{profile.name} prefers {qtype}",
             next_step="put a signed type of this width first in weight.types",
         )
     activation = "none"
@@ -294,7 +297,9 @@ def _float_nodes(
 
 def _refusal(name: str, reason: str, profile: TargetProfile) -> UnsupportedError:
     return UnsupportedError(
-        name, f"every operator must have a form on {profile.name}", found=reason,
+        name,
+        f"every operator must have a form on {profile.name}",
+        found=reason,
         allowed="operators with status integer",
         next_step="replace the operator, or add an [[op]] entry with its status",
     )

@@ -65,7 +65,9 @@ class PreparedModel:
         found = dict(self.module.named_modules()).get(path)
         if not isinstance(found, kind):
             raise InputError(
-                name, f"the network has the {kind.__name__} that its plan names", found="none",
+                name,
+                f"the network has the {kind.__name__} that its plan names",
+                found="none",
                 next_step="prepare the model again",
             )
         return found
@@ -114,8 +116,10 @@ def _attach_new(module: fx.GraphModule, path: str, value: nn.Module) -> None:
     """Attach at a free path: ``a.b`` and ``a__b`` would meet at one."""
     if any(name == path for name, _ in module.named_modules()):
         raise UnsupportedError(
-            path, "names of modules differ by more than dots and underscores",
-            found="two of one name", next_step="rename one of the modules",
+            path,
+            "names of modules differ by more than dots and underscores",
+            found="two of one name",
+            next_step="rename one of the modules",
         )
     attach(module, path, value)
 
@@ -232,4 +236,3 @@ def disable_quantizers(module: nn.Module, disabled: bool = True) -> None:
     for child in module.modules():
         if isinstance(child, FakeQuantize):
             child.enabled = not disabled
-

@@ -59,15 +59,18 @@ def load_prepared_model(folder: Path) -> PreparedModel:
     facts = _read_json(folder / GRAPH_FILE)
     if facts.get("format") != FORMAT:
         raise InputError(
-            GRAPH_FILE, "the prepared model must be of a known format",
-            found=repr(facts.get("format")), allowed=str(FORMAT),
+            GRAPH_FILE,
+            "the prepared model must be of a known format",
+            found=repr(facts.get("format")),
+            allowed=str(FORMAT),
             next_step="prepare the model again with this version",
         )
     try:
         return _build(facts, load_file(folder / TENSOR_FILE))
     except _BROKEN as error:
         raise InputError(
-            folder.name, "tensors and graph of a prepared model belong together",
+            folder.name,
+            "tensors and graph of a prepared model belong together",
             found=f"{type(error).__name__}: {' '.join(str(error).split())}"[:300],
             next_step="prepare the model again",
         ) from error
@@ -99,12 +102,16 @@ def _read_json(path: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            path.name, "a prepared model has this file in JSON", found=str(error).splitlines()[0],
+            path.name,
+            "a prepared model has this file in JSON",
+            found=str(error).splitlines()[0],
             next_step="prepare the model again",
         ) from error
     if not isinstance(facts, dict):
         raise InputError(
-            path.name, "a prepared model is a JSON object", found=type(facts).__name__,
+            path.name,
+            "a prepared model is a JSON object",
+            found=type(facts).__name__,
             next_step="prepare the model again",
         )
     return facts

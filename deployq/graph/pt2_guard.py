@@ -74,14 +74,19 @@ def _member_names(archive: SafeZip) -> dict[str, str]:
     for name, member in names.items():
         if not _MEMBER.fullmatch(name) or len(roots) > 1:
             raise UnsafeFileError(
-                str(archive.path), "a .pt2 holds a plain program and raw tensors", found=member,
-                allowed="the members that torch.export.save(ep, path) writes", next_step=NEXT,
+                str(archive.path),
+                "a .pt2 holds a plain program and raw tensors",
+                found=member,
+                allowed="the members that torch.export.save(ep, path) writes",
+                next_step=NEXT,
             )
     missing = [name for name in _REQUIRED if name not in names]
     if missing:
         raise InputError(
-            str(archive.path), "the file is not an archive of torch.export.save",
-            found=f"no {missing[0]}", next_step=NEXT,
+            str(archive.path),
+            "the file is not an archive of torch.export.save",
+            found=f"no {missing[0]}",
+            next_step=NEXT,
         )
     return names
 
@@ -93,8 +98,10 @@ def _check_storage(archive: SafeZip) -> None:
         total += info.file_size
         if info.compress_type != zipfile.ZIP_STORED or total > archive.path.stat().st_size:
             raise UnsafeFileError(
-                f"{archive.path}: {name}", "members are stored one after the other, uncompressed",
-                found="a compressed or overlapping member", next_step=NEXT,
+                f"{archive.path}: {name}",
+                "members are stored one after the other, uncompressed",
+                found="a compressed or overlapping member",
+                next_step=NEXT,
             )
 
 
@@ -105,8 +112,11 @@ def _rebuild(archive: SafeZip, names: dict[str, str]) -> io.BytesIO:
             data = b"" if name == _SAMPLES else archive.read(member)
             if name in _FIXED and data != _FIXED[name]:
                 raise InputError(
-                    f"{archive.path}: {name}", "an archive of another format",
-                    found=repr(data[:40]), allowed=repr(_FIXED[name]), next_step=NEXT,
+                    f"{archive.path}: {name}",
+                    "an archive of another format",
+                    found=repr(data[:40]),
+                    allowed=repr(_FIXED[name]),
+                    next_step=NEXT,
                 )
             if name == _PROGRAM or name in _PAYLOADS:
                 data = _checked_json(archive, names, name, data)
@@ -140,18 +150,25 @@ def _check_payloads(
         file = str(facts.get("path_name"))
         if facts.get("use_pickle") is not False or not pattern.fullmatch(file):
             raise UnsafeFileError(
-                f"{where}: {tensor}", "tensors are stored raw, not pickled",
+                f"{where}: {tensor}",
+                "tensors are stored raw, not pickled",
                 found=f"{file}, use_pickle {facts.get('use_pickle')}",
-                allowed="plain tensors, no tensor subclasses or custom objects", next_step=NEXT,
+                allowed="plain tensors, no tensor subclasses or custom objects",
+                next_step=NEXT,
             )
         if folder + file not in names:
-            raise InputError(f"{where}: {tensor}", "the tensor's data is missing", found=file,
-                             next_step=NEXT)
+            raise InputError(
+                f"{where}: {tensor}", "the tensor's data is missing", found=file, next_step=NEXT
+            )
         empty = archive.members[names[folder + file]].file_size == 0
         if empty and {"as_int": 0} not in facts.get("tensor_meta", {}).get("sizes", ()):
             # torch would allocate zeros of any declared shape.
-            raise InputError(f"{where}: {tensor}", "the tensor's data is empty", found=file,
-                             next_step="save a program with real weights, not fake tensors")
+            raise InputError(
+                f"{where}: {tensor}",
+                "the tensor's data is empty",
+                found=file,
+                next_step="save a program with real weights, not fake tensors",
+            )
 
 
 def _load(path: Path, archive: io.BytesIO) -> ExportedProgram:
@@ -163,7 +180,9 @@ def _load(path: Path, archive: io.BytesIO) -> ExportedProgram:
         return load_pt2(archive).exported_programs["model"]
     except Exception as error:  # torch raises many types here, bare AssertionError among them
         raise InputError(
-            str(path), "torch cannot load the program",
+            str(path),
+            "torch cannot load the program",
             found=": ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]]),
-            allowed="a program that this version of torch saved for the CPU", next_step=NEXT,
+            allowed="a program that this version of torch saved for the CPU",
+            next_step=NEXT,
         ) from error

@@ -19,8 +19,7 @@ import torch
 
 from deployq.errors import InputError, UnsafeFileError
 
-NEXT = ("export again with torch.export.save(ep, path), or give the model as "
-        "package.module:callable")
+NEXT = "export again with torch.export.save(ep, path), or give the model as package.module:callable"
 
 _IDENTIFIER = re.compile(r"([A-Za-z_]\w*)?", re.ASCII)
 _DOTTED = re.compile(r"([\w@-]+(\.[\w@-]+)*)?", re.ASCII)
@@ -34,15 +33,50 @@ _SYMBOLIC = re.compile(
 )
 _FILE_OPERATORS = ("from_file",)  # reads or makes any file; aten::save has no dispatcher kernel
 _POWERS = ("Pow", "PowByNatural")
-_FUNCTIONS = frozenset((
-    "Symbol", "Integer", "Rational", "Float", "Add", "Mul", *_POWERS, "Max", "Min", "Mod",
-    "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv", "IntTrueDiv", "FloatTrueDiv",
-    "ModularIndexing", "Where", "ToFloat", "TruncToInt", "FloorToInt", "CeilToInt", "RoundToInt",
-    "Identity", "floor", "ceiling", "Equality", "Unequality", "StrictGreaterThan", "GreaterThan",
-    "StrictLessThan", "LessThan", "And", "Or", "Not",
-))
+_FUNCTIONS = frozenset(
+    (
+        "Symbol",
+        "Integer",
+        "Rational",
+        "Float",
+        "Add",
+        "Mul",
+        *_POWERS,
+        "Max",
+        "Min",
+        "Mod",
+        "PythonMod",
+        "FloorDiv",
+        "CeilDiv",
+        "CleanDiv",
+        "IntTrueDiv",
+        "FloatTrueDiv",
+        "ModularIndexing",
+        "Where",
+        "ToFloat",
+        "TruncToInt",
+        "FloorToInt",
+        "CeilToInt",
+        "RoundToInt",
+        "Identity",
+        "floor",
+        "ceiling",
+        "Equality",
+        "Unequality",
+        "StrictGreaterThan",
+        "GreaterThan",
+        "StrictLessThan",
+        "LessThan",
+        "And",
+        "Or",
+        "Not",
+    )
+)
 _TREES = (
-    "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict",
+    "builtins.tuple",
+    "builtins.list",
+    "builtins.dict",
+    "collections.OrderedDict",
     "torch.fx.immutable_collections.immutable_list",
     "torch.fx.immutable_collections.immutable_dict",
 )
@@ -59,7 +93,9 @@ def parse_json(where: str, data: bytes) -> object:
     try:
         parsed: object = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(where, "the member is not JSON", found=str(error), next_step=NEXT) from error
+        raise InputError(
+            where, "the member is not JSON", found=str(error), next_step=NEXT
+        ) from error
     return parsed
 
 
@@ -87,8 +123,10 @@ def _clean_entry(where: str, owner: dict[str, object], name: str) -> object:
     _check_dotted(where, name)
     value = owner[name]
     # The owner tells torch's own fields from a value that the user happened to call "metadata".
-    if name == "metadata" and isinstance(value, dict) and not owner.keys().isdisjoint(
-        ("target", "graph")
+    if (
+        name == "metadata"
+        and isinstance(value, dict)
+        and not owner.keys().isdisjoint(("target", "graph"))
     ):
         return {kept: str(value[kept]) for kept in _KEPT_METADATA if kept in value}
     if name in _EMPTIED and not owner.keys().isdisjoint(("graph_module", "graph")):
@@ -131,8 +169,12 @@ def _check_expression(where: str, text: str) -> None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
     if tree is None or not _is_symbolic(tree):
-        _refuse(where, "a symbolic expression is arithmetic as sympy's srepr writes it", text,
-                allowed="Add(Mul(Integer(2), Symbol('s0', integer=True)), Integer(1))")
+        _refuse(
+            where,
+            "a symbolic expression is arithmetic as sympy's srepr writes it",
+            text,
+            allowed="Add(Mul(Integer(2), Symbol('s0', integer=True)), Integer(1))",
+        )
 
 
 def _is_symbolic(node: ast.expr) -> bool:
@@ -167,8 +209,12 @@ def _check_tree(where: str, node: object) -> None:
         _refuse(where, "a tree spec has nodes", str(node))
     kind, context = node.get("type"), node.get("context")
     if kind is not None and kind not in _TREES:
-        _refuse(where, "inputs and outputs are plain collections", str(kind),
-                allowed="tuple, list, dict, OrderedDict")
+        _refuse(
+            where,
+            "inputs and outputs are plain collections",
+            str(kind),
+            allowed="tuple, list, dict, OrderedDict",
+        )
     keys = parse_json(where, context.encode()) if isinstance(context, str) else context
     for key in keys if isinstance(keys, list) else [] if keys is None else [keys]:
         if isinstance(key, str):

@@ -169,4 +169,3 @@ class QuantizedLinear(nn.Module):
             momentum=config["momentum"],
             bias_bits=config["bias_bits"],
         )
-

@@ -79,9 +79,7 @@ def test_pinned_zero_points_stay(quantizer: FakeQuantize, scale: float, zero_poi
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(1, 32), st.booleans(), st.floats(-1e3, 1e3), st.floats(-1e3, 1e3), st.booleans()
-)
+@given(st.integers(1, 32), st.booleans(), st.floats(-1e3, 1e3), st.floats(-1e3, 1e3), st.booleans())
 def test_zero_points_are_codes(
     bits: int, signed: bool, one: float, other: float, symmetric: bool
 ) -> None:

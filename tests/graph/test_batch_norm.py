@@ -175,9 +175,7 @@ def test_what_is_shared_cannot_change_sign(shared: str) -> None:
     norms[1] = norms[0] if shared == "norm" else norms[1]
     if shared == "gamma":
         norms[1].weight = norms[0].weight
-    graph = graph_of(
-        lambda m, x: m.q(m.b(m.p(m.a(x)))), a=first, b=second, p=norms[0], q=norms[1]
-    )
+    graph = graph_of(lambda m, x: m.q(m.b(m.p(m.a(x)))), a=first, b=second, p=norms[0], q=norms[1])
     prepared = prepared_for(graph, "int8-npu")
     assert [layer.batch_norm for layer in prepared.plan.layers] == ["fold", "fold"]
     disable_quantizers(prepared.module)

@@ -76,7 +76,7 @@ def layer_bounds(prepared: PreparedModel) -> dict[str, float]:
         out = grid_of(prepared.module, next(iter(_quantizer_after(prepared, call.name)))).scale
         fan_in = call.weight[0].numel()
         real = np.abs(affine.dequantize(layer.codes.codes, layer.weight))
-        largest = 2.0 ** layer.input.qtype.bits * float(layer.input.scale)
+        largest = 2.0**layer.input.qtype.bits * float(layer.input.scale)
         bias = np.abs(layer.codes.bias * layer.codes.bias_scale.astype(np.float64))
         mean = 0.0 if len(call.rest) == 1 else 8.0  # |mean| gamma / sigma of the tests' networks
         magnitude = (real.reshape(len(real), -1).sum(1) * largest + bias + mean).max()

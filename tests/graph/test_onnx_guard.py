@@ -25,8 +25,9 @@ def external(location: str, name: str = "w", **facts: object) -> TensorProto:
     return tensor
 
 
-def model(path: Path, weight: TensorProto, edit: Callable[[onnx.ModelProto], None] | None = None
-          ) -> Path:
+def model(
+    path: Path, weight: TensorProto, edit: Callable[[onnx.ModelProto], None] | None = None
+) -> Path:
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 6]) for n in "xy")
     graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", [x], [y], [weight])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
@@ -56,9 +57,18 @@ def test_external_data_is_loaded(
     assert weight_of(load_onnx(Path("m.onnx") if relative else path)) == list(W)
 
 
-@pytest.mark.parametrize("location", [
-    "../secret", "sub/../../secret", "/etc/passwd", "C:/secret", "..\\secret", "", "a\nb",
-])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "../secret",
+        "sub/../../secret",
+        "/etc/passwd",
+        "C:/secret",
+        "..\\secret",
+        "",
+        "a\nb",
+    ],
+)
 def test_locations_outside_the_folder(tmp_path: Path, location: str) -> None:
     (tmp_path / "secret").write_bytes(W.tobytes())
     (tmp_path / "net").mkdir()
@@ -110,17 +120,27 @@ def in_training(proto: onnx.ModelProto, tensor: TensorProto) -> None:
 def test_tensors_are_found_everywhere(
     tmp_path: Path, place: Callable[[onnx.ModelProto, TensorProto], None]
 ) -> None:
-    path = model(tmp_path / "m.onnx", numpy_helper.from_array(W, "w"),
-                 lambda proto: place(proto, external("../secret", "hidden")))
+    path = model(
+        tmp_path / "m.onnx",
+        numpy_helper.from_array(W, "w"),
+        lambda proto: place(proto, external("../secret", "hidden")),
+    )
     with pytest.raises(UnsafeFileError, match="'hidden'"):
         load_onnx(path)
 
 
-@pytest.mark.parametrize(("facts", "found"), [
-    ({"offset": 4}, None), ({"offset": 1, "length": 24}, "offset 1, length 24"),
-    ({"offset": 25}, "offset 25"), ({"length": "-1"}, "'-1'"), ({"offset": "x"}, "'x'"),
-    ({"length": "9" * 5000}, "'999"), ({"offset": "\u0662"}, "\u0662"),
-])
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ({"offset": 4}, None),
+        ({"offset": 1, "length": 24}, "offset 1, length 24"),
+        ({"offset": 25}, "offset 25"),
+        ({"length": "-1"}, "'-1'"),
+        ({"offset": "x"}, "'x'"),
+        ({"length": "9" * 5000}, "'999"),
+        ({"offset": "\u0662"}, "\u0662"),
+    ],
+)
 def test_bounds(tmp_path: Path, facts: dict[str, object], found: str | None) -> None:
     (tmp_path / "w.bin").write_bytes(W.tobytes())
     path = model(tmp_path / "m.onnx", external("w.bin", **facts))

@@ -59,10 +59,12 @@ def write(path: Path, members: Members, root: str = "m", how: int = zipfile.ZIP_
 @pytest.fixture
 def opened(tmp_path: Path, members: Members) -> Callable[..., torch.export.ExportedProgram]:
     """Opens the good archive with some members replaced; None removes one."""
+
     def run(**changes: bytes | None) -> torch.export.ExportedProgram:
         changed = {**members, **changes}
         path = tmp_path / "m.pt2"
         return open_pt2(write(path, {n: d for n, d in changed.items() if d is not None}))
+
     return run
 
 
@@ -106,7 +108,9 @@ def test_a_saved_program_computes_the_same(tmp_path: Path) -> None:
     assert torch.equal(back.module()(x)["y"], net(x)["y"])
     assert back.graph_signature == program.graph_signature
     assert back.example_inputs is None
-    stacks = [node.meta["nn_module_stack"] for node in back.graph.nodes if node.name == "batch_norm"]
+    stacks = [
+        node.meta["nn_module_stack"] for node in back.graph.nodes if node.name == "batch_norm"
+    ]
     assert all("norm" in str(stack) for stack in stacks)
 
 
@@ -115,7 +119,8 @@ def test_no_source_paths_are_kept(opened: Callable[..., torch.export.ExportedPro
 
 
 def test_sample_inputs_are_never_unpickled(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
     opened: Callable[..., torch.export.ExportedProgram],
 ) -> None:
     marker = tmp_path / "marker"
@@ -132,11 +137,23 @@ def test_archives_without_sample_inputs_open(
     assert opened(**{SAMPLES: None}).example_inputs is None
 
 
-@pytest.mark.parametrize("name", [
-    "data/aotinductor/model/net.so", "extra/run.py", "data/weights/model.pt", "models/other.json",
-    "data/constants/model.pt", "data/constants/opaque_obj_0", "data/constants/custom_obj_0",
-    "data/executorch/x", "xl_model_weights/w", "data.pkl", "weight_0", "data/weights/weight_0\n",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/aotinductor/model/net.so",
+        "extra/run.py",
+        "data/weights/model.pt",
+        "models/other.json",
+        "data/constants/model.pt",
+        "data/constants/opaque_obj_0",
+        "data/constants/custom_obj_0",
+        "data/executorch/x",
+        "xl_model_weights/w",
+        "data.pkl",
+        "weight_0",
+        "data/weights/weight_0\n",
+    ],
+)
 def test_other_members_are_refused(
     tmp_path: Path, opened: Callable[..., torch.export.ExportedProgram], name: str
 ) -> None:
@@ -145,28 +162,51 @@ def test_other_members_are_refused(
     assert not (tmp_path / "marker").exists()
 
 
-@pytest.mark.parametrize("config", [
-    {"use_pickle": True}, {"use_pickle": 1}, {"use_pickle": None}, {"path_name": "opaque_obj_0"},
-    {"path_name": "../constants/tensor_0"},
-])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"use_pickle": True},
+        {"use_pickle": 1},
+        {"use_pickle": None},
+        {"path_name": "opaque_obj_0"},
+        {"path_name": "../constants/tensor_0"},
+    ],
+)
 def test_pickled_weights_are_refused(
-    tmp_path: Path, members: Members, opened: Callable[..., torch.export.ExportedProgram],
+    tmp_path: Path,
+    members: Members,
+    opened: Callable[..., torch.export.ExportedProgram],
     config: dict[str, object],
 ) -> None:
     changed = json.loads(members[CONFIG])
     first(changed, "use_pickle").update(config)
     with pytest.raises(UnsafeFileError, match="raw, not pickled|name has letters"):
-        opened(**{CONFIG: json.dumps(changed).encode(),
-                  "data/weights/weight_0": planted(tmp_path / "marker")})
+        opened(
+            **{
+                CONFIG: json.dumps(changed).encode(),
+                "data/weights/weight_0": planted(tmp_path / "marker"),
+            }
+        )
     assert not (tmp_path / "marker").exists()
 
 
-@pytest.mark.parametrize("target", [
-    "torch.os.system", "torch.serialization.os.system", "torch.load", "torch.ops.mine.op.default",
-    "torch.ops.aten.save.default", "torch.ops.aten.from_file.default", "_operator.methodcaller",
-    "torch.ops.aten.relu.default\n", "torch.ops.higher_order.cond", "#mine:op", "math.floor",
-    "torch.ops.aten.no_such.default",
-])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "torch.os.system",
+        "torch.serialization.os.system",
+        "torch.load",
+        "torch.ops.mine.op.default",
+        "torch.ops.aten.save.default",
+        "torch.ops.aten.from_file.default",
+        "_operator.methodcaller",
+        "torch.ops.aten.relu.default\n",
+        "torch.ops.higher_order.cond",
+        "#mine:op",
+        "math.floor",
+        "torch.ops.aten.no_such.default",
+    ],
+)
 def test_only_aten_operators_are_called(
     members: Members, opened: Callable[..., torch.export.ExportedProgram], target: str
 ) -> None:
@@ -182,24 +222,42 @@ def tree(kind: str, context: object) -> str:
 
 # Strings that torch would evaluate, execute or import, by key; {} becomes a Python expression.
 STRINGS = [
-    ("expr_str", "{}"), ("expr_str", "Symbol({})"), ("expr_str", "Symbol('s0', integer={})"),
-    ("expr_str", "Pow(Integer(9), Integer(99))"), ("expr_str", "Add(*[1])"), ("expr_str", "(" * 900),
-    ("expr_str", "Symbol('{}')"), ("expr_str", "1 +"), ("expr_str", "-Symbol('s0')"),
-    ("expr_str", "Add(" + "1, " * 900 + ")"), ("expr_str", "Integer.mro()"), ("expr_str", "s0"),
-    ("name", "x = {}"), ("as_name", "{}"), ("name", "a.b"), ("parameter_name", 'a"] + {} + ["'),
-    ("as_string", "' + {} + '"), ("forward_arg_names", ["x={}"]), ("fqn", "{}"),
+    ("expr_str", "{}"),
+    ("expr_str", "Symbol({})"),
+    ("expr_str", "Symbol('s0', integer={})"),
+    ("expr_str", "Pow(Integer(9), Integer(99))"),
+    ("expr_str", "Add(*[1])"),
+    ("expr_str", "(" * 900),
+    ("expr_str", "Symbol('{}')"),
+    ("expr_str", "1 +"),
+    ("expr_str", "-Symbol('s0')"),
+    ("expr_str", "Add(" + "1, " * 900 + ")"),
+    ("expr_str", "Integer.mro()"),
+    ("expr_str", "s0"),
+    ("name", "x = {}"),
+    ("as_name", "{}"),
+    ("name", "a.b"),
+    ("parameter_name", 'a"] + {} + ["'),
+    ("as_string", "' + {} + '"),
+    ("forward_arg_names", ["x={}"]),
+    ("fqn", "{}"),
     ("in_spec", tree("collections.defaultdict", {"default_factory_module": "antigravity"})),
     ("in_spec", tree("builtins.dict", '[{"__enum__": true, "fqn": "antigravity:x"}]')),
     ("in_spec", tree("builtins.dict", '{"__enum__": true, "fqn": "antigravity:x"}')),
-    ("out_spec", tree("builtins.dict", '["{}"]')), ("out_spec", "[2, null]"),
-    ("out_spec", "[1, [null]]"), ("out_spec", '[1, {"children_spec": 1}]'),
+    ("out_spec", tree("builtins.dict", '["{}"]')),
+    ("out_spec", "[2, null]"),
+    ("out_spec", "[1, [null]]"),
+    ("out_spec", '[1, {"children_spec": 1}]'),
 ]
 
 
 @pytest.mark.parametrize(("key", "text"), STRINGS, ids=range(len(STRINGS)))
 def test_strings_that_torch_would_run_are_refused(
-    tmp_path: Path, members: Members, opened: Callable[..., torch.export.ExportedProgram],
-    key: str, text: str | list[str],
+    tmp_path: Path,
+    members: Members,
+    opened: Callable[..., torch.export.ExportedProgram],
+    key: str,
+    text: str | list[str],
 ) -> None:
     program, marker = json.loads(members[MODEL]), tmp_path / "marker"
     filled = json.loads(json.dumps(text).replace("{}", json.dumps(code(marker))[1:-1]))
@@ -209,10 +267,14 @@ def test_strings_that_torch_would_run_are_refused(
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("text", [
-    "Add(Pow(Symbol('s0', integer=True), Integer(2)), Integer(-1))", "Float('2.5', precision=53)",
-    "Max(1, FloorDiv(Symbol('s77', positive=True), 2))",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Add(Pow(Symbol('s0', integer=True), Integer(2)), Integer(-1))",
+        "Float('2.5', precision=53)",
+        "Max(1, FloorDiv(Symbol('s77', positive=True), 2))",
+    ],
+)
 def test_arithmetic_on_symbols_is_allowed(text: str) -> None:
     from deployq.graph.pt2_program import clean_json
 
@@ -251,7 +313,9 @@ def test_compressed_members_and_bombs(
 def test_unsafe_archives(tmp_path: Path, members: Members) -> None:
     for index, name in enumerate(("../a", "/a", "a\\b")):
         with pytest.raises(UnsafeFileError, match="safe name"):
-            open_pt2(write(tmp_path / f"{index}.pt2", {**members, name: b""}, "/" if index else ".."))
+            open_pt2(
+                write(tmp_path / f"{index}.pt2", {**members, name: b""}, "/" if index else "..")
+            )
     link = zipfile.ZipInfo("m/byteorder")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(write(tmp_path / "l.pt2", members), "a") as archive, pytest.warns():
@@ -271,14 +335,22 @@ def test_a_second_root_is_refused(tmp_path: Path, members: Members) -> None:
         open_pt2(tmp_path / "m.pt2")
 
 
-@pytest.mark.parametrize(("name", "data", "message"), [
-    (MODEL, None, "no models/model.json"), ("archive_version", b"9", "another format"),
-    ("byteorder", b"big", "another format"), (MODEL, b"no json", "not JSON"),
-    (MODEL, b"[" * 99_999, "not JSON|too deep"), (MODEL, b'{"a":' * 900 + b"1" + b"}" * 900, "too deep"),
-    (MODEL, b"{}", "torch cannot load"), (CONFIG, b"[]", "payload configuration"),
-    ("data/weights/weight_0", None, "data is missing"), ("data/weights/weight_0", b"", "is empty"),
-    ("data/weights/weight_0", b"1234", "torch cannot load"),
-])
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        (MODEL, None, "no models/model.json"),
+        ("archive_version", b"9", "another format"),
+        ("byteorder", b"big", "another format"),
+        (MODEL, b"no json", "not JSON"),
+        (MODEL, b"[" * 99_999, "not JSON|too deep"),
+        (MODEL, b'{"a":' * 900 + b"1" + b"}" * 900, "too deep"),
+        (MODEL, b"{}", "torch cannot load"),
+        (CONFIG, b"[]", "payload configuration"),
+        ("data/weights/weight_0", None, "data is missing"),
+        ("data/weights/weight_0", b"", "is empty"),
+        ("data/weights/weight_0", b"1234", "torch cannot load"),
+    ],
+)
 def test_broken_archives(
     opened: Callable[..., torch.export.ExportedProgram], name: str, data: bytes | None, message: str
 ) -> None:

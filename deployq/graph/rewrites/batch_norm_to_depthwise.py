@@ -43,8 +43,10 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     source, value = node.all_input_nodes[0], node.meta["val"]
     if value.ndim != 4:
         raise UnsupportedError(
-            str(node.target), "a BatchNorm that follows no linear layer needs (N, C, H, W)",
-            found=f"rank {value.ndim}", next_step="put it after a linear layer",
+            str(node.target),
+            "a BatchNorm that follows no linear layer needs (N, C, H, W)",
+            found=f"rank {value.ndim}",
+            next_step="put it after a linear layer",
         )
     channels = value.shape[1]
     name = f"{node.target}_depthwise_weight".replace(".", "_")

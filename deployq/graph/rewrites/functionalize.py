@@ -34,7 +34,8 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     found = _written_elsewhere(node)
     if found:
         raise UnsupportedError(
-            node.name, "an in-place call changes a tensor that has no other name",
+            node.name,
+            "an in-place call changes a tensor that has no other name",
             found=f"{node.target} on {found}",
             next_step="write the result to a new tensor in the model's forward",
         )
