@@ -16,6 +16,9 @@ from deployq.graph.preparation import PreparedModel, disable_quantizers
 from deployq.verifier.parity import Progress, tensors_of
 from deployq_exporters.runtimes.onnxruntime import Session
 
+OFF = "quantizers off"
+"""The float network; after training on the grid, what became of it."""
+
 
 def top1(
     prepared: PreparedModel,
@@ -29,7 +32,7 @@ def top1(
 
     A tie goes to the first of the best classes. Empty when the data has no labels.
     """
-    right: dict[str, int] = {"float": 0, "reference": 0, "runtime": 0}
+    right = {OFF: 0, "reference": 0, "runtime": 0}
     seen = 0
     for batch in batches:
         if batch.labels is None:
@@ -37,7 +40,7 @@ def top1(
         inputs = tensors_of(prepared, batch)
         outputs, _ = session.run(batch.inputs)
         classes = {
-            "float": _float_output(prepared, inputs),
+            OFF: _float_output(prepared, inputs),
             "reference": evaluate_codes(prepared, contract, *inputs)[output].numpy(),
             "runtime": next(iter(outputs.values())),
         }

@@ -180,7 +180,7 @@ def test_pickled_weights_are_refused(
 ) -> None:
     changed = json.loads(members[CONFIG])
     first(changed, "use_pickle").update(config)
-    with pytest.raises(UnsafeFileError, match="raw, not pickled|name has letters"):
+    with pytest.raises(UnsafeFileError, match=r"raw, not pickled|name has letters"):
         opened(
             **{
                 CONFIG: json.dumps(changed).encode(),
