@@ -11,9 +11,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "Dataset",
     "Recipe",
     "calibrate",
     "export",
+    "load_dataset",
     "load_prepared",
     "prepare",
     "save_prepared",

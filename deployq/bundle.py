@@ -83,7 +83,7 @@ def writing_bundle(path: Path) -> AbstractContextManager[Path]:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[Path]:
-    with replacing_folder(path, _check_replaceable) as staging:
+    with replacing_folder(path, check_replaceable) as staging:
         yield staging
         if not (staging / MANIFEST).is_file():
             raise RuntimeError("call write_manifest before the block ends")
@@ -237,7 +237,7 @@ def _refuse_unreadable(error: OSError) -> NoReturn:
     ) from error
 
 
-def _check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
     """Refuse to replace what deployq did not write: a user's folder is never deleted."""
     found = ""
     if path.is_symlink():

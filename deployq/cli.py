@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -17,10 +18,8 @@ from deployq import __version__
 from deployq.errors import DeployqError
 from deployq.progress import progress
 
-if TYPE_CHECKING:
-    from deployq.data import Dataset
-
 COULD_NOT_RUN = 2
+INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -35,8 +34,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 def main() -> None:
     """Entry point: a user's mistake prints its error and exits 2, without a traceback."""
+    warnings.showwarning = _show_warning
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except DeployqError as error:
         if "--json" in sys.argv:
             print(json.dumps(error.as_dict()))
@@ -45,6 +47,19 @@ def main() -> None:
     except Exception:  # a fault of ours must not look like a missed limit
         traceback.print_exc()
         sys.exit(COULD_NOT_RUN)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Our own warnings are for the user; those of libraries are not."""
+    if category is UserWarning and str(message).startswith("constantly zero"):
+        print(f"warning: {message}", file=sys.stderr)
 
 
 @app.callback(invoke_without_command=True)
@@ -67,51 +82,48 @@ def export(
     target: TargetOption,
     weight_bits: Annotated[int | None, typer.Option(help="Width of every weight.")] = None,
     activation_bits: Annotated[int | None, typer.Option(help="Width of every activation.")] = None,
-    observer: Annotated[str, typer.Option(help="minmax or mse, for activations.")] = "mse",
+    observer: Annotated[
+        str | None, typer.Option(help="minmax or mse, for activations; mse by default.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quantize MODEL for a target, calibrate it and write a bundle.
 
-    A prepared model is exported as it is: its scales, from calibration or training, stand.
+    A prepared model is exported as it is: its widths and scales, from calibration or training,
+    stand.
     """
-    from deployq import pipeline
+    from deployq import jobs, pipeline
     from deployq.graph.recipe import Recipe
     from deployq.rendering import bundle_lines
 
-    settings = pipeline.CalibrationSettings(activations=observer)
-    with progress(total=2 * _batches_of(calib) + 4) as advance:
-        loaded = pipeline.open_model(model, calib)
-        recipe = Recipe(weight_bits, activation_bits)
-        prepared, data = pipeline.prepare_loaded(loaded, calib, target, recipe)
-        if loaded.captured is not None:
-            pipeline.calibrate(prepared, data, settings, progress=advance)
-        facts = {"calibration": {**vars(settings), "samples": len(data)}}
-        bundle = pipeline.export(prepared, output, data, facts=facts, progress=advance)
+    recipe = Recipe(weight_bits, activation_bits)
+    settings = None if observer is None else pipeline.CalibrationSettings(observer)
+    with progress(total=None) as advance:
+        prepared, bundle = jobs.export_model(
+            model, calib, output, target, recipe, settings, advance
+        )
     if as_json:
         _print_json(
-            {"bundle": str(output), "plan": prepared.plan.to_json(), "facts": dict(bundle.facts),
-             "files": [file.model_dump() for file in bundle.files]}
-        )  # fmt: skip
-        return
-    print("\n".join([*prepared.plan.lines(), *bundle_lines(output, bundle)]))
-
-
-def _batches_of(path: Path) -> int:
-    """Batches of the data, for the length of the bar; 1 where the file cannot be read yet."""
-    from deployq.data import load_arrays
-    from deployq.pipeline import BATCH
-
-    arrays = load_arrays(path)
-    samples = max((len(array) for array in arrays.values() if array.ndim), default=1)
-    return -(-samples // BATCH)
+            {
+                "bundle": str(output),
+                "plan": prepared.plan.to_json(),
+                "facts": dict(bundle.facts),
+                "files": [file.model_dump() for file in bundle.files],
+            }
+        )
+    else:
+        print("\n".join([*prepared.plan.lines(), *bundle_lines(output, bundle)]))
 
 
 @app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
     data: Annotated[Path, typer.Option(help="Data: .npz, arrays named as inputs, y for labels.")],
-    min_images: Annotated[int, typer.Option(help="Fewer samples are thin evidence.")] = 64,
-    min_codes: Annotated[int, typer.Option(help="Fewer codes are thin evidence.")] = 10_000_000,
+    min_images: Annotated[int, typer.Option(min=1, help="Fewer samples are thin.")] = 64,
+    min_codes: Annotated[int, typer.Option(min=1, help="Fewer codes are thin.")] = 10_000_000,
+    min_distinct: Annotated[
+        int, typer.Option(min=1, help="A layer with fewer distinct codes is thin.")
+    ] = 32,
     latency_runs: Annotated[int, typer.Option(min=1, help="Timed runs of one sample.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,29 +131,22 @@ def verify(
 
     Exits 1 when a limit was missed or the evidence is too thin to say.
     """
-    from deployq import pipeline
+    from deployq import jobs, pipeline
     from deployq.rendering import print_report
     from deployq.verifier.report import Limits
     from deployq.verifier.verification import steps_of
 
-    dataset = _dataset_for(bundle, data)
-    limits = Limits(min_images, min_codes)
+    evidence, dataset = jobs.open_for_verification(bundle, data)
+    limits = Limits(min_images, min_codes, min_distinct)
     with progress(steps_of(dataset)) as advance:
         report = pipeline.verify(
-            bundle, dataset, limits=limits, latency_runs=latency_runs, progress=advance
+            evidence, dataset, limits=limits, latency_runs=latency_runs, progress=advance
         )
     if as_json:
         _print_json(report.to_json())
     else:
         print_report(report)
     raise typer.Exit(report.exit_code)
-
-
-def _dataset_for(bundle: Path, data: Path) -> Dataset:
-    """The data, in the shapes that the bundle's model takes."""
-    from deployq import pipeline
-
-    return pipeline.read_dataset(data, pipeline.load_prepared(bundle).inputs)
 
 
 @app.command()
@@ -157,14 +162,12 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Run a file bit for bit under a target's arithmetic."""
-    from deployq import pipeline
-    from deployq.data import load_arrays
+    from deployq import jobs
     from deployq.rendering import simulation_facts, simulation_lines
 
-    arrays = {name: array for name, array in load_arrays(inputs).items() if name != "y"}
-    simulation = pipeline.simulate(source, arrays, target)
+    simulation = jobs.simulate_file(source, inputs, target)
     if output is not None:
-        pipeline.save_simulation(simulation, output)
+        jobs.save_simulation(simulation, output)
     if as_json:
         _print_json(simulation_facts(simulation))
     else:

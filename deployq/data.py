@@ -12,7 +12,7 @@ import numpy as np
 from deployq.errors import InputError
 from deployq.npz import load_arrays
 
-__all__ = ["Dataset", "load_arrays", "load_dataset"]
+__all__ = ["Dataset", "check_dataset", "load_arrays", "load_dataset"]
 
 LABELS = "y"
 """The array name of the labels, unless the model has an input of that name."""
@@ -27,7 +27,7 @@ class Dataset:
         labels: class numbers, integer [N], or None.
 
     Raises:
-        InputError: no samples, unequal lengths, or labels that are not integer [N].
+        InputError: no samples, unequal lengths, or labels that are not integer [N] from 0 on.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -56,6 +56,14 @@ class Dataset:
                 allowed=f"integer ({lengths.pop()},)",
                 next_step="save labels.astype(numpy.int64)",
             )
+        if self.labels is not None and self.labels.min() < 0:
+            raise InputError(
+                "labels",
+                "labels are class numbers, counted from 0",
+                found=str(self.labels.min()),
+                allowed="0 and above",
+                next_step="leave the samples without a class out",
+            )
 
     def __len__(self) -> int:
         return int(next(iter(self.inputs.values())).shape[0])
@@ -83,7 +91,13 @@ class Dataset:
             InputError: ``size`` below 1.
         """
         if size < 1:
-            raise InputError("batch size", "a batch has samples", found=str(size), allowed=">= 1")
+            raise InputError(
+                "batch size",
+                "a batch has samples",
+                found=str(size),
+                allowed=">= 1",
+                next_step="ask for 1 or more samples a batch",
+            )
         return (self._rows(start, start + size) for start in range(0, len(self), size))
 
     def _rows(self, start: int, stop: int) -> Dataset:
@@ -119,19 +133,36 @@ def load_dataset(
         arrays[input_names[0]] = arrays.pop("x")
     labels = None if LABELS in input_names else arrays.pop(LABELS, None)
     if set(arrays) != set(input_names):
-        _refuse_names(path, arrays, input_names)
+        _refuse_names(str(path), arrays, input_names)
     for name in input_names:
         where = f"{path}: {name}"
-        _check_dtype(where, arrays[name], np.dtype((input_dtypes or {}).get(name, np.float32)))
+        check_dtype(where, arrays[name], np.dtype((input_dtypes or {}).get(name, np.float32)))
         _check_shape(where, arrays[name], (input_shapes or {}).get(name))
     return Dataset({name: arrays[name] for name in input_names}, labels)
 
 
-def _refuse_names(path: Path, arrays: Mapping[str, np.ndarray], wanted: Sequence[str]) -> None:
+def check_dataset(inputs: Mapping[str, tuple[int, ...]], data: Dataset) -> None:
+    """Check that ``data`` is what a model takes: float32 arrays of its names and shapes.
+
+    Args:
+        inputs: the model's inputs and their shapes; the first dimension, the batch, is free.
+        data: from anywhere, not only from :func:`load_dataset`.
+
+    Raises:
+        InputError: missing or extra arrays, another type or another shape.
+    """
+    if set(data.inputs) != set(inputs):
+        _refuse_names("dataset", data.inputs, list(inputs))
+    for name, shape in inputs.items():
+        check_dtype(name, data.inputs[name], np.dtype(np.float32))
+        _check_shape(name, data.inputs[name], shape)
+
+
+def _refuse_names(where: str, arrays: Mapping[str, np.ndarray], wanted: Sequence[str]) -> None:
     missing = [name for name in wanted if name not in arrays]
     extra = [name for name in arrays if name not in wanted]
     raise InputError(
-        str(path),
+        where,
         "the arrays are the model's inputs and y for the labels",
         found=f"{', '.join(arrays) or 'no inputs'} (missing: {', '.join(missing) or 'none'}; "
         f"extra: {', '.join(extra) or 'none'})",
@@ -140,7 +171,12 @@ def _refuse_names(path: Path, arrays: Mapping[str, np.ndarray], wanted: Sequence
     )
 
 
-def _check_dtype(where: str, array: np.ndarray, wanted: np.dtype) -> None:
+def check_dtype(where: str, array: np.ndarray, wanted: np.dtype) -> None:
+    """Check the type of one array.
+
+    Raises:
+        InputError: it has another type; the next step says how to mend it.
+    """
     if array.dtype == wanted:
         return
     if wanted.kind == "f" and array.dtype.kind in "biu":

@@ -7,7 +7,18 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("deployq", "torch", "onnx", "onnxruntime", "numpy", "onnx-ir")
+PACKAGES = (
+    "deployq",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "onnx-ir",
+    "onnxscript",
+    "safetensors",
+    "ml_dtypes",
+    "pydantic",
+)
 CPU_FLAGS = (
     "avx2",
     "avx512f",

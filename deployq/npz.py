@@ -33,7 +33,15 @@ def load_arrays(path: Path, *, max_bytes: int = MAX_BYTES) -> Mapping[str, np.nd
         UnsafeFileError: an array of Python objects (a pickle), a member that is no array, or
             an unsafe member name.
     """
-    with open_zip(Path(path), max_bytes=max_bytes, next_step=_NEXT) as archive:
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            str(path),
+            "cannot read the file",
+            found="a folder" if path.is_dir() else "No such file",
+            next_step=_NEXT,
+        )
+    with open_zip(path, max_bytes=max_bytes, next_step=_NEXT) as archive:
         arrays = {}
         for member in archive.members:
             name = _array_name(archive.path, member)

@@ -5,6 +5,7 @@ capture -> prepare -> calibrate -> lower -> translate -> bundle -> verify
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,27 +18,41 @@ import torch
 from torch import Tensor, fx, nn
 
 from deployq.bundle import Bundle, environment_facts, read_bundle, write_manifest, writing_bundle
-from deployq.data import Dataset, load_dataset
+from deployq.data import Dataset, check_dataset, load_dataset
 from deployq.errors import InputError
 from deployq.graph.capture import capture
+from deployq.graph.integers import layer_integers, rescued_channels
 from deployq.graph.onnx_guard import load_onnx
 from deployq.graph.preparation import PreparedModel, prepare_graph
 from deployq.graph.prepared_files import load_prepared_model, save_prepared_model
 from deployq.graph.recipe import Recipe
-from deployq.models import LoadedModel, load_model
 from deployq.qgraph import read_graph
 from deployq.simulator import Simulation, run_graph
+from deployq.verifier.evidence import CANONICAL_FILE, GOLDEN_FILE, Evidence
 from deployq.verifier.report import Limits, Report
-from deployq.verifier.verification import CANONICAL_FILE, verify_bundle
+from deployq.verifier.verification import verify_bundle
 from deployq_calibration import calibrate_model
 from deployq_exporters.dialects import DIALECTS, translate
 from deployq_exporters.lowering import lower, to_proto
 from deployq_targets import TargetProfile, load_profile
 
+__all__ = [
+    "CalibrationSettings",
+    "Dataset",
+    "Recipe",
+    "calibrate",
+    "export",
+    "load_dataset",
+    "load_prepared",
+    "prepare",
+    "save_prepared",
+    "simulate",
+    "verify",
+]
+
 Target: TypeAlias = str | Path | TargetProfile
 Advance: TypeAlias = Callable[[str], None]
 
-GOLDEN_FILE = "golden.npz"
 GOLDEN_SAMPLES = 16
 BATCH = 64
 
@@ -68,41 +83,6 @@ def prepare(
     return prepare_graph(captured, as_profile(target), recipe)
 
 
-def open_model(reference: str, data: Path) -> LoadedModel:
-    """Open a model that the user named; see :func:`deployq.models.load_model`."""
-    return load_model(reference, data)
-
-
-def prepare_loaded(
-    loaded: LoadedModel, data: Path, target: Target, recipe: Recipe | None = None
-) -> tuple[PreparedModel, Dataset]:
-    """Prepare an opened model, and read its calibration data in the shapes it takes.
-
-    Raises:
-        InputError: a prepared model made for another target, or data that does not fit.
-    """
-    if loaded.prepared is None:
-        assert loaded.captured is not None
-        prepared = prepare(loaded.captured, (), target, recipe)
-    else:
-        prepared, wanted = loaded.prepared, as_profile(target)
-        if prepared.profile != wanted:
-            raise InputError(
-                "--target",
-                "a prepared model is exported to the target it was prepared for",
-                found=wanted.name,
-                allowed=prepared.profile.name,
-                next_step="prepare the float model again for the other target",
-            )
-    return prepared, read_dataset(data, prepared.inputs)
-
-
-def read_dataset(path: Path, inputs: Mapping[str, tuple[int, ...]]) -> Dataset:
-    """An ``.npz`` whose arrays have the shapes that a model takes (batch first and free)."""
-    shapes = {name: [None, *shape[1:]] for name, shape in inputs.items()}
-    return load_dataset(path, list(inputs), input_shapes=shapes)
-
-
 def as_profile(target: Target) -> TargetProfile:
     """A profile from whatever names it."""
     return target if isinstance(target, TargetProfile) else load_profile(str(target))
@@ -125,19 +105,28 @@ def calibrate(
 ) -> PreparedModel:
     """Set every scale and zero point from ``data``, in place; returns the same model.
 
+    A tensor that is constantly zero over the data gets the smallest scale, and a warning.
+
     Raises:
-        InputError: an unknown observer.
+        InputError: an unknown observer, or data that does not fit the model.
     """
     settings = settings or CalibrationSettings()
+    check_dataset(prepared.inputs, data)
 
     def batches() -> Iterator[list[Tensor]]:
         for batch in data.batches(BATCH):
             yield [torch.from_numpy(np.array(batch.inputs[name])) for name in prepared.inputs]
 
-    calibrate_model(
-        prepared, batches, activations=settings.activations, weights=settings.weights,
+    silent = calibrate_model(
+        prepared,
+        batches,
+        activations=settings.activations,
+        weights=settings.weights,
         progress=progress,
-    )  # fmt: skip
+    )
+    if silent:
+        names = ", ".join(silent)
+        warnings.warn(f"constantly zero over the calibration data: {names}", stacklevel=2)
     return prepared
 
 
@@ -161,9 +150,11 @@ def export(
         facts: further entries of the manifest.
 
     Raises:
-        InputError: something else than a bundle is at ``path``, or another export writes it.
+        InputError: something else than a bundle is at ``path``, another export writes it, samples
+            do not fit, or a tensor is not calibrated.
         UnsupportedError: an operator cannot be lowered.
     """
+    check_dataset(prepared.inputs, samples)
     profile = prepared.profile
     with writing_bundle(Path(path)) as folder:
         progress("lower")
@@ -189,15 +180,11 @@ def _write_model(model: onnx.ModelProto, path: Path) -> None:
 def _write_golden(samples: Dataset, simulation: Simulation, path: Path) -> None:
     """Inputs, every code tensor and the outputs, under ``input/``, ``codes/`` and ``output/``."""
     inputs = {f"input/{name}": array for name, array in samples.inputs.items()}
-    np.savez(path, allow_pickle=False, **inputs, **_arrays(simulation))
+    np.savez(path, allow_pickle=False, **inputs, **simulation_arrays(simulation))
 
 
-def save_simulation(simulation: Simulation, path: Path) -> None:
-    """Write every code tensor and the outputs, under ``codes/`` and ``output/``, as ``.npz``."""
-    np.savez(path, allow_pickle=False, **_arrays(simulation))
-
-
-def _arrays(simulation: Simulation) -> dict[str, Any]:
+def simulation_arrays(simulation: Simulation) -> dict[str, Any]:
+    """Every code tensor and every output, under ``codes/`` and ``output/``."""
     codes = {f"codes/{name}": codes.numpy() for name, codes in simulation.codes.items()}
     return codes | {f"output/{name}": array for name, array in simulation.outputs.items()}
 
@@ -209,6 +196,10 @@ def _facts(prepared: PreparedModel, model: onnx.ModelProto) -> dict[str, object]
         "outputs": [output.name for output in model.graph.output],
         "opset": model.opset_import[0].version,
         "floats": list(prepared.plan.floats),
+        "rescued_channels": {
+            layer: list(channels)
+            for layer, channels in rescued_channels(layer_integers(prepared)).items()
+        },
         "environment": environment_facts(torch.get_num_threads()),
     }
 
@@ -230,25 +221,35 @@ def simulate(
         UnsupportedError: a node has no integer form; the message names it.
     """
     if isinstance(source, onnx.ModelProto):
-        model = source
-    elif (Path(source) / CANONICAL_FILE).is_file():
-        read_bundle(Path(source))
-        model = load_onnx(Path(source) / CANONICAL_FILE)
-        target = load_prepared_model(Path(source)).profile if target is None else target
+        model, own = source, None
     else:
-        model = load_onnx(Path(source))
-    if target is None:
+        model, own = open_file(Path(source))
+    wanted = own if target is None else as_profile(target)
+    if wanted is None:
         raise InputError(
             "target",
             "a file says nothing of the arithmetic: name a target",
             found="none",
             next_step="--target ort-cpu, or the path of a profile",
         )
-    return run_graph(read_graph(model), as_profile(target).contract(), inputs)
+    return run_graph(read_graph(model), wanted.contract(), inputs)
+
+
+def open_file(source: Path) -> tuple[onnx.ModelProto, TargetProfile | None]:
+    """A bundle's canonical file and profile, or a bare ONNX file.
+
+    Raises:
+        InputError: nothing there that can be read.
+        UnsafeFileError: external data outside the file's folder.
+    """
+    if not source.is_dir():
+        return load_onnx(source), None
+    read_bundle(source)
+    return load_onnx(source / CANONICAL_FILE), load_prepared_model(source).profile
 
 
 def verify(
-    path: Path,
+    bundle: Path | Evidence,
     data: Dataset,
     *,
     limits: Limits | None = None,
@@ -258,7 +259,7 @@ def verify(
     """Hold a bundle against its reference: parity by law 12, accuracy, latency.
 
     Args:
-        path: the bundle.
+        bundle: its folder, or one opened before.
         data: samples, with labels for accuracy.
         limits: how much evidence a verdict needs.
         latency_runs: of one sample each.
@@ -266,8 +267,10 @@ def verify(
     Raises:
         InputError: the bundle is broken, or the data does not fit the model.
     """
+    evidence = bundle if isinstance(bundle, Evidence) else Evidence(Path(bundle))
+    check_dataset(evidence.prepared.inputs, data)
     return verify_bundle(
-        Path(path), data, limits=limits, latency_runs=latency_runs, progress=progress
+        evidence, data, limits=limits, latency_runs=latency_runs, progress=progress
     )
 
 

@@ -11,8 +11,8 @@ Advance = Callable[[str], None]
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Advance]:
-    """Report ``total`` steps on standard error.
+def progress(total: int | None) -> Iterator[Advance]:
+    """Report steps on standard error, ``total`` of them where that is known.
 
     On a terminal one rich bar; elsewhere one line when a stage begins.
     """
@@ -24,7 +24,7 @@ def progress(total: int) -> Iterator[Advance]:
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Advance]:
+def _bar(total: int | None) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

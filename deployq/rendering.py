@@ -11,7 +11,7 @@ from rich.table import Table
 
 from deployq.bundle import Bundle
 from deployq.simulator import Simulation
-from deployq.verifier.report import Parity, Report
+from deployq.verifier.report import Parity, Report, Top1
 
 LOG_WIDTH = 120
 """Columns of a table where there is no terminal to ask."""
@@ -30,7 +30,8 @@ def print_report(report: Report) -> None:
     )
     for parity in report.parities:
         console.print(_parity_table(parity))
-        console.print(_top1_line(parity))
+        if parity.top1 is not None:
+            console.print(_top1_line(parity.top1))
     if report.accuracy:
         console.print(_accuracy_table(report))
     for line in [*_latency_lines(report), *(f"float: {node}" for node in report.floats)]:
@@ -38,8 +39,15 @@ def print_report(report: Report) -> None:
     misses = report.misses()
     for line in misses:
         console.print(f"[bold]limit missed[/bold] {line}")
-    verdict = "limits missed" if misses else "good: what was trained is what the file computes"
-    console.print(f"{report.target}: {verdict}")
+    console.print(f"{report.target}: {_verdict(report)}")
+
+
+def _verdict(report: Report) -> str:
+    if report.misses():
+        return "limits missed"
+    if report.limits.lowered:
+        return f"no difference found, with less evidence than the law asks for: {report.limits}"
+    return "good: what was trained is what the file computes"
 
 
 def _parity_table(parity: Parity) -> Table:
@@ -58,13 +66,8 @@ def _parity_table(parity: Parity) -> Table:
     return table
 
 
-def _top1_line(parity: Parity) -> str:
-    if not parity.top1_decided + parity.top1_ties:
-        return ""
-    return (
-        f"top-1 agrees on {parity.top1_agree} of {parity.top1_decided} decided images; "
-        f"{parity.top1_ties} ties apart"
-    )
+def _top1_line(top1: Top1) -> str:
+    return f"top-1 agrees on {top1.agree} of {top1.decided} decided images; {top1.ties} ties apart"
 
 
 def _accuracy_table(report: Report) -> Table:
@@ -78,9 +81,7 @@ def _accuracy_table(report: Report) -> Table:
 
 def _latency_lines(report: Report) -> list[str]:
     latency = report.latency
-    if latency is None:
-        return []
-    left = f"; in float: {', '.join(latency.float_layers)}" if latency.float_layers else ""
+    left = f"; in float: {', '.join(latency.float_nodes)}" if latency.float_nodes else ""
     return [
         f"latency of one sample on {latency.runtime}, {latency.threads} thread(s): median "
         f"{latency.median_ms:.3f} ms (5 % {latency.low_ms:.3f}, 95 % {latency.high_ms:.3f}, "

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployq.data import Dataset, load_arrays, load_dataset
+from deployq.data import Dataset, check_dataset, load_arrays, load_dataset
 from deployq.errors import InputError, UnsafeFileError
 
 X = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
@@ -254,3 +254,35 @@ def test_doubles_are_not_cast(tmp_path: Path) -> None:
 def test_shapes_fit_the_model(tmp_path: Path, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"\(4, 3, 2\)\n.*\(N, 3"):
         load_dataset(save(tmp_path / "a.npz", x=X), ["x"], input_shapes={"x": shape})
+
+
+def test_refuses_negative_labels() -> None:
+    assert Dataset({"x": X}, Y).labels is Y
+    with pytest.raises(InputError, match=r"(?s)labels: .*found: -1.*next: "):
+        Dataset({"x": X}, Y - 1)
+
+
+def test_a_missing_npz_has_a_next_step(tmp_path: Path) -> None:
+    for path, found in ((tmp_path / "nope.npz", "No such file"), (tmp_path, "a folder")):
+        with pytest.raises(InputError, match=rf"(?s)found: {found}.*next: .*numpy\.savez"):
+            load_arrays(path)
+
+
+def test_check_dataset_takes_any_batch() -> None:
+    check_dataset({"x": (0, 3, 2)}, Dataset({"x": X}))
+    check_dataset({"a": (0, 3, 2), "b": (1, 3, 2)}, Dataset({"b": X, "a": X}))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("y", X, "found: y .missing: x; extra: y.*allowed: x"),
+        ("x", X.astype(np.float64), "x: .*found: float64.*allowed: float32"),
+        ("x", Y, "x: .*found: int64.*next: deployq does no preprocessing"),
+        ("x", X[:, :2], r"x: .*found: \(4, 2, 2\).*allowed: \(N, 3, 2\)"),
+        ("x", X[:, 0], r"x: .*found: \(4, 2\).*allowed: \(N, 3, 2\)"),
+    ],
+)
+def test_check_dataset_names_what_differs(name: str, array: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        check_dataset({"x": (0, 3, 2)}, Dataset({name: array}))

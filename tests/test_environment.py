@@ -32,3 +32,10 @@ def test_cpus_are_counted_without_affinity(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
     assert environment._version("no-such-distribution") is None
+
+
+def test_the_packages_that_shape_the_bytes_are_named() -> None:
+    packages = environment_facts()["packages"]
+    assert isinstance(packages, dict)
+    shapers = {"torch", "onnxscript", "safetensors", "ml_dtypes", "pydantic"}
+    assert all(packages[name] for name in shapers)

@@ -26,7 +26,7 @@ def calibrate_model(
     activations: str = "mse",
     weights: str = "mse",
     progress: Callable[[str], None] = lambda step: None,
-) -> None:
+) -> tuple[str, ...]:
     """Set every scale and zero point of a prepared model, in place; pinned ones stay.
 
     Activations are observed on the float network.
@@ -36,6 +36,9 @@ def calibrate_model(
         batches: called once for each pass.
         activations, weights: ``minmax`` or ``mse``.
         progress: told of each batch.
+
+    Returns:
+        Names of the activations that were zero on all data: their scale says nothing.
 
     Raises:
         InputError: no data, data that gives values that are not finite, or an unknown observer.
@@ -54,6 +57,7 @@ def calibrate_model(
         scale, zero_point = observers[name].qparams(quantizer)
         _check_finite(name, scale)
         quantizer.set_qparams(scale, zero_point)
+    return tuple(name for name, observer in observers.items() if observer.saw_only_zero())
 
 
 def calibrate_weights(prepared: PreparedModel, method: str) -> None:

@@ -30,6 +30,9 @@ class Observer(Protocol):
     def qparams(self, quantizer: FakeQuantize) -> tuple[Tensor, Tensor]:
         """Scale and zero point, after all passes."""
 
+    def saw_only_zero(self) -> bool:
+        """True when every observed value was zero."""
+
 
 class MinMaxObserver:
     """The observed extremes; nothing is clipped."""
@@ -47,6 +50,9 @@ class MinMaxObserver:
 
     def qparams(self, quantizer: FakeQuantize) -> tuple[Tensor, Tensor]:
         return qparams_of_range(quantizer, self.low, self.high)
+
+    def saw_only_zero(self) -> bool:
+        return bool((self.low == 0.0) & (self.high == 0.0))
 
 
 class MSEObserver(MinMaxObserver):

@@ -39,7 +39,11 @@ class Kind(StrEnum):
 
 
 class Overflow(StrEnum):
-    """What an accumulator does with a sum beyond its width."""
+    """What an accumulator does with a sum beyond its width.
+
+    The finished sum of Conv, Gemm and MatMul is looked at, with its bias; the partial sums on the
+    way to it, whose order only the hardware knows, and the sums of pools are not.
+    """
 
     WRAP = "wrap"
     SATURATE = "saturate"
@@ -74,7 +78,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """Width and overflow of the integer sum."""
+    """Width and overflow of the finished sum of Conv, Gemm and MatMul (see :class:`Overflow`)."""
 
     bits: int = 32
     overflow: Overflow = Overflow.REJECT
@@ -96,7 +100,7 @@ class Contract:
         name: where it comes from, for reports.
         default: form of Conv, Gemm, MatMul and every operator not in ``by_op``.
         by_op: ONNX operator type to form.
-        accumulator: width and overflow of every integer sum.
+        accumulator: width and overflow of the finished sum of Conv, Gemm and MatMul.
     """
 
     name: str

@@ -116,7 +116,8 @@ def absorb(
         input_scale: float32 scale of the layer's input.
         bias_bits: signed width of the bias codes.
     """
-    absorbed = (scale.astype(np.float64) * factor).astype(np.float32)
+    with np.errstate(over="ignore"):  # infinity is the caller's to refuse
+        absorbed = (scale.astype(np.float64) * factor).astype(np.float32)
     limit = 2 ** (bias_bits - 1) - 1
     lost = _lost_channels(absorbed, bias, input_scale, limit)
     if lost.any():

@@ -40,7 +40,8 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> fx.GraphModul
 
     Raises:
         InputError: torch.export cannot trace the model, or an input has no batch dimension.
-        UnsupportedError: a normalization, dropout or in-place call without a plain form.
+        UnsupportedError: a normalization, dropout or in-place call without a plain form, an input
+            that nothing reads, an output that is an input, a constant or another output.
     """
     inputs = tuple(_two_samples(x) for x in example_inputs)
     dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
@@ -76,10 +77,13 @@ def graph_from_program(program: torch.export.ExportedProgram) -> fx.GraphModule:
     Nested outputs come out as one flat tuple.
 
     Raises:
+        InputError: the batch is fixed, or the program was exported in training mode.
         UnsupportedError: as :func:`capture`.
     """
     source = program.module()
     assert isinstance(source, fx.GraphModule)
+    _check_batch(source.graph)
+    _check_evaluation(source.graph)
     root = nn.Module()
     root.eval()
     tensors = _tensors(source)
@@ -92,8 +96,90 @@ def graph_from_program(program: torch.export.ExportedProgram) -> fx.GraphModule:
         if name not in kept or not persistent:
             attach(module, name, value, persistent=persistent)
     normalize(module)
+    _check_ends(module.graph)
     name_nodes(module)
     return module.eval()
+
+
+def _check_batch(graph: fx.Graph) -> None:
+    """Every input has a first dimension, and it is free.
+
+    Raises:
+        InputError: torch.export was called without ``dynamic_shapes``.
+    """
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    each = ", ".join("{0: torch.export.Dim.DYNAMIC}" for _ in inputs)
+    for node in inputs:
+        value = node.meta.get("val")
+        if not isinstance(value, Tensor) or (value.ndim and not isinstance(value.shape[0], int)):
+            continue
+        raise InputError(
+            f"input {node.target}",
+            "an exported model takes any number of samples",
+            found=f"batch fixed to {value.shape[0]}" if value.ndim else "rank 0, no batch",
+            allowed="a first dimension that is dynamic",
+            next_step=f"torch.export.export(model, inputs, dynamic_shapes=({each},))",
+        )
+
+
+def _check_evaluation(graph: fx.Graph) -> None:
+    """No BatchNorm updates its running statistics.
+
+    Raises:
+        InputError: the model was exported in training mode.
+    """
+    for node in graph.nodes:
+        trains = calls(node, aten.batch_norm.default) and (
+            argument(node, 3, "running_mean") is not None and argument(node, 5, "training")
+        )
+        counts = calls(node, aten.add_.Tensor) and str(
+            getattr(node.args[0], "target", "")
+        ).endswith("num_batches_tracked")
+        if trains or counts:
+            raise InputError(
+                module_path(node) or node.name,
+                "a model is captured in evaluation mode",
+                found="batch normalization that updates its running statistics",
+                allowed="running statistics that are only read",
+                next_step="export after model.eval()",
+            )
+
+
+def _check_ends(graph: fx.Graph) -> None:
+    """Every input is read, and every output is a computed tensor of its own.
+
+    Raises:
+        UnsupportedError: an input or output that no target could have.
+    """
+    outputs: list[Any] = []
+    for node in graph.nodes:
+        if node.op == "placeholder" and not node.users:
+            raise UnsupportedError(
+                f"input {node.target}",
+                "the model reads each of its inputs",
+                found="an input that nothing reads",
+                next_step="remove it from the arguments of forward",
+            )
+        if node.op == "output":
+            outputs = list(node.args[0]) if isinstance(node.args[0], tuple) else [node.args[0]]
+    for index, output in enumerate(outputs):
+        found = _output_fault(output, outputs[:index])
+        if found:
+            raise UnsupportedError(
+                f"output {index}",
+                "each output is a computed tensor of its own",
+                found=found,
+                next_step="return it once, or leave it out of what forward returns",
+            )
+
+
+def _output_fault(output: Any, earlier: list[Any]) -> str:
+    """What is wrong with an output, '' if nothing is."""
+    if not isinstance(output, fx.Node) or output.op == "get_attr":
+        return "a constant"
+    if output.op == "placeholder":
+        return f"the input {output.target} unchanged"
+    return f"the same tensor as output {earlier.index(output)}" if output in earlier else ""
 
 
 def _tensors(module: fx.GraphModule) -> dict[str, tuple[Tensor, bool]]:
@@ -161,8 +247,20 @@ def _copy_graph(source: fx.GraphModule, root: nn.Module, *, single: bool) -> fx.
 def _batch_norm_module(
     graph: fx.Graph, root: nn.Module, node: fx.Node, copies: dict[fx.Node, fx.Node]
 ) -> fx.Node:
-    """Call an nn.BatchNorm that holds the call's own tensors, in the place of their module."""
+    """Call an nn.BatchNorm that holds the call's own tensors, in the place of their module.
+
+    torch.export writes momentum 0.0 for both ``momentum=None`` (the plain average) and 0.0, so
+    neither is taken: the first would come back with statistics that no longer learn.
+    """
     path, tensors = _norm_tensors(root, node)
+    if argument(node, 6, "momentum") == 0.0:
+        raise UnsupportedError(
+            path,
+            "the running statistics of a BatchNorm learn in training",
+            found="momentum 0.0, which torch.export also writes for momentum=None",
+            allowed="a momentum above 0",
+            next_step="give the BatchNorm a momentum, such as 0.1",
+        )
     if not isinstance(root.get_submodule(path), tuple(BATCH_NORMS.values())):  # else: second call
         kind = BATCH_NORMS[node.meta["val"].ndim]
         eps, momentum = argument(node, 7, "eps"), argument(node, 6, "momentum")
@@ -208,7 +306,7 @@ def _dropout_module(
             owner or node.name,
             "dropout is off in evaluation",
             found="dropout that is always on",
-            next_step="call it with training=self.training",
+            next_step="export after model.eval(), or call it with training=self.training",
         )
     path = owner if _is_leaf_call(node) else f"{owner}.functional_{node.name}".lstrip(".")
     attach(root, path, nn.Dropout(argument(node, 1, "p")).eval())

@@ -5,7 +5,7 @@ batch size, device and thread count. The arithmetic of that last step is a contr
 what the file says in real numbers, a target's or a runtime's own for what that one computes.
 
 A computing node does not know its output's grid; it waits as a :class:`Pending` until the quantizer
-that follows asks for codes. Nodes that stay in float get the reals of their codes.
+that follows asks for codes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from deployq import affine
 from deployq.arithmetic.contract import QDQ, Contract
 from deployq.arithmetic.kernels import linear
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
-from deployq.errors import InputError
+from deployq.errors import InputError, UnsupportedError
 from deployq.graph.code_operators import Bounds, Codes, Pending, compute, move, unary
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, layer_integers
@@ -48,10 +49,12 @@ class Evaluation:
         steps: float64, the value before rounding in units of the tensor's scale, less its zero
             point: ``code = saturate(round(steps) + zero_point)``. A clamp that the quantizer did
             not replace is applied, saturation is not. Known to ``2**-14``, within +-2**17.
+        outputs: what the network returns, flattened in its order.
     """
 
     codes: dict[str, Tensor]
     steps: dict[str, Tensor]
+    outputs: tuple[Codes, ...]
 
 
 def evaluate_codes(
@@ -104,7 +107,7 @@ def evaluate_steps(
             allowed=", ".join(sorted(known)),
         )
     run = _run(prepared, contract, inputs, forced, wanted)
-    return Evaluation(run.recorded, run.steps)
+    return Evaluation(run.recorded, run.steps, run.outputs)
 
 
 def _run(
@@ -116,7 +119,17 @@ def _run(
 ) -> _CodesInterpreter:
     interpreter = _CodesInterpreter(prepared, contract, forced or {}, fine)
     with torch.no_grad():
-        interpreter.run(*inputs)
+        returned = interpreter.run(*inputs)
+    leaves = pytree.tree_leaves(returned, is_leaf=lambda value: isinstance(value, Codes))
+    for leaf in leaves:
+        if not isinstance(leaf, Codes):
+            raise UnsupportedError(
+                "output",
+                "a network returns tensors on a grid",
+                found="a float tensor",
+                next_step="end the network in an operator with an integer form",
+            )
+    interpreter.outputs = tuple(leaves)
     return interpreter
 
 
@@ -138,6 +151,7 @@ class _CodesInterpreter(fx.Interpreter):
         self.integers = layer_integers(prepared)
         self.recorded: dict[str, Tensor] = {}
         self.steps: dict[str, Tensor] = {}
+        self.outputs: tuple[Codes, ...] = ()
 
     def run_node(self, n: fx.Node) -> Any:
         if n.op in ("placeholder", "output", "get_attr"):
@@ -159,7 +173,7 @@ class _CodesInterpreter(fx.Interpreter):
         if n.target in UNARY and isinstance(args[0], (Codes, Pending)):
             return unary(n, onnx_type(graph, n), args[0])
         reals, named = fx.node.map_aggregate((args, kwargs), _real)
-        return self.call_function(n.target, reals, named)  # a size, or an operator in float
+        return self.call_function(n.target, reals, named)  # a size: every other operator has codes
 
     def _quantize(self, name: str, qparams: QParams, value: Tensor | Pending) -> Codes:
         if isinstance(value, Pending):

@@ -104,6 +104,7 @@ class FakeQuantize(nn.Module):
         fixed_zero_point: the zero point is pinned to this code (a removed ReLU needs qmin).
         scale_limit: highest scale; keeps a removed ReLU6 redundant while the scale is learned.
         fixed_scale: the scale is pinned; neither calibration nor training moves it.
+        calibrated: the scale is a chosen one, no placeholder; a pinned scale always is.
 
     ``scale`` is a parameter without gradient: ``learn_scale(True)`` turns LSQ on.
     ``enabled = False`` evaluates in float: only the clamp that the grid replaced is applied.
@@ -119,6 +120,7 @@ class FakeQuantize(nn.Module):
         fixed_zero_point: int | None = None,
         scale_limit: float | None = None,
         fixed_scale: float | None = None,
+        calibrated: bool = False,
     ) -> None:
         super().__init__()
         self.qtype = qtype
@@ -127,6 +129,7 @@ class FakeQuantize(nn.Module):
         self.fixed_zero_point = fixed_zero_point
         self.scale_limit = scale_limit
         self.fixed_scale = fixed_scale
+        self.calibrated = calibrated or fixed_scale is not None
         self.enabled = True
         initial = torch.full(shape, 1.0 if fixed_scale is None else fixed_scale)
         self.scale = nn.Parameter(initial, requires_grad=False)
@@ -186,6 +189,7 @@ class FakeQuantize(nn.Module):
                 self.scale.copy_(scale)
             if self.fixed_zero_point is None and not self.symmetric:
                 self.zero_point.copy_(zero_point)
+        self.calibrated = True
 
     def _expand(self, params: Tensor, x: Tensor) -> Tensor:
         granularity = self.granularity
@@ -210,6 +214,7 @@ class FakeQuantize(nn.Module):
             "fixed_zero_point": self.fixed_zero_point,
             "scale_limit": self.scale_limit,
             "fixed_scale": self.fixed_scale,
+            "calibrated": self.calibrated,
         }
 
     @classmethod
@@ -223,4 +228,5 @@ class FakeQuantize(nn.Module):
             fixed_zero_point=config["fixed_zero_point"],
             scale_limit=config["scale_limit"],
             fixed_scale=config["fixed_scale"],
+            calibrated=bool(config["calibrated"]),
         )

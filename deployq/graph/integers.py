@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from deployq.errors import UnsupportedError
 from deployq.graph.batch_norm import LinearCodes
 from deployq.graph.capture import read_tensor
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.finished import check_calibrated, check_finite, check_finite_layer
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.sites import moved_from
 from deployq.graph.units import QuantizedLinear
@@ -68,26 +69,61 @@ def layer_integers(prepared: PreparedModel) -> dict[str, LayerIntegers]:
     """The integers of every linear layer, by layer name, in graph order.
 
     Raises:
-        UnsupportedError: a layer reads a tensor that is on no grid.
+        InputError: a quantizer without parameters, or a tensor that is not finite.
+        UnsupportedError: a layer reads a tensor that is on no grid, or its weights leave
+            ``weight.sum_abs_max``.
     """
+    for name, quantizer in prepared.quantizers().items():
+        check_calibrated(name, quantizer)
     found = {}
     for call in linear_calls(prepared):
         grid = grid_of(prepared.module, call.source)
+        check_calibrated(f"{call.name}.weight", call.unit.weight_quantizer)
+        check_finite_layer(call.name, call.unit, call.weight, call.rest)
         codes = call.unit.integers(np.float32(grid.scale), call.weight, *call.rest)
+        check_finite(f"{call.name}.weight", "scale after the BatchNorm", codes.scale)
+        _check_sums(call.name, codes, prepared.profile.weight.sum_abs_max.get(grid.qtype.bits))
         found[call.name] = LayerIntegers(codes, grid, call.unit.weight_qparams(codes))
     return found
+
+
+def rescued_channels(integers: Mapping[str, LayerIntegers]) -> dict[str, tuple[int, ...]]:
+    """The exceptions of law 2 by layer name: channels that became zero codes and their bias.
+
+    Where all channels of a layer share one scale, the bias codes of these channels are saturated.
+    Layers without such a channel are left out.
+    """
+    return {name: layer.codes.rescued for name, layer in integers.items() if layer.codes.rescued}
+
+
+def _check_sums(name: str, codes: LinearCodes, limit: int | None) -> None:
+    """Refuse a channel whose codes sum to more than the target's adder tree holds."""
+    if limit is None:
+        return
+    sums = np.abs(codes.codes.reshape(len(codes.codes), -1)).sum(1)
+    channel = int(sums.argmax())
+    if sums[channel] > limit:
+        raise UnsupportedError(
+            f"{name}.weight, output channel {channel}",
+            "the sum of |code| over an output channel stays within weight.sum_abs_max",
+            found=str(sums[channel]),
+            allowed=f"up to {limit}",
+            next_step="split the layer, or give it fewer bits",
+        )
 
 
 def grid_of(module: fx.GraphModule, node: fx.Node) -> QParams:
     """Parameters of the grid that a node's values are on.
 
     Raises:
+        InputError: the grid has no parameters yet.
         UnsupportedError: they are on none.
     """
     source = moved_from(module, node)
     if source.op == "call_module":
         quantizer = module.get_submodule(str(source.target))
         if isinstance(quantizer, FakeQuantize):
+            check_calibrated(str(source.meta.get("name", source.name)), quantizer)
             return quantizer.qparams()
     raise UnsupportedError(
         str(node.meta.get("name", node.name)),

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 from torch import fx
 
-from deployq.errors import UnsupportedError
+from deployq.errors import ProfileError, UnsupportedError
 from deployq.graph.capture import read_tensor
-from deployq.graph.operators import ALLOWED_CALLS, is_movement, onnx_type
+from deployq.graph.operator_rules import (
+    Touch,
+    Touches,
+    accepted_bits,
+    accepts_type,
+    check_activations,
+    find_touches,
+    group_of,
+    weight_bits,
+)
+from deployq.graph.operators import is_movement, onnx_type
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.batch_norm_to_depthwise import is_batch_norm
@@ -20,7 +30,7 @@ from deployq.graph.sites import INFINITY, Site, find_sites, moved_from, non_nega
 from deployq.qtypes import QType
 from deployq_targets import TargetProfile
 from deployq_targets.tensors import FixedOutput
-from deployq_targets.words import ReluFusion
+from deployq_targets.words import OpStatus, ReluFusion, Sharing
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class _Wishes:
     recipe: Recipe
     non_negative: Set[str]
     outputs: Set[str]
+    touches: Touches
 
 
 def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Placement:
@@ -56,9 +67,10 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
     part of every operator.
 
     Raises:
-        UnsupportedError: an operator has no integer form and the profile refuses float ones, or
-            two operators want different parameters on one grid.
+        UnsupportedError: an operator has no integer form or the target does not have it, or two
+            operators want different parameters on one grid.
         ProfileError: the recipe asks for a width that the profile does not have.
+        InputError: a pattern of the recipe names no layer.
     """
     _refuse_movement(module, profile)
     apart: frozenset[fx.Node] = frozenset()
@@ -66,6 +78,8 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
         placement = _place(module, profile, recipe, find_sites(module, apart))
         kept = _kept_clamps(placement)
         if not kept or profile.graph.relu_fusion is ReluFusion.ALWAYS:
+            names = [layer.name for layer in placement.plan.layers]
+            recipe.check_names([site.name for site in placement.sites.values()], names)
             return placement
         apart |= kept
 
@@ -82,18 +96,33 @@ def _place(
     module: fx.GraphModule, profile: TargetProfile, recipe: Recipe, sites: dict[fx.Node, Site]
 ) -> Placement:
     floats = _float_nodes(module, sites, profile)
-    wishes = _Wishes(
-        module, profile, recipe, non_negative_sites(module, sites), _output_sites(module, sites)
-    )
+    touches = find_touches(module, sites, profile)
+    outputs = _output_sites(module, sites)
+    positive = non_negative_sites(module, sites)
+    wishes = _Wishes(module, profile, recipe, positive, outputs, touches)
     tensors = tuple(_tensor_plan(group, wishes) for group in _share_grids(module, sites, profile))
     grid_of = {tensor: plan for plan in tensors for tensor in plan.tensors}
+    check_activations(grid_of, touches)
     reads = _count_reads(module)
     layers = tuple(
         _layer_plan(site, grid_of[site.name], wishes, reads)
         for site in sites.values()
         if site.kind == "linear"
     )
+    _check_one_width(layers, profile)
     return Placement(Plan(profile.name, tensors, layers, floats), sites, grid_of)
+
+
+def _check_one_width(layers: tuple[LayerPlan, ...], profile: TargetProfile) -> None:
+    widths = sorted({layer.bits for layer in layers})
+    if len(widths) > 1 and not profile.weight.bits_per_layer:
+        raise ProfileError(
+            f"{profile.name}: weight.bits_per_layer",
+            "the whole model has one weight width on this target",
+            found=", ".join(map(str, widths)),
+            allowed="one width",
+            next_step="ask for one width in the recipe",
+        )
 
 
 def _output_sites(module: fx.GraphModule, sites: dict[fx.Node, Site]) -> set[str]:
@@ -128,9 +157,10 @@ def _share_grids(
 
 
 def _tensor_plan(members: list[Site], wishes: _Wishes) -> TensorPlan:
-    bits = max(_activation_bits(site, wishes) for site in members)
+    touches = [touch for site in members for touch in wishes.touches[site.name]]
+    bits = max(_activation_bits(site, wishes, touches) for site in members)
     positive = all(site.name in wishes.non_negative for site in members)
-    qtype, zero_point = _grid_type(wishes.profile, bits, positive)
+    qtype, zero_point = _grid_type(wishes.profile, bits, positive, touches)
     fixed = _fixed_output(members, qtype, wishes)
     if fixed is not None:
         zero_point = fixed.zero_point
@@ -147,19 +177,28 @@ def _tensor_plan(members: list[Site], wishes: _Wishes) -> TensorPlan:
     )
 
 
-def _activation_bits(site: Site, wishes: _Wishes) -> int:
-    """What the target states for the edges of the graph, else the recipe, else the target."""
+def _activation_bits(site: Site, wishes: _Wishes, touches: list[Touch]) -> int:
+    """What the target states for the edges of the graph, else the recipe, else the first width
+    that every operator around the grid takes.
+    """
     profile, edges = wishes.profile, wishes.profile.activation.io
     if site.kind == "input" and edges.first_bits is not None:
         return edges.first_bits
     if site.name in wishes.outputs and edges.last_bits is not None:
         return edges.last_bits
-    return wishes.recipe.activation_bits_of(site.name) or profile.default_activation_bits
+    wanted = wishes.recipe.activation_bits_of(site.name)
+    if wanted is not None:
+        return wanted
+    return next(iter(accepted_bits(profile, touches)), profile.default_activation_bits)
 
 
-def _grid_type(profile: TargetProfile, bits: int, positive: bool) -> tuple[QType, int | None]:
+def _grid_type(
+    profile: TargetProfile, bits: int, positive: bool, touches: list[Touch]
+) -> tuple[QType, int | None]:
     """The preferred type that holds the values, and its pinned zero point (None: free)."""
-    candidates = [(t, *profile.activation_zero_points(t)) for t in profile.activation_qtypes(bits)]
+    qtypes = profile.activation_qtypes(bits)
+    taken = [qtype for qtype in qtypes if accepts_type(touches, qtype.name)]
+    candidates = [(t, *profile.activation_zero_points(t)) for t in taken or qtypes]
     if positive:  # the lowest code stands for 0.0: a ReLU before it is redundant
         for qtype, low, high in candidates:
             if low <= qtype.qmin <= high:
@@ -213,8 +252,10 @@ def clamp_is_redundant(site: Site, grid: TensorPlan) -> bool:
 def _layer_plan(site: Site, grid: TensorPlan, wishes: _Wishes, reads: Counter[int]) -> LayerPlan:
     profile, module = wishes.profile, wishes.module
     weight = argument(site.core, 1, "weight")
-    bits = wishes.recipe.weight_bits_of(site.name) or profile.default_weight_bits
-    qtype = profile.weight_qtype(bits)
+    operator = onnx_type(module, site.core)
+    rule = profile.op_rule(operator, group_of(site))
+    qtype = profile.weight_qtype(weight_bits(site, rule, wishes.recipe, profile))
+    per_channel = _is_per_channel(operator, profile)
     if not qtype.signed:
         raise UnsupportedError(
             site.name,
@@ -227,16 +268,26 @@ def _layer_plan(site: Site, grid: TensorPlan, wishes: _Wishes, reads: Counter[in
         activation = "removed" if clamp_is_redundant(site, grid) else "kept"
     return LayerPlan(
         site.name,
-        onnx_type(module, site.core),
+        operator,
         str(weight.target),
         qtype.bits,
         qtype.signed,
         qtype.narrow_range,
-        profile.weight_is_per_channel,
-        _batch_norm_mode(site, wishes, reads),
+        per_channel,
+        _batch_norm_mode(site, per_channel, wishes, reads),
         activation,
         _macs(site.core),
     )
+
+
+def _is_per_channel(operator: str, profile: TargetProfile) -> bool:
+    """True where channels have scales of their own: an operator without an axis has one scale."""
+    if not profile.weight_is_per_channel:
+        return False
+    if operator not in profile.weight.axis and Sharing.TENSOR in profile.weight.granularity:
+        return False
+    profile.weight_axis(operator, trans_b=True)  # refuses an operator without an axis
+    return True
 
 
 def _count_reads(module: fx.GraphModule) -> Counter[int]:
@@ -251,14 +302,15 @@ def _count_reads(module: fx.GraphModule) -> Counter[int]:
     return counts
 
 
-def _batch_norm_mode(site: Site, wishes: _Wishes, reads: Counter[int]) -> str:
+def _batch_norm_mode(site: Site, per_channel: bool, wishes: _Wishes, reads: Counter[int]) -> str:
     """Absorb where any per-channel scale can be deployed; what is shared cannot change sign."""
     if site.batch_norm is None:
         return "none"
     norm: Any = wishes.module.get_submodule(str(site.batch_norm.target))
     own = [read_tensor(wishes.module, n) for n in site.core.all_input_nodes if n.op == "get_attr"]
     shared = any(reads[id(tensor)] > 1 for tensor in (*own, norm.weight, norm.running_mean))
-    return "absorb" if wishes.profile.any_channel_scale and not shared else "fold"
+    any_scale = per_channel and wishes.profile.any_channel_scale
+    return "absorb" if any_scale and not shared else "fold"
 
 
 def _macs(node: fx.Node) -> int:
@@ -276,23 +328,37 @@ def _refuse_movement(module: fx.GraphModule, profile: TargetProfile) -> None:
 
 
 def _float_nodes(
-    module: fx.GraphModule, sites: dict[fx.Node, Site], profile: TargetProfile
+    module: fx.GraphModule, sites: Mapping[fx.Node, Site], profile: TargetProfile
 ) -> tuple[str, ...]:
-    """Lines on the operators that stay in float; those that cannot are refused."""
+    """Lines on the operators that the target runs in float; those without a form are refused.
+
+    Raises:
+        UnsupportedError: the target lacks an operator, or deployq has no integer form for it.
+    """
     lines = []
     for site in sites.values():
-        operator = onnx_type(module, site.core)
-        status = profile.op_status(operator)
-        if site.kind == "input" or (status == "integer" and site.kind != "float"):
+        if site.kind == "input":
             continue
-        reason = f"{profile.name} runs {operator} as {status}"
+        operator = onnx_type(module, site.core)
         if site.kind == "float":
-            reason = f"{operator} with these operands has no integer form in deployq"
-        known = site.core.op == "call_function" and site.core.target in ALLOWED_CALLS
-        if status == "unsupported" or profile.graph.unlisted_ops == "refuse" or not known:
-            raise _refusal(site.name, reason, profile)
-        lines.append(f"{site.name}: float, {reason}")
+            raise _formless(site.name, operator)
+        status = profile.op_status(operator, group_of(site))
+        if status is OpStatus.UNSUPPORTED:
+            raise _refusal(site.name, f"{profile.name} runs {operator} as {status}", profile)
+        if status is not OpStatus.INTEGER:
+            lines.append(f"{site.name}: float, {profile.name} runs {operator} as {status}")
     return tuple(lines)
+
+
+def _formless(name: str, operator: str) -> UnsupportedError:
+    return UnsupportedError(
+        name,
+        "deployq has no integer form for it and does not carry float operators between integer "
+        "ones yet",
+        found=f"{operator} with these operands",
+        allowed="operators with an integer form",
+        next_step="replace the operator, or cut it off and run it beside the exported network",
+    )
 
 
 def _refusal(name: str, reason: str, profile: TargetProfile) -> UnsupportedError:

@@ -14,6 +14,7 @@ from deployq.errors import InputError, UnsupportedError
 from deployq.graph.batch_norm import move_sign_into_weight
 from deployq.graph.capture import NORM_TENSORS, attach, read_tensor
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.obeyed import refuse_unobeyed
 from deployq.graph.placement import clamp_is_redundant, place
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.recipe import Recipe
@@ -88,8 +89,11 @@ def prepare_graph(
 
     Raises:
         UnsupportedError: an operator cannot be carried to the target.
-        ProfileError: the recipe asks for a width that the profile does not have.
+        ProfileError: the recipe asks for a width that the profile does not have, or the profile
+            states what deployq does not carry.
+        InputError: a pattern of the recipe names no layer.
     """
+    refuse_unobeyed(profile)
     module = _copy(captured)
     placement = place(module, profile, recipe or Recipe())
     layers = {layer.name: layer for layer in placement.plan.layers}

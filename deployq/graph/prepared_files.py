@@ -1,12 +1,15 @@
 """The prepared model on disk: safetensors, plan and graph as JSON.
 
 It loads without the user's code, runs and trains in torch, runs no code when read, has no path in
-it, and the same model gives the same bytes (laws 7 and 9).
+it, and the same model gives the same bytes (laws 7 and 9). The JSON holds the SHA-256 of the
+tensors and is replaced after them, so a save that was cut off between the two shows when read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,14 @@ from torch import Tensor, nn
 
 from deployq.errors import InputError
 from deployq.graph.capture import attach
+from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.graph_json import graph_from_json, graph_to_json
 from deployq.graph.plan import Plan
-from deployq.graph.preparation import PreparedModel
+from deployq.graph.preparation import PreparedModel, quantizer_path
+from deployq.graph.units import QuantizedLinear
 from deployq_targets.loader import parse_profile
 
-FORMAT = 1
+FORMAT = 2
 GRAPH_FILE = "prepared.json"
 TENSOR_FILE = "prepared.safetensors"
 
@@ -42,11 +47,24 @@ def save_prepared_model(prepared: PreparedModel, folder: Path) -> None:
         "buffers": sorted(name for name, _ in prepared.module.named_buffers()),
         "learned": sorted(n for n, p in prepared.module.named_parameters() if p.requires_grad),
     }
-    text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
-    (folder / GRAPH_FILE).write_text(text + "\n", encoding="utf-8")
     state = prepared.module.state_dict().items()
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state}
-    save_file(tensors, folder / TENSOR_FILE)
+    written = [folder / f".{name}.part" for name in (TENSOR_FILE, GRAPH_FILE)]
+    try:
+        save_file(tensors, written[0])
+        facts["tensors_sha256"] = _digest(written[0])
+        text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
+        written[1].write_text(text + "\n", encoding="utf-8")
+        os.replace(written[0], folder / TENSOR_FILE)
+        os.replace(written[1], folder / GRAPH_FILE)
+    finally:
+        for path in written:
+            path.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_prepared_model(folder: Path) -> PreparedModel:
@@ -66,14 +84,25 @@ def load_prepared_model(folder: Path) -> PreparedModel:
             next_step="prepare the model again with this version",
         )
     try:
+        digest = _digest(folder / TENSOR_FILE)
+        if digest != facts["tensors_sha256"]:
+            raise _apart(folder, f"{TENSOR_FILE} with SHA-256 {digest}", facts["tensors_sha256"])
         return _build(facts, load_file(folder / TENSOR_FILE))
+    except FileNotFoundError as error:
+        raise _apart(folder, f"no {TENSOR_FILE}") from error
     except _BROKEN as error:
-        raise InputError(
-            folder.name,
-            "tensors and graph of a prepared model belong together",
-            found=f"{type(error).__name__}: {' '.join(str(error).split())}"[:300],
-            next_step="prepare the model again",
-        ) from error
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise _apart(folder, found) from error
+
+
+def _apart(folder: Path, found: str, wanted: object = "") -> InputError:
+    return InputError(
+        folder.name,
+        "tensors and graph of a prepared model belong together",
+        found=found[:300],
+        allowed=str(wanted)[:80],
+        next_step="prepare the model again",
+    )
 
 
 _BROKEN = (
@@ -94,7 +123,38 @@ def _build(facts: Mapping[str, Any], tensors: dict[str, Tensor]) -> PreparedMode
     inputs = {str(name): tuple(map(int, shape)) for name, shape in facts["inputs"].items()}
     prepared = PreparedModel(module.eval(), plan, inputs, profile)
     prepared.quantizers(), prepared.units()  # every module that the plan names is there
+    _check_names(prepared)
     return prepared
+
+
+def _check_names(prepared: PreparedModel) -> None:
+    """Inputs, layers and quantizers of the graph are those of the file, no more and no fewer.
+
+    Raises:
+        InputError: a name that only one side has.
+    """
+    graph, plan = prepared.module.graph, prepared.plan
+    inputs = [str(node.target) for node in graph.nodes if node.op == "placeholder"]
+    _same("inputs", sorted(inputs), sorted(prepared.inputs))
+    called = [node for node in graph.nodes if node.op == "call_module"]
+    kinds = [type(prepared.module.get_submodule(str(node.target))) for node in called]
+    units = [n for n, kind in zip(called, kinds, strict=True) if kind is QuantizedLinear]
+    grids = [n for n, kind in zip(called, kinds, strict=True) if kind is FakeQuantize]
+    layers = [(layer.name, quantizer_path("layers", layer.name)) for layer in plan.layers]
+    _same("layers", sorted((str(n.meta.get("name")), str(n.target)) for n in units), sorted(layers))
+    paths = {quantizer_path("activations", tensor.name) for tensor in plan.tensors}
+    _same("quantizers", sorted({str(n.target) for n in grids}), sorted(paths))
+
+
+def _same(what: str, found: list[Any], wanted: list[Any]) -> None:
+    if found != wanted:
+        raise InputError(
+            GRAPH_FILE,
+            f"the {what} of a prepared graph are those that its file names",
+            found=f"in the graph {found}"[:300],
+            allowed=str(wanted)[:300],
+            next_step="prepare the model again",
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

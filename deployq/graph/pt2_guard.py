@@ -60,6 +60,13 @@ def open_pt2(path: Path, *, max_bytes: int = MAX_BYTES) -> ExportedProgram:
             code.
     """
     path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            str(path),
+            "cannot read the file",
+            found="a folder" if path.is_dir() else "No such file",
+            next_step=NEXT,
+        )
     with open_zip(path, max_bytes=max_bytes, next_step=NEXT) as archive:
         names = _member_names(archive)
         _check_storage(archive)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
+
+from deployq.errors import InputError
+
+NEAREST = 3
+"""Names that an error offers."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +37,39 @@ class Recipe:
 
     def weight_bits_of(self, layer: str) -> int | None:
         """Requested weight width of a layer."""
-        matches = (rule.weight_bits for rule in self._rules(layer) if rule.weight_bits)
-        return next(matches, self.weight_bits)
+        matches = (rule.weight_bits for rule in self._rules(layer))
+        return next((bits for bits in matches if bits is not None), self.weight_bits)
 
     def activation_bits_of(self, layer: str) -> int | None:
         """Requested width of a layer's output."""
-        matches = (rule.activation_bits for rule in self._rules(layer) if rule.activation_bits)
-        return next(matches, self.activation_bits)
+        matches = (rule.activation_bits for rule in self._rules(layer))
+        return next((bits for bits in matches if bits is not None), self.activation_bits)
+
+    def check_names(self, tensors: Collection[str], layers: Collection[str]) -> None:
+        """Refuse a pattern that speaks of nothing.
+
+        Args:
+            tensors: names of everything that has an activation width.
+            layers: names of everything that has a weight width.
+
+        Raises:
+            InputError: with the nearest names.
+        """
+        for pattern, rule in self.layers.items():
+            known = tensors if rule.weight_bits is None else layers
+            if not any(fnmatchcase(name, pattern) for name in known):
+                raise InputError(
+                    f"recipe: {pattern}",
+                    "a pattern of the recipe names at least one layer",
+                    found="none of that name",
+                    allowed=f"nearest: {', '.join(_nearest(pattern, known))}",
+                    next_step="correct the pattern",
+                )
 
     def _rules(self, layer: str) -> list[LayerRecipe]:
         last_first = reversed(list(self.layers.items()))
         return [rule for pattern, rule in last_first if fnmatchcase(layer, pattern)]
+
+
+def _nearest(pattern: str, known: Collection[str]) -> list[str]:
+    return get_close_matches(pattern, sorted(known), NEAREST, cutoff=0.0)

@@ -1,4 +1,4 @@
-"""Top-1 accuracy of the float network, the reference on codes and the runtime's file."""
+"""Top-1 accuracy: float, fake-quant, reference on codes, and the runtime's file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils import _pytree as pytree
 
-from deployq.arithmetic.contract import Contract
 from deployq.data import Dataset
-from deployq.graph.codes import evaluate_codes
+from deployq.errors import InputError
+from deployq.graph.codes import evaluate_steps
 from deployq.graph.preparation import PreparedModel, disable_quantizers
+from deployq.verifier.evidence import Evidence
 from deployq.verifier.parity import Progress, tensors_of
 from deployq_exporters.runtimes.onnxruntime import Session
 
@@ -21,43 +23,61 @@ OFF = "quantizers off"
 
 
 def top1(
-    prepared: PreparedModel,
-    contract: Contract,
-    output: str,
-    session: Session,
-    batches: Iterable[Dataset],
-    progress: Progress,
+    evidence: Evidence, session: Session, batches: Iterable[Dataset], progress: Progress
 ) -> dict[str, float]:
     """Share of labelled samples whose best class is the label, in [0, 1], by evaluator.
 
     A tie goes to the first of the best classes. Empty when the data has no labels.
+
+    Raises:
+        InputError: labels for a network whose first output is not (N, classes), or out of range.
     """
-    right = {OFF: 0, "reference": 0, "runtime": 0}
+    right = {OFF: 0, "fake-quant": 0, "reference": 0, "runtime": 0}
     seen = 0
     for batch in batches:
         if batch.labels is None:
             return {}
-        inputs = tensors_of(prepared, batch)
-        outputs, _ = session.run(batch.inputs)
-        classes = {
-            OFF: _float_output(prepared, inputs),
-            "reference": evaluate_codes(prepared, contract, *inputs)[output].numpy(),
-            "runtime": next(iter(outputs.values())),
-        }
-        for name, scores in classes.items():
-            right[name] += int((scores.argmax(-1) == batch.labels).sum())
+        for name, scores in _scores(evidence, session, batch).items():
+            _check_labels(batch.labels, scores)
+            right[name] += int((scores.argmax(1) == batch.labels).sum())
         seen += len(batch)
         progress("accuracy")
     return {name: count / max(seen, 1) for name, count in right.items()}
 
 
-def _float_output(prepared: PreparedModel, inputs: list[torch.Tensor]) -> npt.NDArray[Any]:
-    """The network with its quantizers and weight rounding off."""
-    disable_quantizers(prepared.module)
+def _scores(evidence: Evidence, session: Session, batch: Dataset) -> dict[str, npt.NDArray[Any]]:
+    prepared = evidence.prepared
+    inputs = tensors_of(prepared, batch)
+    outputs, _ = session.run(batch.inputs)
+    evaluated = evaluate_steps(prepared, evidence.contract, *inputs, names=())
+    return {
+        OFF: _module_output(prepared, inputs, quantized=False),
+        "fake-quant": _module_output(prepared, inputs, quantized=True),
+        "reference": evaluated.outputs[0].data.numpy(),
+        "runtime": outputs[evidence.runtime_graph.outputs[0]],
+    }
+
+
+def _check_labels(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> None:
+    classes = scores.shape[1] if scores.ndim == 2 else 0
+    if classes < 2 or labels.min() < 0 or labels.max() >= classes:
+        raise InputError(
+            "labels",
+            "labels are class numbers of the first output, (N, classes)",
+            found=f"{labels.min()}..{labels.max()} for an output of shape {scores.shape}",
+            allowed=f"0..{classes - 1}" if classes else "no labels for this network",
+            next_step="correct y in the data, or leave it out",
+        )
+
+
+def _module_output(
+    prepared: PreparedModel, inputs: list[torch.Tensor], *, quantized: bool
+) -> npt.NDArray[Any]:
+    """First output of the torch module, with its quantizers on or off."""
+    disable_quantizers(prepared.module, not quantized)
     try:
         with torch.no_grad():
             output = prepared.module(*inputs)
     finally:
         disable_quantizers(prepared.module, False)
-    first = output[0] if isinstance(output, (tuple, list)) else output
-    return np.asarray(first)
+    return np.asarray(pytree.tree_leaves(output)[0])

@@ -1,188 +1,195 @@
-"""Parity by law 12: code against code, layer by layer, under one contract at a time."""
+"""Parity by law 12: code against code, layer by layer, under one contract at a time.
+
+reference = simulator     the prepared model and the canonical file, target's arithmetic
+reference = runtime       the prepared model and the runtime's kernels, their arithmetic
+runtime = simulator       the runtime's kernels and its own file, end to end and by layer
+runtime in float          what the runtime left in float, against real arithmetic
+file un-optimised         the canonical file run in float, against real arithmetic
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from deployq.arithmetic.contract import QDQ, Contract
+from deployq import affine
+from deployq.arithmetic.contract import QDQ
 from deployq.data import Dataset
-from deployq.graph.codes import evaluate_codes, evaluate_steps
+from deployq.graph.codes import Evaluation, evaluate_steps
 from deployq.graph.preparation import PreparedModel
 from deployq.qgraph import IntegerGraph
-from deployq.qgraph.nodes import Dequantize, Move, Node, Pool, Quantize
 from deployq.simulator import run_graph
-from deployq.verifier.report import DECIDED_LSB, Parity
-from deployq.verifier.tally import Tally, wanted_distinct
+from deployq.verifier.comparison import Comparison
+from deployq.verifier.evidence import CODES, Evidence, output_codes, tensor_name
+from deployq.verifier.placement import float_tensors
+from deployq.verifier.report import Judged, Parity
+from deployq.verifier.tally import wanted_distinct
 from deployq_exporters.runtimes.onnxruntime import Session
 
 Array = npt.NDArray[Any]
-CODES = ".codes"
-"""A code tensor of a file is the reference's tensor of this name without the suffix."""
-
+Codes = Mapping[str, Array]
 Progress = Callable[[str], None]
 
 
-@dataclass
-class _Comparison:
-    """Running counts of one parity."""
-
-    name: str
-    contract: str
-    exact: bool
-    output: str | None
-    tallies: dict[str, Tally] = field(default_factory=dict)
-    images: int = 0
-    decided: int = 0
-    agree: int = 0
-    ties: int = 0
-
-    def add(
-        self, tensor: str, wanted: int, reference: Array, found: Array, steps: Array | None = None
-    ) -> None:
-        tally = self.tallies.setdefault(tensor, Tally(tensor, wanted))
-        tally.add(reference, found, steps)
-        if tensor == self.output:
-            self._top1(reference, found)
-
-    def _top1(self, reference: Array, found: Array) -> None:
-        """Agreement of the best class on images that are no tie."""
-        if reference.ndim != 2 or reference.shape[1] < 2:
-            return
-        best = np.sort(reference.astype(np.int64), axis=1)[:, -2:]
-        decided = best[:, 1] - best[:, 0] >= DECIDED_LSB
-        same = reference.argmax(1) == found.argmax(1)
-        self.decided += int(decided.sum())
-        self.agree += int((same & decided).sum())
-        self.ties += int((~decided).sum())
-
-    def result(self) -> Parity:
-        rows = tuple(tally.row() for tally in self.tallies.values())
-        return Parity(
-            self.name, self.contract, self.exact, rows, self.images, self.decided, self.agree,
-            self.ties,
-        )  # fmt: skip
-
-
 def reference_against_simulator(
-    prepared: PreparedModel,
-    graph: IntegerGraph,
-    contract: Contract,
-    batches: Iterable[Dataset],
-    progress: Progress,
+    evidence: Evidence, batches: Iterable[Dataset], progress: Progress
 ) -> Parity:
-    """The prepared model on codes against the simulation of the file, end to end."""
-    result = _Comparison("reference = simulator", contract.name, True, output_tensor(graph))
-    wanted = wanted_distinct(graph)
+    """The prepared model on codes against the simulation of the canonical file, end to end."""
+    graph, contract = evidence.graph, evidence.contract
+    result = Comparison("reference = simulator", contract.name, Judged.EXACT)
     for batch in batches:
-        codes = evaluate_codes(prepared, contract, *tensors_of(prepared, batch))
-        simulated = run_graph(graph, contract, batch.inputs).codes
-        for name, reference in codes.items():
-            found = simulated[name + CODES]
-            result.add(name, wanted[name + CODES], reference.numpy(), found.numpy())
+        reference = evaluate_steps(
+            evidence.prepared, contract, *tensors_of(evidence.prepared, batch), names=()
+        )
+        simulated = run_graph(graph, contract, batch.inputs)
+        codes = {name: tensor.numpy() for name, tensor in simulated.codes.items()}
+        _compare_whole(result, evidence, reference, graph, codes, simulated.outputs)
+        result.images += len(batch)
+        progress(result.name)
+    return result.result()
+
+
+def _compare_whole(
+    result: Comparison,
+    evidence: Evidence,
+    reference: Evaluation,
+    graph: IntegerGraph,
+    codes: Codes,
+    outputs: Codes,
+) -> None:
+    """Every tensor of the reference, every output's reals, the best class."""
+    wanted = wanted_distinct(graph)
+    for tensor, expected in reference.codes.items():
+        name = tensor + CODES
+        shifted = expected.numpy().astype(np.int64) + evidence.shift(graph, tensor)
+        result.add(tensor, wanted[name], shifted, codes[name])
+    for name, value in zip(graph.outputs, reference.outputs, strict=True):
+        reals = affine.dequantize(value.data.numpy(), value.qparams)
+        result.add_output(name, reals, outputs[name], float(value.qparams.scale))
+    result.add_classes(reference.outputs[0].data.numpy(), codes[output_codes(graph)[0]])
+
+
+def runtime_against_reference(
+    evidence: Evidence, session: Session, batches: Iterable[Dataset], progress: Progress
+) -> Parity:
+    """The runtime's file as it runs against the prepared model under the runtime's arithmetic.
+
+    Exact where every operator runs in integers; else only the best class can be asked for.
+    """
+    graph, contract = evidence.runtime_graph, evidence.runtime_contract
+    floats = float_tensors(graph, session.placement)
+    judged = Judged.TOP1 if floats else Judged.EXACT
+    result = Comparison("reference = runtime", contract.name, judged)
+    for batch in batches:
+        outputs, codes = session.run(batch.inputs)
+        reference = evaluate_steps(
+            evidence.prepared, contract, *tensors_of(evidence.prepared, batch), names=()
+        )
+        _compare_whole(result, evidence, reference, graph, codes, outputs)
         result.images += len(batch)
         progress(result.name)
     return result.result()
 
 
 def runtime_against_simulator(
-    session: Session,
-    graph: IntegerGraph,
-    contract: Contract,
-    batches: Iterable[Dataset],
-    progress: Progress,
+    evidence: Evidence, session: Session, batches: Iterable[Dataset], progress: Progress
 ) -> tuple[Parity, ...]:
-    """A runtime's kernels against the simulation under its contract.
+    """The runtime's kernels against the simulation of the runtime's own file.
 
-    End to end, and per layer with each layer fed the codes that the runtime computed before it.
-    Layers that the runtime left in float are compared apart, with the limits of runs in float.
+    End to end, and layer by layer with each layer fed the codes that the runtime computed before
+    it. Tensors of operators that the runtime left in float are not here but in
+    :func:`float_layers_against_reference`.
     """
-    integer = {n.output: _in_integers(n, session) for n in graph.nodes}
-    whole = all(integer[name] for name in session.probes)
-    output = output_tensor(graph)
-    label = "runtime = simulator"
-    end = _Comparison(f"{label}, end to end", contract.name, True, output)
-    layers = _Comparison(f"{label}, layer by layer", contract.name, True, None)
-    floats = _Comparison("runtime in float ~ simulator, layer by layer", contract.name, False, None)
-    wanted = wanted_distinct(graph)
+    graph, contract = evidence.runtime_graph, evidence.runtime_contract
+    floats = float_tensors(graph, session.placement)
+    wanted, label = wanted_distinct(graph), "runtime = simulator"
+    end = Comparison(f"{label}, end to end", contract.name, Judged.EXACT)
+    layers = Comparison(f"{label}, layer by layer", contract.name, Judged.EXACT, whole=not floats)
     for batch in batches:
         _, found = session.run(batch.inputs)
         simulated = run_graph(graph, contract, batch.inputs).codes
-        forced = _forced(graph, found)
         same = all(np.array_equal(simulated[n].numpy(), codes) for n, codes in found.items())
-        fed = simulated if same else run_graph(graph, contract, batch.inputs, forced=forced).codes
+        fed = simulated
+        if not same:  # with no difference, every layer was fed the runtime's codes already
+            fed = run_graph(graph, contract, batch.inputs, forced=_forced(graph, found)).codes
         for name, codes in found.items():
-            tensor = name.removesuffix(CODES)
+            tensor = tensor_name(name)
             end.add(tensor, wanted[name], simulated[name].numpy(), codes)
-            part = layers if integer[name] else floats
-            part.add(tensor, wanted[name], fed[name].numpy(), codes)
-        for part in (end, layers, floats):
+            if name not in floats:
+                layers.add(tensor, wanted[name], fed[name].numpy(), codes)
+        best = output_codes(graph)[0]
+        end.add_classes(simulated[best].numpy(), found[best])
+        for part in (end, layers):
             part.images += len(batch)
         progress(end.name)
-    parts = (end, layers) if whole else (layers, floats)
-    return tuple(part.result() for part in parts if part.tallies)
+    return (layers.result(),) if floats else (end.result(), layers.result())
 
 
-def _in_integers(node: Node, session: Session) -> bool:
-    """True for layers in integer kernels, for movement, and for the law-1 edge."""
-    if isinstance(node, (Move, Quantize, Dequantize)):
-        return True
-    if isinstance(node, Pool) and node.op_type == "MaxPool":
-        return True
-    return session.placement.runs_in_integers(node.name)
-
-
-def _forced(graph: IntegerGraph, found: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+def _forced(graph: IntegerGraph, found: Codes) -> dict[str, torch.Tensor]:
     return {
         name: torch.from_numpy(codes.astype(graph.qparams[name].qtype.dtype))
         for name, codes in found.items()
     }
 
 
+def float_layers_against_reference(
+    evidence: Evidence, session: Session, batches: Iterable[Dataset], progress: Progress
+) -> Parity | None:
+    """What the runtime left in float, fed the runtime's codes, by law 12 b; None if nothing."""
+    graph = evidence.runtime_graph
+    floats = {tensor_name(name) for name in float_tensors(graph, session.placement)}
+    if not floats:
+        return None
+    name = "runtime in float ~ reference, layer by layer"
+    result = Comparison(name, QDQ.name, Judged.NEAR, whole=False)
+    _compare_float(result, evidence, session, graph, batches, progress, floats)
+    return result.result()
+
+
 def float_run_against_reference(
-    prepared: PreparedModel,
+    evidence: Evidence, session: Session, batches: Iterable[Dataset], progress: Progress
+) -> Parity:
+    """The un-optimised canonical file, which computes in float, by law 12 b."""
+    name = "file un-optimised ~ reference, layer by layer"
+    result = Comparison(name, QDQ.name, Judged.NEAR)
+    _compare_float(result, evidence, session, evidence.graph, batches, progress, None)
+    return result.result()
+
+
+def _compare_float(
+    result: Comparison,
+    evidence: Evidence,
     session: Session,
     graph: IntegerGraph,
     batches: Iterable[Dataset],
     progress: Progress,
-) -> Parity:
-    """The un-optimised file, which computes in float, against the reference (law 12 b).
+    only: set[str] | None,
+) -> None:
+    """Feed each layer of the reference what the run computed before it; compare with steps.
 
-    Each layer of the reference is fed the codes that the run computed before it; the reference is
-    in real arithmetic and tells how near a tie each differing code was.
+    The best class is that of the reference fed the input alone, when everything is compared.
     """
-    name = "file un-optimised ~ reference, layer by layer"
-    result = _Comparison(name, QDQ.name, False, output_tensor(graph))
-    wanted = wanted_distinct(graph)
+    wanted, prepared = wanted_distinct(graph), evidence.prepared
     for batch in batches:
         _, found = session.run(batch.inputs)
-        forced = {n.removesuffix(CODES): t for n, t in _forced(graph, found).items()}
-        evaluated = evaluate_steps(prepared, QDQ, *tensors_of(prepared, batch), forced=forced)
-        for tensor, reference in evaluated.codes.items():
-            steps = evaluated.steps.get(tensor)
-            result.add(
-                tensor, wanted[tensor + CODES], reference.numpy(), found[tensor + CODES],
-                None if steps is None else steps.numpy(),
-            )  # fmt: skip
+        own = {t: found[t + CODES] - evidence.shift(graph, t) for t in evidence.grids}
+        forced = {t: torch.from_numpy(codes) for t, codes in own.items()}
+        inputs = tensors_of(prepared, batch)
+        fed = evaluate_steps(prepared, QDQ, *inputs, names=only, forced=forced)
+        for tensor, steps in fed.steps.items():
+            reference = fed.codes[tensor].numpy()
+            result.add(tensor, wanted[tensor + CODES], reference, own[tensor], steps.numpy())
+        if only is None:
+            free = evaluate_steps(prepared, QDQ, *inputs, names=())
+            result.add_classes(free.outputs[0].data.numpy(), found[output_codes(graph)[0]])
         result.images += len(batch)
-        progress(name)
-    return result.result()
+        progress(result.name)
 
 
 def tensors_of(prepared: PreparedModel, batch: Dataset) -> list[torch.Tensor]:
     """A batch as the model's positional inputs."""
     return [torch.from_numpy(np.array(batch.inputs[name])) for name in prepared.inputs]
-
-
-def output_tensor(graph: IntegerGraph) -> str | None:
-    """The tensor that holds the class codes: the first output's."""
-    name = graph.outputs[0]
-    for node in graph.nodes:
-        if isinstance(node, Dequantize) and node.output == name:
-            return node.inputs[0].removesuffix(CODES)
-    return name.removesuffix(CODES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from deployq.verifier.tally import LayerRow
@@ -16,12 +17,42 @@ DECIDED_LSB = 2
 """An image whose two best codes differ by less is a tie (law 12 c)."""
 
 
+class Judged(StrEnum):
+    """Which limits a comparison is held to."""
+
+    EXACT = "exact"  # integer kernels: no code may differ
+    NEAR = "near"  # a run in float, layer by layer: law 12 b
+    TOP1 = "top-1"  # a run partly in float, end to end: flips spread, only the classes count
+
+
 @dataclass(frozen=True)
 class Limits:
     """How much evidence a verdict needs (law 12)."""
 
     min_images: int = 64
     min_codes: int = 10_000_000
+    min_distinct: int = 32
+
+    @property
+    def lowered(self) -> bool:
+        """True when less is asked for than law 12 does."""
+        law = Limits()
+        own = (self.min_images, self.min_codes, self.min_distinct)
+        return any(a < b for a, b in zip(own, vars(law).values(), strict=True))
+
+
+@dataclass(frozen=True)
+class Top1:
+    """Agreement of the best class, for networks whose first output is (N, classes).
+
+    Args:
+        decided, agree: images without a tie at the top, and agreement on them.
+        ties: images with a tie.
+    """
+
+    decided: int
+    agree: int
+    ties: int
 
 
 @dataclass(frozen=True)
@@ -31,21 +62,20 @@ class Parity:
     Args:
         name: what is compared with what.
         contract: arithmetic that both sides follow.
-        exact: integer kernels, 0 differences allowed; else law 12 b's limits for runs in float.
-        layers: one row a tensor.
+        judged: the limits that apply.
+        whole: the whole network is compared, not the part of it that runs in one way.
+        layers: one row a tensor, and one an output.
         images: samples compared.
-        top1_decided, top1_agree: images without a tie at the top, and agreement on them.
-        top1_ties: images with a tie.
+        top1: None where the network is no classifier or inputs are forced.
     """
 
     name: str
     contract: str
-    exact: bool
+    judged: Judged
+    whole: bool
     layers: tuple[LayerRow, ...]
     images: int
-    top1_decided: int
-    top1_agree: int
-    top1_ties: int
+    top1: Top1 | None
 
     @property
     def compared(self) -> int:
@@ -59,32 +89,33 @@ class Parity:
         """Broken limits, one sentence each."""
         found = []
         for row in self.layers:
-            if self.exact and row.different:
+            if self.judged is Judged.EXACT and row.different:
                 found.append(f"{row.tensor}: {row.different} of {row.compared} codes differ, 0 may")
-            if not self.exact and not _near(row):
+            if self.judged is Judged.NEAR and not _near(row):
                 found.append(
                     f"{row.tensor}: {row.different} of {row.compared} codes differ by up to "
                     f"{row.max_lsb} LSB, {row.far_from_tie} of them far from a tie; "
                     f"{FLOAT_RATE} by 1 LSB next to a tie may"
                 )
-        wanted = 1.0 if self.exact else FLOAT_TOP1
-        if self.top1_agree < wanted * self.top1_decided:
-            found.append(f"top-1 agrees on {self.top1_agree} of {self.top1_decided} decided images")
+        wanted = 1.0 if self.judged is Judged.EXACT else FLOAT_TOP1
+        top1 = self.top1
+        if top1 is not None and top1.agree < wanted * top1.decided:
+            found.append(f"top-1 agrees on {top1.agree} of {top1.decided} decided images")
         return [f"{self.name}: {text}" for text in found]
 
     def thin(self, limits: Limits) -> list[str]:
         """Why the evidence is too thin, one sentence each."""
         found = []
-        if self.images < limits.min_images:
+        if self.whole and self.images < limits.min_images:
             found.append(f"{self.images} images compared, {limits.min_images} wanted")
-        if self.compared < limits.min_codes:
+        if self.whole and self.compared < limits.min_codes:
             found.append(f"{self.compared} codes compared, {limits.min_codes} wanted")
-        if limits.min_codes:
-            found += [
-                f"{row.tensor} took {row.distinct} distinct codes, {row.wanted_distinct} wanted"
-                for row in self.layers
-                if row.distinct < row.wanted_distinct
-            ]
+        if self.top1 is not None and not self.top1.decided:
+            found.append(f"every one of {self.top1.ties} images is a tie at the top")
+        for row in self.layers:
+            wanted = min(row.wanted_distinct, limits.min_distinct)
+            if row.distinct < wanted:
+                found.append(f"{row.tensor} took {row.distinct} distinct codes, {wanted} wanted")
         return [f"{self.name}: {text}" for text in found]
 
 
@@ -101,10 +132,10 @@ class Latency:
     Args:
         runtime: its name and version.
         threads: of one operator.
-        median_ms, low_ms, high_ms: of the runs.
+        median_ms, low_ms, high_ms: of the runs; low and high are the 5 and 95 % quantiles.
         float_median_ms: of the un-optimised canonical file, interleaved in the same run.
         integer_share: part of the multiply-accumulates that ran in integer kernels.
-        float_layers: layers that did not.
+        float_nodes: operators that did not run in integer kernels, linear or not.
     """
 
     runtime: str
@@ -115,7 +146,7 @@ class Latency:
     high_ms: float
     float_median_ms: float
     integer_share: float
-    float_layers: tuple[str, ...]
+    float_nodes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -124,25 +155,28 @@ class Report:
 
     Args:
         target: name of the profile.
+        conformance: where the bundle's files contradict each other; empty is good.
         parities: comparisons of codes.
         accuracy: top-1 in [0, 1] by evaluator; empty without labels.
         images: samples in the data.
         latency: of the runtime's file.
-        floats: nodes that do not run in integers, by the plan.
+        floats: nodes that do not run in integers on the target, by the plan.
         limits: how much evidence was asked for.
     """
 
     target: str
+    conformance: tuple[str, ...]
     parities: tuple[Parity, ...]
     accuracy: Mapping[str, float]
     images: int
-    latency: Latency | None
+    latency: Latency
     floats: tuple[str, ...]
     limits: Limits
 
     def misses(self) -> list[str]:
         """Every limit that was missed; empty means good."""
-        found = [text for parity in self.parities for text in parity.misses()]
+        found = [f"conformance: {text}" for text in self.conformance]
+        found += [text for parity in self.parities for text in parity.misses()]
         return found + [text for parity in self.parities for text in parity.thin(self.limits)]
 
     @property
@@ -155,4 +189,5 @@ class Report:
         facts = asdict(self)
         for parity, entry in zip(self.parities, facts["parities"], strict=True):
             entry |= {"compared": parity.compared, "different": parity.different}
-        return {**facts, "misses": self.misses(), "exit_code": self.exit_code}
+        lowered = {"limits_lowered": self.limits.lowered}
+        return {**facts, **lowered, "misses": self.misses(), "exit_code": self.exit_code}

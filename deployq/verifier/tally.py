@@ -36,10 +36,6 @@ class LayerRow:
     distinct: int
     wanted_distinct: int
 
-    @property
-    def rate(self) -> float:
-        return self.different / max(self.compared, 1)
-
 
 TIE_LSB = 1e-3
 """A value this near a tie may go either way in float32 (law 12 b)."""

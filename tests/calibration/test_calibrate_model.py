@@ -138,3 +138,13 @@ def test_an_unknown_method_changes_nothing(which: str) -> None:
     with pytest.raises(InputError, match="the observer must exist"):
         calibrate_model(prepared, lambda: [(images(),)], **{which: "entropy"})
     assert all(torch.equal(t, before[name]) for name, t in scales(prepared).items())
+
+
+@pytest.mark.parametrize("observer", ["minmax", "mse"])
+def test_activations_that_were_always_zero_are_told(observer: str) -> None:
+    net = Net(lambda m, x: m.b(torch.relu(m.a(x))), a=conv(3, 3), b=conv(3, 2))
+    net.a.weight.data.zero_()
+    prepared = prepared_for(capture(net, [images(2)]), "int8-npu")
+    assert calibrate_model(prepared, lambda: [(images(),)], activations=observer) == ("a", "b")
+    assert all(quantizer.calibrated for quantizer in prepared.quantizers().values())
+    assert calibrate_model(fresh(), lambda: [(images(),)], activations=observer) == ()

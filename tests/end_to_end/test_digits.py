@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,14 +13,15 @@ import torch
 from torch.nn import functional
 
 from deployq import pipeline
+from deployq.bundle import write_manifest
 from deployq.data import Dataset
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import LayerRecipe, Recipe
 from deployq.train import learn_scales
-from deployq.verifier.report import Limits
+from deployq.verifier.report import Judged, Limits, Report
 
-LOW_EVIDENCE = Limits(min_images=64, min_codes=0)
-"""A few hundred digits have about 3 million codes: enough to find a fault, thin as evidence."""
+LOW_EVIDENCE = Limits(min_images=64, min_codes=900_000, min_distinct=1)
+"""A briefly trained network on few digits: enough to find a fault, thin as evidence."""
 
 
 @pytest.mark.parametrize("target", ["int4-npu", "ort-cpu", "int8-npu", "lowbit-vlsi"])
@@ -28,9 +30,9 @@ def test_every_builtin_target_verifies(
 ) -> None:
     report = pipeline.verify(bundles(target), unseen, limits=LOW_EVIDENCE, latency_runs=3)
     assert report.misses() == []
-    exact = [parity for parity in report.parities if parity.exact]
-    assert len(exact) == 3 and all(p.different == 0 and p.compared > 10**6 for p in exact)
-    assert report.latency is not None and report.latency.integer_share == 1.0
+    exact = [parity for parity in report.parities if parity.judged is Judged.EXACT]
+    assert len(exact) == 4 and all(p.different == 0 and p.compared > 10**6 for p in exact)
+    assert report.latency.integer_share == 1.0 and report.latency.float_nodes == ()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_low_and_odd_widths_run_in_integer_kernels(
     pipeline.export(make_prepared("lowbit-vlsi", recipe), tmp_path / "b", unseen)
     report = pipeline.verify(tmp_path / "b", unseen, limits=LOW_EVIDENCE, latency_runs=3)
     assert report.misses() == []
-    assert report.latency is not None and report.latency.float_layers == ()
+    assert report.latency.float_nodes == ()
 
 
 def test_trained_integers_are_the_files_integers(
@@ -74,7 +76,7 @@ def test_trained_integers_are_the_files_integers(
         trained = unit.weight_quantizer.codes(module.get_parameter(f"{name}.weight"))
         np.testing.assert_array_equal(stored[f"{name}.weight.codes"].astype(int), trained)
     report = pipeline.verify(bundle.path, images.take(64), limits=LOW_EVIDENCE, latency_runs=1)
-    assert [p.different for p in report.parities if p.exact] == [0, 0, 0]
+    assert [p.different for p in report.parities if p.judged is Judged.EXACT] == [0] * 4
 
 
 def _initializers(path: Path) -> list[onnx.TensorProto]:
@@ -121,24 +123,106 @@ def test_golden_vectors_replay(bundles: Callable[[str], Path]) -> None:
     }
 
 
+Change = Callable[[Path], None]
+
+
+def verify_tampered(source: Path, folder: Path, data: Dataset, change: Change) -> Report:
+    """Verify a copy of a bundle after ``change``, its manifest made to fit."""
+    shutil.copytree(source, folder)
+    (folder / "manifest.json").unlink()
+    change(folder)
+    write_manifest(folder, {})
+    return pipeline.verify(folder, data.take(64), limits=LOW_EVIDENCE, latency_runs=1)
+
+
+def change_initializer(name: str, file: str) -> Change:
+    """The first code becomes another: a weight flips to the far side, a bias moves by 300."""
+
+    def change(folder: Path) -> None:
+        model = onnx.load(folder / file)
+        tensor = next(t for t in model.graph.initializer if t.name == name)
+        codes = onnx.numpy_helper.to_array(tensor).copy()
+        first = int(codes.flat[0])
+        codes.flat[0] = first + 300 if "bias" in name else -7 if first > 0 else 7
+        tensor.CopyFrom(onnx.numpy_helper.from_array(codes, name))
+        onnx.save(model, folder / file)
+
+    return change
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model.onnxruntime.onnx"])
+@pytest.mark.parametrize("tensor", ["block1.pointwise.weight.codes", "head.bias.codes"])
 def test_a_changed_code_is_found_and_named(
+    bundles: Callable[[str], Path], unseen: Dataset, tmp_path: Path, file: str, tensor: str
+) -> None:
+    """One code changed in either file: the comparisons can fail, and say where first."""
+    change = change_initializer(tensor, file)
+    if file == "model.onnx":  # golden vectors would speak first
+        change = both(change, without_golden_check)
+    report = verify_tampered(bundles("int4-npu"), tmp_path / "b", unseen, change)
+    side = "simulator" if file == "model.onnx" else "runtime"
+    first = next(miss for miss in report.misses() if miss.startswith(f"reference = {side}"))
+    assert report.exit_code == 1 and tensor.rsplit(".", 2)[0] in first
+
+
+def both(first: Change, second: Change) -> Change:
+    def change(folder: Path) -> None:
+        first(folder)
+        second(folder)
+
+    return change
+
+
+def without_golden_check(folder: Path) -> None:
+    """Golden vectors of the changed file: the fault must show elsewhere."""
+    golden = np.load(folder / "golden.npz")
+    inputs = {"x": golden["input/x"]}
+    simulation = pipeline.simulate(onnx.load(folder / "model.onnx"), inputs, "int4-npu")
+    arrays = pipeline.simulation_arrays(simulation)
+    np.savez(folder / "golden.npz", allow_pickle=False, **{"input/x": inputs["x"]}, **arrays)
+
+
+def test_a_changed_output_scale_is_found(
     bundles: Callable[[str], Path], unseen: Dataset, tmp_path: Path
 ) -> None:
-    """The comparison can fail: one weight code changed in the file is one layer reported."""
-    import shutil
+    """Codes equal, reals not: the last DequantizeLinear reads with a scale of its own."""
 
-    from deployq.bundle import write_manifest
+    def change(folder: Path) -> None:
+        model = onnx.load(folder / "model.onnxruntime.onnx")
+        for tensor in model.graph.initializer:
+            if tensor.name == "head.scale":
+                other = onnx.numpy_helper.to_array(tensor) * np.float32(1.0625)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(other, tensor.name))
+        onnx.save(model, folder / "model.onnxruntime.onnx")
 
-    broken = tmp_path / "broken"
-    shutil.copytree(bundles("int4-npu"), broken)
-    model = onnx.load(broken / "model.onnx")
-    tensor = next(t for t in model.graph.initializer if t.name == "block1.pointwise.weight.codes")
-    codes = onnx.numpy_helper.to_array(tensor).copy()
-    codes.flat[0] = -7 if int(codes.flat[0]) > 0 else 7
-    tensor.CopyFrom(onnx.numpy_helper.from_array(codes, tensor.name))
-    onnx.save(model, broken / "model.onnx")
-    (broken / "manifest.json").unlink()
-    write_manifest(broken, {})
-    report = pipeline.verify(broken, unseen.take(64), limits=LOW_EVIDENCE, latency_runs=1)
-    assert report.exit_code == 1
-    assert "block1.pointwise" in report.misses()[0]
+    report = verify_tampered(bundles("int4-npu"), tmp_path / "b", unseen, change)
+    assert report.exit_code == 1 and "output head" in " ".join(report.misses())
+
+
+def test_changed_golden_vectors_are_found(
+    bundles: Callable[[str], Path], unseen: Dataset, tmp_path: Path
+) -> None:
+    def change(folder: Path) -> None:
+        golden = dict(np.load(folder / "golden.npz"))
+        golden["codes/stem.codes"] = golden["codes/stem.codes"] * 0
+        np.savez(folder / "golden.npz", allow_pickle=False, **golden)
+
+    report = verify_tampered(bundles("int4-npu"), tmp_path / "b", unseen, change)
+    assert report.conformance == (
+        "golden.npz: codes/stem.codes is not what the simulation computes",
+    )
+
+
+def test_another_output_is_found(
+    bundles: Callable[[str], Path], unseen: Dataset, tmp_path: Path
+) -> None:
+    def change(folder: Path) -> None:
+        model = onnx.load(folder / "model.onnxruntime.onnx")
+        extra = onnx.helper.make_tensor_value_info(
+            "block1.add.dequantized", onnx.TensorProto.FLOAT, ["batch", 32, 8, 8]
+        )
+        model.graph.output.append(extra)
+        onnx.save(model, folder / "model.onnxruntime.onnx")
+
+    report = verify_tampered(bundles("int4-npu"), tmp_path / "b", unseen, change)
+    assert report.exit_code == 1 and "has 2 outputs, the prepared model 1" in report.misses()[1]

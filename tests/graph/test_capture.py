@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,12 @@ from tests.graph.networks import (
     residual,
     with_statistics,
 )
+
+FREE = ({0: torch.export.Dim.DYNAMIC},)
+
+
+def exported(model: nn.Module, shapes: object = FREE) -> torch.export.ExportedProgram:
+    return torch.export.export(model, (images(2),), dynamic_shapes=shapes)  # type: ignore[arg-type]
 
 
 def names(graph: torch.fx.GraphModule) -> list[str]:
@@ -116,7 +124,7 @@ def test_a_batch_norm_called_twice_stays_one_module() -> None:
 def test_a_program_gives_the_same_graph_as_its_model() -> None:
     model = with_statistics(Net(lambda m, x: m.norm(m.conv(x)), conv=conv(3, 2),
                                 norm=nn.BatchNorm2d(2))).eval()  # fmt: skip
-    graph = graph_from_program(torch.export.export(model, (images(2),)))
+    graph = graph_from_program(exported(model))
     assert torch.equal(graph(images(2)), model(images(2)))
 
 
@@ -157,3 +165,47 @@ def test_refuses_normalization_among_other_tensors() -> None:
 def test_refuses_dropout_that_is_always_on() -> None:
     with pytest.raises(UnsupportedError, match="always on"):
         graph_of(lambda m, x: F.dropout(m.conv(x), 0.5, True), conv=conv(3, 2))
+
+
+def test_refuses_a_program_whose_batch_is_fixed() -> None:
+    model = Net(lambda m, x: m.conv(x), conv=conv(3, 2)).eval()
+    assert graph_from_program(exported(model))(images(5)).shape[0] == 5
+    step = r"next: .*dynamic_shapes=\(\{0: torch\.export\.Dim\.DYNAMIC\},\)\)"
+    with pytest.raises(InputError, match=rf"(?s)input x: .*batch fixed to 2.*{step}"):
+        graph_from_program(exported(model, None))
+
+
+def test_refuses_a_program_of_training_mode() -> None:
+    model = Net(lambda m, x: m.norm(m.conv(x)), conv=conv(3, 2), norm=nn.BatchNorm2d(2))
+    with pytest.raises(InputError, match=r"(?s)norm: .*export after model\.eval\(\)"):
+        graph_from_program(exported(model.train()))
+    assert calls_of(graph_from_program(exported(model.eval())))
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (lambda m, x: (m.conv(x), x), "output 1: .*the input x unchanged"),
+        (lambda m, x: [m.conv(x)] * 2, "output 1: .*the same tensor as output 0"),
+        (lambda m, x: (m.conv(x), m.conv.weight), "output 1: .*a constant"),
+    ],
+)
+def test_refuses_outputs_that_are_not_computed(body: Any, found: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"(?s){found}.*next: return it once"):
+        graph_of(body, conv=conv(3, 2))
+
+
+def test_refuses_an_input_that_nothing_reads() -> None:
+    class Unread(nn.Module):
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            return x + 1
+
+    with pytest.raises(UnsupportedError, match=r"(?s)input mask: .*nothing reads.*next: remove"):
+        capture(Unread(), [images(2), images(2)])
+
+
+@pytest.mark.parametrize("momentum", [None, 0.0])
+def test_refuses_a_batch_norm_whose_momentum_is_lost(momentum: float | None) -> None:
+    norm = nn.BatchNorm2d(2, momentum=momentum)
+    with pytest.raises(UnsupportedError, match=r"(?s)norm: .*next: give the BatchNorm a momentum"):
+        graph_of(lambda m, x: m.norm(m.conv(x)), conv=conv(3, 2), norm=norm)

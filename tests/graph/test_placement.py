@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deployq.errors import ProfileError, UnsupportedError
+from deployq.errors import InputError, ProfileError, UnsupportedError
 from deployq.graph.capture import capture
 from deployq.graph.placement import place
 from deployq.graph.plan import Plan, TensorPlan
@@ -130,11 +130,6 @@ def test_fixed_outputs_are_pinned(function: Any, op: str, scale: float, zero_poi
     assert tensor(plan, "conv").scale is None
 
 
-def test_a_float_softmax_has_its_fixed_output_too() -> None:
-    plan = plan_of(graph_of(lambda m, x: m.conv(x).softmax(1), conv=conv(3, 2)), "ort-cpu")
-    assert tensor(plan, "softmax").scale == 1 / 256
-
-
 def test_a_fixed_output_cannot_share_a_free_grid() -> None:
     graph = graph_of(lambda m, x: torch.cat([m.a(x).sigmoid(), m.b(x)], 1),
                      a=conv(3, 2), b=conv(3, 2))  # fmt: skip
@@ -180,30 +175,117 @@ def test_a_width_that_the_target_lacks_is_refused() -> None:
         plan_of(relu_net(), "int8-npu", Recipe(weight_bits=3))
 
 
-def test_float_operators_are_listed_where_the_target_takes_them() -> None:
-    plan = plan_of(graph_of(lambda m, x: F.gelu(m.conv(x)), conv=conv(3, 2)), "ort-cpu")
-    assert plan.floats == ("gelu: float, Gelu with these operands has no integer form in deployq",)
+def test_operators_with_an_integer_form_are_listed_where_the_target_runs_them_in_float() -> None:
+    plan = plan_of(graph_of(lambda m, x: m.conv(F.relu(x)), conv=conv(3, 2)), "ort-cpu")
+    assert plan.floats == ("relu: float, ort-cpu runs Relu as float",)
+
+
+def with_entry(base: str, **entry: Any) -> TargetProfile:
+    """A built-in profile whose entry of one operator says something else."""
+    table = load_profile(base).model_dump(mode="json")
+    table["op"] = [rule for rule in table["op"] if rule["type"] != entry["type"]] + [entry]
+    return parse_profile(table, "test")
+
+
+@pytest.mark.parametrize("status", ["cpu", "float"])
+def test_what_becomes_of_unlisted_operators_says_nothing_of_listed_ones(status: str) -> None:
+    profile = with_entry("int8-npu", type="Tanh", status=status)  # unlisted: refuse
+    plan = plan_of(graph_of(lambda m, x: m.conv(x).tanh(), conv=conv(3, 2)), profile)
+    assert plan.floats == (f"tanh: float, int8-npu runs Tanh as {status}",)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        with_entry("int8-npu", type="Tanh", status="unsupported"),
+        with_entry("lowbit-vlsi", type="Sigmoid"),  # Tanh stays unlisted
+    ],
+)
+def test_operators_that_the_target_lacks_are_refused(profile: TargetProfile) -> None:
+    graph = graph_of(lambda m, x: m.conv(x).tanh(), conv=conv(3, 2))
+    with pytest.raises(UnsupportedError, match=r"(?s)tanh: .*runs Tanh as unsupported.*next: "):
+        plan_of(graph, profile)
 
 
 @pytest.mark.parametrize(
     ("body", "where"),
     [
         (lambda m, x: F.gelu(m.conv(x)), "gelu: .*found: Gelu.*"),
+        (lambda m, x: m.conv(x).softmax(1), "softmax: .*found: Softmax.*"),
         (lambda m, x: m.conv(x) * 2.0, "mul: .*found: Mul.*"),
         (lambda m, x: m.conv(x) + m.conv.weight[:1, :1, :1, :1], "add: .*found: Add.*"),
         (lambda m, x: F.max_pool2d(m.conv(x), 3, 2, ceil_mode=True), "max_pool2d: .*MaxPool"),
         (lambda m, x: torch.sin(m.conv(x)), "sin: .*aten.sin.default"),
     ],
 )
-def test_float_operators_are_refused_where_it_does_not(body: Any, where: str) -> None:
-    graph = graph_of(body, conv=conv(3, 2))
-    with pytest.raises(UnsupportedError, match=rf"(?s){where}.*next: replace the operator, or add"):
-        plan_of(graph, "int8-npu")
+@pytest.mark.parametrize("status", ["integer", "float", "refuse"])
+def test_operators_without_an_integer_form_are_refused(body: Any, where: str, status: str) -> None:
+    profile = profile_with("ort-cpu", graph__unlisted_ops=status)
+    with pytest.raises(UnsupportedError, match=rf"(?s){where}.*next: replace the operator, or"):
+        plan_of(graph_of(body, conv=conv(3, 2)), profile)
 
 
-def test_unknown_operators_are_refused_even_in_float() -> None:
-    with pytest.raises(UnsupportedError, match=r"(?s)sin: .*aten.sin.default"):
-        plan_of(graph_of(lambda m, x: m.conv(x).sin(), conv=conv(3, 2)), "ort-cpu")
+def test_the_refusal_says_that_float_between_integers_is_not_carried() -> None:
+    with pytest.raises(UnsupportedError, match="does not carry float operators between integer"):
+        plan_of(graph_of(lambda m, x: F.gelu(m.conv(x)), conv=conv(3, 2)), "int8-npu")
+
+
+def test_an_operator_takes_the_first_width_of_its_own() -> None:
+    profile = with_entry("int4-npu", type="Conv", weight_bits=[8])
+    assert [layer.bits for layer in plan_of(relu_net(), profile).layers] == [8, 8]
+    with pytest.raises(ProfileError, match=r"(?s)conv: Conv .*weight_bits.*found: 4.*allowed: 8"):
+        plan_of(relu_net(), profile, Recipe(weight_bits=4))
+
+
+def test_a_depthwise_convolution_goes_by_the_entry_of_its_group() -> None:
+    profile = parse_profile(
+        {**(table := load_profile("int4-npu").model_dump(mode="json")),
+         "op": [*table["op"], {"type": "Conv", "group": "depthwise", "weight_bits": [8]}]}, "test",
+    )  # fmt: skip
+    graph = graph_of(lambda m, x: m.b(m.a(x)), a=conv(3, 4), b=conv(4, 4, groups=4))
+    assert [layer.bits for layer in plan_of(graph, profile).layers] == [4, 8]
+
+
+def test_tensors_around_an_operator_are_of_the_types_that_it_takes() -> None:
+    only_u8 = with_entry("ort-cpu", type="Conv", act_types=["s8"])
+    assert {t.qtype.name for t in plan_of(relu_net(), only_u8).tensors} == {"s8"}
+    narrow = with_entry("lowbit-vlsi", type="Conv", act_bits=[4, 8])
+    assert [t.bits for t in plan_of(relu_net(), narrow).tensors] == [8, 8, 8]
+    with pytest.raises(ProfileError, match=r"(?s)conv: Conv .*act_bits.*found: conv of u6"):
+        plan_of(relu_net(), narrow, Recipe(activation_bits=6))
+
+
+def test_a_target_with_one_width_for_the_model_gets_no_other() -> None:
+    profile = profile_with("lowbit-vlsi", weight__bits_per_layer=False)
+    assert {layer.bits for layer in plan_of(relu_net(), profile).layers} == {4}
+    with pytest.raises(ProfileError, match=r"(?s)bits_per_layer.*found: 4, 8"):
+        plan_of(relu_net(), profile, Recipe(layers={"head": LayerRecipe(weight_bits=8)}))
+
+
+def test_an_operator_without_a_channel_axis_has_one_scale() -> None:
+    profile = profile_with("int8-npu", weight__axis={"Gemm": "n"})
+    norm = graph_of(lambda m, x: m.norm(m.conv(x)), conv=conv(3, 4), norm=nn.BatchNorm2d(4))
+    layer = plan_of(norm, profile).layers[0]
+    assert not layer.per_channel and layer.batch_norm == "fold"
+    only = profile_with("int4-npu", weight__axis={"Gemm": "n"})
+    with pytest.raises(ProfileError, match=r"weight\.axis\.Conv"):
+        plan_of(norm, only)
+
+
+@pytest.mark.parametrize(
+    "recipe", [Recipe(0), Recipe(None, 0), Recipe(layers={"*": LayerRecipe(0)})]
+)
+def test_zero_bits_are_a_width_that_no_target_has(recipe: Recipe) -> None:
+    with pytest.raises(ProfileError, match=r"(?s)bits: .*found: 0"):
+        plan_of(relu_net(), "int8-npu", recipe)
+
+
+def test_a_pattern_of_the_recipe_names_a_layer() -> None:
+    plan_of(relu_net(), "int8-npu", Recipe(layers={"x": LayerRecipe(None, 8)}))
+    with pytest.raises(InputError, match=r"(?s)recipe: haed: .*nearest: head, conv"):
+        plan_of(relu_net(), "int8-npu", Recipe(layers={"haed": LayerRecipe(8)}))
+    with pytest.raises(InputError, match=r"recipe: x: "):  # the input has no weight
+        plan_of(relu_net(), "int8-npu", Recipe(layers={"x": LayerRecipe(8)}))
 
 
 def test_movement_that_the_target_lacks_is_refused() -> None:

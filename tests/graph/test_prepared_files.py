@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,11 @@ def set_node(operation: str, key: str, value: Any) -> Edit:
     return lambda facts: node(facts, operation).update({key: value})
 
 
+def unit(facts: dict[str, Any]) -> dict[str, Any]:
+    nodes = facts["graph"]["nodes"]
+    return next(n for n in nodes if n["target"].startswith("deployq.layers."))
+
+
 def rename_module(facts: dict[str, Any]) -> None:
     name = f'x"), {RUN}, ("'
     call = node(facts, "call_module")
@@ -152,7 +159,7 @@ def test_refuses_code(kind: str, saved: Path, tmp_path: Path, monkeypatch: Any) 
     assert not (tmp_path / "ran").exists()
 
 
-def write(facts: object, saved: Path, folder: Path) -> None:
+def write(facts: dict[str, Any], saved: Path, folder: Path) -> None:
     (folder / GRAPH_FILE).write_text(json.dumps(facts))
     (folder / TENSOR_FILE).write_bytes((saved / TENSOR_FILE).read_bytes())
 
@@ -167,6 +174,13 @@ BROKEN: dict[str, Edit] = {
     "a later node": set_node("call_module", "args", [{"node": "output"}]),
     "nodes of text": lambda f: f["graph"].update(nodes=["x"]),
     "bits of text": lambda f: next(iter(f["graph"]["modules"].values()))["config"].update(bits="8"),
+    "no digest": lambda f: f.pop("tensors_sha256"),
+    "an input more": lambda f: f["inputs"].update(other=[0, 3]),
+    "no inputs": lambda f: f.update(inputs={}),
+    "a layer less": lambda f: f["plan"]["layers"].pop(),
+    "a layer twice": lambda f: f["plan"]["layers"].append(f["plan"]["layers"][0]),
+    "a layer of another name": lambda f: unit(f).update(tensor="other"),
+    "a grid less": lambda f: f["plan"]["tensors"].pop(),
     "a quantizer less": lambda f: f["plan"]["tensors"][0].update(name="other"),
     "a python word": lambda f: f["graph"]["nodes"][-1].update(args=[{"float": "x"}]),
 }
@@ -201,14 +215,35 @@ def test_refuses_tensors_of_another_model(saved: Path, tmp_path: Path) -> None:
     other = calibrated(Net(lambda m, x: m.stem(x), stem=conv(3, 4)), "int8-npu")
     save_prepared_model(other, tmp_path)
     (tmp_path / GRAPH_FILE).write_bytes((saved / GRAPH_FILE).read_bytes())
-    with pytest.raises(InputError, match="next: prepare the model again"):
+    match = r"(?s)belong together.*found: prepared\.safetensors.*next: prepare the model again"
+    with pytest.raises(InputError, match=match):
+        load_prepared_model(tmp_path)
+
+
+def test_a_save_that_is_cut_off_is_noticed(tmp_path: Path, monkeypatch: Any) -> None:
+    prepared = residual_for("int8-npu")
+    save_prepared_model(prepared, tmp_path)
+    prepared.quantizers()["stem"].scale.data.mul_(2.0)
+    replace = os.replace
+
+    def once(source: Path, target: Path) -> None:
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", once)
+    with pytest.raises(KeyboardInterrupt):
+        save_prepared_model(prepared, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [GRAPH_FILE, TENSOR_FILE]
+    with pytest.raises(InputError, match="belong together"):
         load_prepared_model(tmp_path)
 
 
 def test_refuses_tensors_of_other_shapes(saved: Path, tmp_path: Path) -> None:
     tensors = {name: t[None] for name, t in load_file(saved / TENSOR_FILE).items()}
     save_file(tensors, tmp_path / TENSOR_FILE)
-    (tmp_path / GRAPH_FILE).write_bytes((saved / GRAPH_FILE).read_bytes())
+    facts = json.loads((saved / GRAPH_FILE).read_text())
+    facts["tensors_sha256"] = hashlib.sha256((tmp_path / TENSOR_FILE).read_bytes()).hexdigest()
+    (tmp_path / GRAPH_FILE).write_text(json.dumps(facts))
     with pytest.raises(InputError, match=r"(?s)belong together.*size mismatch"):
         load_prepared_model(tmp_path)
 

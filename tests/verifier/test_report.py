@@ -5,27 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deployq.verifier.report import Limits, Parity, Report
+from deployq.verifier.report import Judged, Latency, Limits, Parity, Report, Top1
 from deployq.verifier.tally import LayerRow, Tally
 
 LIMITS = Limits(min_images=2, min_codes=10)
+NEAR, EXACT = Judged.NEAR, Judged.EXACT
+
+
+LATENCY = Latency("r", 1, 1, 1.0, 1.0, 1.0, 1.0, 1.0, ())
 
 
 def row(different: int = 0, max_lsb: int = 0, far: int = 0, distinct: int = 40) -> LayerRow:
     return LayerRow("conv", 1_000_000, different, max_lsb, far, distinct, 32)
 
 
-def parity(*rows: LayerRow, exact: bool = True, agree: int = 2) -> Parity:
-    return Parity("p", "c", exact, rows, 2, 2, agree, 0)
+def parity(*rows: LayerRow, judged: Judged = EXACT, agree: int = 2) -> Parity:
+    return Parity("p", "c", judged, True, rows, 2, Top1(2, agree, 0))
 
 
 @pytest.mark.parametrize(
     ("case", "text"),
     [
         (parity(row(different=1, max_lsb=1)), "0 may"),
-        (parity(row(different=51, max_lsb=1), exact=False), "51 of 1000000"),
-        (parity(row(different=1, max_lsb=2), exact=False), "up to 2 LSB"),
-        (parity(row(different=1, max_lsb=1, far=1), exact=False), "1 of them far from a tie"),
+        (parity(row(different=51, max_lsb=1), judged=NEAR), "51 of 1000000"),
+        (parity(row(different=1, max_lsb=2), judged=NEAR), "up to 2 LSB"),
+        (parity(row(different=1, max_lsb=1, far=1), judged=NEAR), "1 of them far from a tie"),
         (parity(row(), agree=1), "top-1 agrees on 1 of 2"),
     ],
     ids=["exact", "rate", "2 LSB", "far", "top-1"],
@@ -37,7 +41,7 @@ def test_missed_limits_are_named(case: Parity, text: str) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [parity(row()), parity(row(different=50, max_lsb=1), exact=False)],
+    [parity(row()), parity(row(different=50, max_lsb=1), judged=NEAR)],
     ids=["exact", "float"],
 )
 def test_what_the_law_allows_passes(case: Parity) -> None:
@@ -45,10 +49,11 @@ def test_what_the_law_allows_passes(case: Parity) -> None:
 
 
 def test_thin_evidence_is_a_miss() -> None:
-    few = Parity("p", "c", True, (LayerRow("conv", 9, 0, 0, 0, 3, 32),), 1, 0, 0, 1)
-    report = Report("t", (few,), {}, 1, None, (), LIMITS)
+    few = Parity("p", "c", EXACT, True, (LayerRow("conv", 9, 0, 0, 0, 3, 32),), 1, Top1(0, 0, 1))
+    report = Report("t", (), (few,), {}, 1, LATENCY, (), LIMITS)
     assert [text.split(": ")[1] for text in report.misses()] == [
         "1 images compared, 2 wanted", "9 codes compared, 10 wanted",
+        "every one of 1 images is a tie at the top",
         "conv took 3 distinct codes, 32 wanted",
     ]  # fmt: skip
     assert report.exit_code == 1 and report.to_json()["exit_code"] == 1
@@ -63,5 +68,5 @@ def test_tally_counts_codes_ties_and_distinct_values() -> None:
 
 def test_one_flip_next_to_a_tie_is_allowed_in_a_small_layer() -> None:
     small = LayerRow("head", 100, 1, 1, 0, 40, 32)
-    assert parity(small, exact=False).misses() == []
-    assert parity(LayerRow("head", 100, 2, 1, 0, 40, 32), exact=False).misses()
+    assert parity(small, judged=NEAR).misses() == []
+    assert parity(LayerRow("head", 100, 2, 1, 0, 40, 32), judged=NEAR).misses()

@@ -21,7 +21,6 @@ from deployq.qparams import QParams
 Array = npt.NDArray[Any]
 PROBE = ":probe"
 INTEGER_PREFIXES = ("QLinear", "QGemm", "Nhwc")
-LAYER_OPERATORS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "MatMulNBits")
 _TOKEN = re.compile(r"_token_\d+$")
 
 
@@ -38,11 +37,6 @@ class Placement:
     def runs_in_integers(self, layer: str) -> bool:
         """True when the layer of this name became an integer kernel."""
         return self.operators.get(layer, "").startswith(INTEGER_PREFIXES)
-
-    @property
-    def floats(self) -> tuple[str, ...]:
-        """Names of layers that still compute in float."""
-        return tuple(n for n, op in self.operators.items() if op in LAYER_OPERATORS)
 
 
 class Session:
@@ -67,6 +61,7 @@ class Session:
         threads: int = 1,
     ) -> None:
         self.probes = dict(probes or {})
+        self.threads = threads
         probed = _with_probes(model, self.probes)
         options = _options(optimised=optimised, threads=threads)
         with tempfile.TemporaryDirectory() as folder:

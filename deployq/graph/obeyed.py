@@ -1,0 +1,192 @@
+"""Which words of a profile preparation and lowering obey; every other one is refused by name.
+
+A profile may state more than deployq carries: the schema describes chips, and code grows after it.
+A word that is read and then ignored would make every later check pass for the wrong reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from deployq.errors import ProfileError
+from deployq.qtypes import QType
+from deployq_targets import TargetProfile
+from deployq_targets.graph import OpRule
+from deployq_targets.tensors import zero_points
+from deployq_targets.words import (
+    BiasForm,
+    BiasOrder,
+    BiasScaleRule,
+    Bound,
+    Format,
+    Layout,
+    Residual,
+    ScaleForm,
+    Sharing,
+    Subbyte,
+    Symmetry,
+    ZeroPointInput,
+)
+
+LOWEST_OPSET = 21
+"""Lowering writes no older ONNX opset."""
+
+LOWEST_IR = 10
+"""ONNX IR version of that opset."""
+
+BIAS_BITS = 32
+"""Lowering writes biases of this width."""
+
+CHANNEL_AXES: dict[str, tuple[int | str, ...]] = {"Conv": (0,), "Gemm": (0, "n")}
+"""Lowering writes the output channels of these weights first (Gemm with transB = 1)."""
+
+SHAPE_KEYS = (
+    "kernel_h", "kernel_w", "kernel_area_max", "stride", "dilation", "pad", "cin_max", "cout_max",
+    "cin_multiple", "cout_multiple", "hw_max", "dims_max", "expr",
+)  # fmt: skip
+"""Keys of [[op]] on the shape of an operator."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What deployq carries of one key.
+
+    Args:
+        key: dotted path in the profile.
+        carried: True for a value that is obeyed.
+        allowed: the obeyed values, as text.
+    """
+
+    key: str
+    carried: Callable[[Any], bool]
+    allowed: str
+
+
+def _text(value: object) -> str:
+    """A value as a profile writes it."""
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value))
+    return "absent" if value is None else str(value)
+
+
+def _one_of(key: str, *values: Any) -> Limit:
+    return Limit(key, lambda found: found in values, " or ".join(map(_text, values)))
+
+
+def _at_least(key: str, low: int) -> Limit:
+    return Limit(key, lambda found: found is None or found >= low, f"{low} and more, or absent")
+
+
+LIMITS: tuple[Limit, ...] = (
+    _one_of("container.format", Format.ONNX_QDQ),
+    _at_least("container.opset_max", LOWEST_OPSET),
+    _at_least("container.ir_max", LOWEST_IR),
+    _one_of("container.scalar_rank", None, 0),
+    _one_of("container.zero_point_input", ZeroPointInput.REQUIRED, ZeroPointInput.OPTIONAL),
+    _one_of("container.layout", Layout.NCHW),
+    Limit("activation.granularity", lambda found: Sharing.TENSOR in found, "tensor among them"),
+    _one_of("activation.scale_form", ScaleForm.ANY),
+    _one_of("activation.scale_exp_range", None),
+    _one_of("activation.io.float_edges", True),
+    Limit(
+        "weight.granularity",
+        lambda found: Sharing.TENSOR in found or Sharing.CHANNEL in found,
+        "tensor or channel among them",
+    ),
+    _one_of("weight.symmetry", Symmetry.SYMMETRIC, Symmetry.ANY),
+    _one_of("weight.scale_form", ScaleForm.ANY),
+    _one_of("weight.scale_exp_range", None),
+    _one_of("bias.form", BiasForm.INT),
+    _one_of("bias.bits", BIAS_BITS),
+    _one_of("bias.scale_rule", BiasScaleRule.ACT_TIMES_WEIGHT),
+    _one_of("bias.order", BiasOrder.BEFORE_SCALE),
+    _one_of("accumulator.bound", Bound.WEIGHTS),
+    _one_of("graph.residual", Residual.Q_BOTH, Residual.ANY),
+    *(_one_of(f"limits.{key}", None) for key in ("max_layers", "max_params", "max_macs")),
+)
+
+
+@dataclass(frozen=True)
+class Unobeyed:
+    """A value that nothing would obey."""
+
+    key: str
+    found: str
+    allowed: str
+
+
+Finder: TypeAlias = Callable[[TargetProfile], Iterator[Unobeyed]]
+
+
+def refuse_unobeyed(profile: TargetProfile) -> None:
+    """Refuse a profile with a word that preparation and lowering do not obey.
+
+    Raises:
+        ProfileError: the first such word, and how many follow.
+    """
+    found = [unobeyed for finder in FINDERS for unobeyed in finder(profile)]
+    if not found:
+        return
+    first = found[0]
+    more = f"; {len(found) - 1} more to mend after it" if len(found) > 1 else ""
+    raise ProfileError(
+        f"{profile.name}: {first.key}",
+        "deployq does not carry this yet",
+        found=first.found,
+        allowed=first.allowed,
+        next_step=f"change {first.key}, or choose a target without it{more}",
+    )
+
+
+def _beyond_limits(profile: TargetProfile) -> Iterator[Unobeyed]:
+    for limit in LIMITS:
+        value: Any = profile
+        for part in limit.key.split("."):
+            value = getattr(value, part)
+        if not limit.carried(value):
+            yield Unobeyed(limit.key, _text(value), limit.allowed)
+
+
+def _shifted_weights(profile: TargetProfile) -> Iterator[Unobeyed]:
+    """Weights are lowered with zero point 0."""
+    for qtype in map(QType.parse, profile.weight.types):
+        low, high = zero_points(profile.weight.zero_point, qtype)
+        if qtype.signed and not low <= 0 <= high:
+            yield Unobeyed("weight.zero_point", _text(profile.weight.zero_point), "zero")
+            return
+
+
+def _other_axes(profile: TargetProfile) -> Iterator[Unobeyed]:
+    for operator, axes in CHANNEL_AXES.items():
+        found = profile.weight.axis.get(operator, axes[0])
+        if found not in axes:
+            key = f"weight.axis.{operator}"
+            yield Unobeyed(key, _text(found), " or ".join(map(_text, axes)))
+
+
+def _widened_codes(profile: TargetProfile) -> Iterator[Unobeyed]:
+    """Codes under 8 bits are lowered in their own types."""
+    narrow = min(*profile.activation.bits, *profile.weight.bits) < 8
+    if narrow and profile.container.subbyte is not Subbyte.NATIVE:
+        yield Unobeyed("container.subbyte", _text(profile.container.subbyte), "native")
+
+
+def _shape_rules(profile: TargetProfile) -> Iterator[Unobeyed]:
+    for rule in profile.op:
+        for key in _stated(rule):
+            yield Unobeyed(f"op.{rule.type}.{key}", _text(getattr(rule, key)), "absent")
+
+
+def _stated(rule: OpRule) -> list[str]:
+    return [key for key in SHAPE_KEYS if getattr(rule, key) is not None]
+
+
+FINDERS: tuple[Finder, ...] = (
+    _beyond_limits,
+    _shifted_weights,
+    _other_axes,
+    _widened_codes,
+    _shape_rules,
+)

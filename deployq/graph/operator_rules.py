@@ -1,0 +1,121 @@
+"""What the ``[[op]]`` entries of a profile allow the tensors of a graph to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import fx
+
+from deployq.errors import ProfileError
+from deployq.graph.operators import is_movement, onnx_type
+from deployq.graph.plan import TensorPlan
+from deployq.graph.recipe import Recipe
+from deployq.graph.rewrites.rule import argument
+from deployq.graph.sites import Site, moved_from
+from deployq_targets import TargetProfile
+from deployq_targets.graph import OpRule
+from deployq_targets.words import Group
+
+
+@dataclass(frozen=True)
+class Touch:
+    """An operator that makes or reads a tensor, and its entry in the profile."""
+
+    name: str
+    rule: OpRule
+
+
+Touches: TypeAlias = Mapping[str, list[Touch]]
+"""By tensor; only operators that have an entry."""
+
+
+def group_of(site: Site) -> Group:
+    """Which entries speak of a site; everything but a convolution is of any group."""
+    weight = argument(site.core, 1, "weight") if site.kind == "linear" else None
+    if weight is None or weight.meta["val"].ndim != 4:
+        return Group.ANY
+    groups = int(argument(site.core, 6, "groups", 1))
+    if groups == 1:
+        return Group.DENSE
+    inputs = groups * weight.meta["val"].shape[1]
+    return Group.DEPTHWISE if groups == inputs else Group.GROUPED
+
+
+def find_touches(
+    module: fx.GraphModule, sites: Mapping[fx.Node, Site], profile: TargetProfile
+) -> Touches:
+    """Who makes and reads each tensor."""
+    touches: dict[str, list[Touch]] = {site.name: [] for site in sites.values()}
+
+    def add(name: str, rule: OpRule | None, tensors: list[Site | None]) -> None:
+        for tensor in tensors:
+            if tensor is not None and rule is not None:
+                touches[tensor.name].append(Touch(name, rule))
+
+    for site in sites.values():
+        if site.kind != "input":
+            rule = profile.op_rule(onnx_type(module, site.core), group_of(site))
+            sources = [sites.get(moved_from(module, n)) for n in site.core.all_input_nodes]
+            add(site.name, rule, [site, *sources])
+    for node in module.graph.nodes:
+        if is_movement(module, node):
+            rule = profile.op_rule(onnx_type(module, node))
+            add(str(node.meta["name"]), rule, [sites.get(moved_from(module, node))])
+    return touches
+
+
+def accepted_bits(profile: TargetProfile, touches: list[Touch]) -> tuple[int, ...]:
+    """The activation widths that all of these operators take, the preferred one first."""
+    lists = [touch.rule.act_bits for touch in touches if touch.rule.act_bits is not None]
+    return tuple(b for b in profile.activation.bits if all(b in bits for bits in lists))
+
+
+def accepts_type(touches: list[Touch], name: str) -> bool:
+    """True when all of these operators take activations of a type."""
+    lists = [touch.rule.act_types for touch in touches if touch.rule.act_types is not None]
+    return all(name in types for types in lists)
+
+
+def check_activations(grid_of: Mapping[str, TensorPlan], touches: Touches) -> None:
+    """Refuse a tensor of a width or type that an operator does not take.
+
+    Raises:
+        ProfileError: with the names of operator and tensor.
+    """
+    for tensor, around in touches.items():
+        grid = grid_of[tensor]
+        for touch in around:
+            facts = {"act_bits": grid.bits, "act_types": grid.qtype.name}
+            for key, found in facts.items():
+                allowed = getattr(touch.rule, key)
+                if allowed is not None and found not in allowed:
+                    raise _refusal(touch, key, f"{tensor} of {grid.qtype}", allowed)
+
+
+def weight_bits(site: Site, rule: OpRule | None, recipe: Recipe, profile: TargetProfile) -> int:
+    """The width of a layer's weights: the recipe's, else the first that its operator takes.
+
+    Raises:
+        ProfileError: the recipe asks for a width that the operator does not take.
+    """
+    wanted = recipe.weight_bits_of(site.name)
+    allowed = profile.weight.bits
+    if rule is not None and rule.weight_bits is not None:
+        allowed = tuple(bits for bits in allowed if bits in rule.weight_bits)
+    if wanted is None:
+        return allowed[0] if allowed else profile.default_weight_bits
+    if rule is not None and wanted in profile.weight.bits and wanted not in allowed:
+        raise _refusal(Touch(site.name, rule), "weight_bits", str(wanted), allowed)
+    return wanted
+
+
+def _refusal(touch: Touch, key: str, found: str, allowed: tuple[object, ...]) -> ProfileError:
+    return ProfileError(
+        touch.name,
+        f"{touch.rule.type} has an operand that op.{touch.rule.type}.{key} does not list",
+        found=found,
+        allowed=", ".join(map(str, allowed)),
+        next_step="choose an allowed width in the recipe, or another target",
+    )

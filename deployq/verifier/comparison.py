@@ -1,0 +1,67 @@
+"""Running counts of one comparison: tensors, outputs, classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deployq.verifier.report import DECIDED_LSB, Judged, Parity, Top1
+from deployq.verifier.tally import Tally
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Comparison:
+    """Counts over the batches of one parity; the fields are those of :class:`Parity`."""
+
+    name: str
+    contract: str
+    judged: Judged
+    whole: bool = True
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    images: int = 0
+    top1: Top1 | None = None
+
+    def add(
+        self, tensor: str, wanted: int, reference: Array, found: Array, steps: Array | None = None
+    ) -> None:
+        """Count one tensor of a batch; both sides are on one zero point.
+
+        Args:
+            wanted: distinct codes that make the row telling.
+            steps: the reference's value before rounding, in LSB.
+        """
+        tally = self.tallies.setdefault(tensor, Tally(tensor, wanted))
+        tally.add(reference, found, steps)
+
+    def add_output(self, name: str, reference: Array, found: Array, scale: float) -> None:
+        """Count the reals of one output, equal to the bit or not, in steps of its scale."""
+        steps = np.maximum(1, np.rint(np.abs(reference - found) / scale))
+        gap = np.where(reference == found, 0, steps)
+        zero = np.zeros_like(gap, dtype=np.int64)
+        self.add(f"output {name}", 0, zero, gap.astype(np.int64))
+
+    def add_classes(self, reference: Array, found: Array) -> None:
+        """Count agreement of the best class over (N, classes) codes; other shapes have none."""
+        if reference.ndim != 2 or reference.shape[1] < 2:
+            return
+        best = np.sort(reference.astype(np.int64), axis=1)[:, -2:]
+        decided = best[:, 1] - best[:, 0] >= DECIDED_LSB
+        same = reference.argmax(1) == found.argmax(1)
+        known = self.top1 or Top1(0, 0, 0)
+        self.top1 = Top1(
+            known.decided + int(decided.sum()),
+            known.agree + int((same & decided).sum()),
+            known.ties + int((~decided).sum()),
+        )
+
+    def result(self) -> Parity:
+        """The counts, frozen."""
+        rows = tuple(tally.row() for tally in self.tallies.values())
+        return Parity(
+            self.name, self.contract, self.judged, self.whole, rows, self.images, self.top1
+        )

@@ -1,0 +1,36 @@
+"""Which tensors of a file a runtime computed in its integer kernels, and which in float."""
+
+from __future__ import annotations
+
+from deployq.errors import InputError
+from deployq.qgraph import IntegerGraph
+from deployq.qgraph.nodes import Dequantize, Linear, Move, Node, Quantize
+from deployq_exporters.runtimes.onnxruntime import Placement
+
+
+def float_tensors(graph: IntegerGraph, placement: Placement) -> dict[str, str]:
+    """Code tensors that were computed in float, with the name of their node.
+
+    Movement and the law-1 edges compute nothing.
+
+    Raises:
+        InputError: a layer is not in the runtime's graph under its name, so nobody can tell.
+    """
+    found = {}
+    for node in graph.nodes:
+        if isinstance(node, (Move, Quantize, Dequantize)) or node.op_type == "MaxPool":
+            continue
+        if not placement.runs_in_integers(node.name):
+            _check_known(node, placement)
+            found[node.output] = node.name
+    return found
+
+
+def _check_known(node: Node, placement: Placement) -> None:
+    if isinstance(node, Linear) and node.name not in placement.operators:
+        raise InputError(
+            f"layer {node.name}",
+            "the runtime's optimised graph keeps the names of the layers",
+            found="no node of this name",
+            next_step="report the runtime's version: its fusions changed",
+        )

@@ -1,0 +1,83 @@
+"""Words of a profile that nothing obeys are refused, never ignored (laws 4 and 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deployq.errors import ProfileError
+from deployq.graph.obeyed import LIMITS, refuse_unobeyed
+from deployq_targets import load_profile
+from deployq_targets.loader import parse_profile
+from tests.graph.networks import TARGETS, prepared_for, profile_with, residual_graph
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_built_in_profiles_are_obeyed(target: str) -> None:
+    refuse_unobeyed(load_profile(target))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"activation__scale_form": "pow2"},
+        {"activation__scale_form": "pow2", "activation__scale_exp_range": [-8, 0]},
+        {"activation__granularity": ["channel"]},
+        {"activation__io": {"float_edges": False}},
+        {"weight__scale_form": "pow2"},
+        {"weight__symmetry": "asymmetric", "weight__zero_point": "any"},
+        {"weight__zero_point": [1, 9], "weight__symmetry": "any"},
+        {"weight__granularity": ["block"], "weight__block_sizes": [32], "weight__axis": {}},
+        {"weight__axis": {"Conv": 1, "Gemm": "n"}},
+        {"weight__axis": {"Conv": 0, "Gemm": 1}},
+        {"bias__form": "float"},
+        {"bias__form": "none"},
+        {"bias__bits": 16, "container__int_types": ["s8", "s16"]},
+        {"bias__scale_rule": "free"},
+        {"bias__scale_rule": "act_times_weight_pow2", "bias__scale_rule_exp": 3},
+        {"bias__order": "after_scale"},
+        {"accumulator__bound": "datatype"},
+        {"graph__residual": "q_skip_only"},
+        {"container__format": "tflite"},
+        {"container__opset_max": 17, "container__opset_prefer": 13},
+        {"container__ir_max": 9},
+        {"container__scalar_rank": 1},
+        {"container__zero_point_input": "omit"},
+        {"container__layout": "nhwc"},
+        {"limits__max_layers": 4},
+    ],
+    ids=str,
+)
+def test_words_that_nothing_obeys_are_refused_by_their_key(changes: dict[str, Any]) -> None:
+    profile = profile_with("int8-npu", **changes)
+    key = next(iter(changes)).replace("__", ".")
+    with pytest.raises(ProfileError, match=rf"{key}.*: deployq does not carry this yet") as caught:
+        prepared_for(residual_graph(), profile)
+    assert caught.value.found and caught.value.allowed and key in caught.value.next_step
+
+
+def test_codes_under_eight_bits_travel_in_their_own_types() -> None:
+    types = ["s8", "u8", "s32"]
+    profile = profile_with("lowbit-vlsi", container__subbyte="widened", container__int_types=types)
+    with pytest.raises(ProfileError, match=r"(?s)container\.subbyte.*found: widened"):
+        refuse_unobeyed(profile)
+    refuse_unobeyed(profile_with("int8-npu", container__subbyte="widened"))
+
+
+def test_limits_on_the_shape_of_an_operator_are_refused() -> None:
+    table = load_profile("int8-npu").model_dump(mode="json")
+    next(rule for rule in table["op"] if rule["type"] == "Conv")["stride"] = [1, 3]
+    with pytest.raises(ProfileError, match=r"(?s)op\.Conv\.stride.*found: 1, 3.*allowed: absent"):
+        refuse_unobeyed(parse_profile(table, "test"))
+
+
+def test_further_words_are_counted() -> None:
+    profile = profile_with("int8-npu", bias__form="float", bias__order="after_scale")
+    with pytest.raises(ProfileError, match=r"(?s)bias\.form.*next: .*1 more to mend after it"):
+        refuse_unobeyed(profile)
+
+
+def test_no_key_stands_twice() -> None:
+    keys = [limit.key for limit in LIMITS]
+    assert len(keys) == len(set(keys))

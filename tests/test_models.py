@@ -1,0 +1,118 @@
+"""The model that the user named: files, folders, and Python that is the user's own."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deployq.errors import InputError
+from deployq.models import load_model
+
+X = np.zeros((4, 3), np.float32)
+Open = Callable[..., list[str]]
+
+
+class Masked(nn.Module):
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, bias: Tensor | None = None, **unused: Any
+    ) -> Tensor:
+        y = torch.relu(x) if mask is None else torch.relu(x) * mask
+        return y if bias is None else y + bias
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Opens ``user_net:model`` with data, and says which inputs it captured."""
+
+    def run(model: object, **arrays: np.ndarray) -> list[str]:
+        module = types.ModuleType("user_net")
+        module.model = model  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "user_net", module)
+        np.savez(tmp_path / "data.npz", **arrays)  # type: ignore[arg-type]
+        captured = load_model("user_net:model", tmp_path / "data.npz").captured
+        assert captured is not None
+        return [str(n.target) for n in captured.graph.nodes if n.op == "placeholder"]
+
+    return run
+
+
+@pytest.mark.parametrize("model", [Masked(), Masked, lambda: Masked()])
+def test_takes_a_module_a_class_and_a_factory(model: object, opened: Open) -> None:
+    assert opened(model, x=X) == ["x"]
+    assert opened(model, anything=X, y=np.zeros(4, np.int64)) == ["x"]
+
+
+def test_arguments_with_defaults_are_inputs_where_the_data_names_them(opened: Open) -> None:
+    assert opened(Masked(), x=X, mask=X) == ["x", "mask"]
+    assert opened(Masked(), mask=X, bias=X, x=X[:, :]) == ["x", "mask", "bias"]
+    with pytest.raises(InputError, match=r"(?s)left out from the end.*no array mask.*next: add"):
+        opened(Masked(), x=X, bias=X)
+
+
+def test_refuses_data_without_an_argument(opened: Open) -> None:
+    with pytest.raises(InputError, match=r"(?s)found: mask.*next: add x to the .npz"):
+        opened(Masked(), mask=X)
+
+
+def test_a_factory_that_raises_shows_the_users_exception(opened: Open) -> None:
+    def factory() -> nn.Module:
+        raise RuntimeError("no checkpoint\nat all")
+
+    with pytest.raises(InputError, match="RuntimeError: no checkpoint at all") as raised:
+        opened(factory, x=X)
+    assert isinstance(raised.value.__cause__, RuntimeError) and raised.value.next_step
+
+
+@pytest.mark.parametrize("model", [3, dict, lambda: "net"])
+def test_refuses_what_is_no_module(model: object, opened: Open) -> None:
+    with pytest.raises(InputError, match=r"(?s)found: (int|dict|str).*next: return the model"):
+        opened(model, x=X)
+
+
+@pytest.mark.parametrize("array", [X.astype(np.float64), X.astype(np.uint8)])
+def test_the_type_of_the_data_is_checked_before_capture(array: np.ndarray, opened: Open) -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    with pytest.raises(InputError, match=r"(?s)input: .*allowed: float32.*next: .*float32"):
+        opened(model, input=array)
+
+
+def test_refuses_data_without_samples(opened: Open) -> None:
+    for array in (X[:0], np.float32(1.0)):
+        with pytest.raises(InputError, match=r"(?s)number of samples.*next: "):
+            opened(Masked(), x=array)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [("", "AttributeError: .*next: run from"), ("1 / 0", "ZeroDivisionError.*next: import own")],
+)
+def test_a_module_that_does_not_import_is_the_users(
+    source: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_net.py").write_text(source)
+    np.savez(tmp_path / "data.npz", x=X)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_net", raising=False)
+    with pytest.raises(InputError, match=f"(?s)own_net:net: .*{found}"):
+        load_model("own_net:net", tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("nope.pt2", "No such file.*next: export again"),
+        ("nope", "No such file.*next: torch.export.save"),
+        (".", r"a folder without prepared\.json.*next: name the folder"),
+    ],
+)
+def test_a_missing_model_has_a_next_step(name: str, found: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"(?s){found}"):
+        load_model(str(tmp_path / name), tmp_path / "data.npz")
