@@ -23,7 +23,12 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = {name: "deployq.pipeline" for name in __all__}
+_ELSEWHERE = {
+    "Dataset": "deployq.data",
+    "Recipe": "deployq.graph.recipe",
+    "load_dataset": "deployq.data",
+}
+_HOMES = {name: _ELSEWHERE.get(name, "deployq.pipeline") for name in __all__}
 
 
 def __getattr__(name: str) -> Any:

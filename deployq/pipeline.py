@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from deployq.bundle import Bundle, environment_facts, read_bundle, write_manifest, writing_bundle
-from deployq.data import Dataset, check_dataset, load_dataset
+from deployq.data import Dataset, check_dataset
 from deployq.errors import InputError
 from deployq.graph.capture import capture
 from deployq.graph.integers import layer_integers, rescued_channels
@@ -35,20 +35,6 @@ from deployq_calibration import calibrate_model
 from deployq_exporters.dialects import DIALECTS, translate
 from deployq_exporters.lowering import lower, to_proto
 from deployq_targets import TargetProfile, load_profile
-
-__all__ = [
-    "CalibrationSettings",
-    "Dataset",
-    "Recipe",
-    "calibrate",
-    "export",
-    "load_dataset",
-    "load_prepared",
-    "prepare",
-    "save_prepared",
-    "simulate",
-    "verify",
-]
 
 Target: TypeAlias = str | Path | TargetProfile
 Advance: TypeAlias = Callable[[str], None]

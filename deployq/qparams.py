@@ -151,4 +151,4 @@ class QParams:
         """Scale and zero point, broadcastable to a tensor of ``shape``."""
         scale = self.granularity.expand(self.scale, shape)
         zero_point = self.granularity.expand(self.zero_point, shape)
-        return scale, zero_point  # type: ignore[return-value]
+        return scale, zero_point  # type: ignore[return-value] # expand keeps the element type

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -79,7 +80,7 @@ def test_a_prepared_model_is_exported_again_byte_identical(
         (("export", "no.module:net", "--target", "int4-npu"), "No module named 'no'"),
         (("export", "model.onnx", "--target", "int4-npu"), "must be a .pt2 file"),
         (("export", "builtins:dict", "--target", "int4-npu"), "returns a torch.nn.Module"),
-        (("export", "missing.pt2", "--target", "int4-npy"), "int4-npu|missing.pt2"),
+        (("export", "missing.pt2", "--target", "int4-npy"), "did you mean|int4-npu, int8-npu"),
     ],
     ids=["no file", "no module", "not a model", "not a network", "no target"],
 )
@@ -111,3 +112,43 @@ def test_unknown_widths_are_refused(run: Run, digits_pt2: Path, calib_npz: Path)
         "--weight-bits", "5", code=2,
     )  # fmt: skip
     assert "weight.bits" in result.stderr and "4, 8" in result.stderr
+
+
+def test_options_for_a_prepared_model_are_refused(
+    run: Run, bundles: Callable[[str], Path], calib_npz: Path
+) -> None:
+    source = bundles("ort-cpu")
+    options = ("--target", "ort-cpu", "--calib", calib_npz, "-o", "b")
+    result = run("export", source, *options, "--weight-bits", "8", code=2)
+    assert "exported as it is" in result.stderr
+    result = run("export", source, *options[2:], "--target", "int4-npu", code=2)
+    assert "prepared for" in result.stderr
+
+
+def test_a_foreign_folder_is_refused_first(
+    run: Run, digits_pt2: Path, calib_npz: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("keep")
+    options = ("--target", "int4-npu", "--calib", calib_npz, "-o", "mine")
+    result = run("export", digits_pt2, *options, code=2)
+    assert (tmp_path / "mine/notes.txt").read_text() == "keep" and "calibrate" not in result.stderr
+
+
+def test_simulate_refuses_what_it_cannot_write_or_read(
+    run: Run, bundles: Callable[[str], Path], calib_npz: Path, tmp_path: Path
+) -> None:
+    bundle = bundles("int4-npu")
+    assert ".npz" in run("simulate", bundle, "-i", calib_npz, "-o", "c.txt", code=2).stderr
+    assert "writable" in run("simulate", bundle, "-i", calib_npz, "-o", "no/c.npz", code=2).stderr
+    bare = run("simulate", bundle / "model.onnx", "-i", calib_npz, code=2)
+    assert "name a target" in bare.stderr
+    assert "next:" in run("simulate", "nothing", "-i", calib_npz, "-t", "ort-cpu", code=2).stderr
+    np.savez(tmp_path / "wrong.npz", x=np.zeros((2, 1, 9, 9), np.float32))
+    wrong = run("simulate", bundle, "-i", tmp_path / "wrong.npz", code=2)
+    assert "9, 9" in wrong.stderr and "8, 8" in wrong.stderr
+
+
+def test_verify_refuses_what_is_no_bundle(run: Run, test_npz: Path, tmp_path: Path) -> None:
+    result = run("verify", tmp_path, "--data", test_npz, code=2)
+    assert "bundle" in result.stderr and "Traceback" not in result.stderr

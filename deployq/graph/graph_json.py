@@ -16,9 +16,9 @@ from typing import Any
 from torch import fx, nn
 
 from deployq.errors import InputError, UnsafeFileError, UnsupportedError
-from deployq.graph.capture import attach
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.operators import ALLOWED_CALLS
+from deployq.graph.tensors import attach
 from deployq.graph.units import QuantizedLinear
 
 CALLS = {str(call): call for call in ALLOWED_CALLS}

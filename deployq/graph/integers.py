@@ -10,11 +10,11 @@ from torch import Tensor, fx
 
 from deployq.errors import UnsupportedError
 from deployq.graph.batch_norm import LinearCodes
-from deployq.graph.capture import read_tensor
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.finished import check_calibrated, check_finite, check_finite_layer
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.sites import moved_from
+from deployq.graph.tensors import read_tensor
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import QParams
 

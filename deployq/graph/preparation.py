@@ -12,14 +12,16 @@ from torch import fx, nn
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.batch_norm import move_sign_into_weight
-from deployq.graph.capture import NORM_TENSORS, attach, read_tensor
+from deployq.graph.capture import NORM_TENSORS
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.layer_placement import clamp_is_redundant
 from deployq.graph.obeyed import refuse_unobeyed
-from deployq.graph.placement import clamp_is_redundant, place
+from deployq.graph.placement import place
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.rule import argument
 from deployq.graph.sites import Site
+from deployq.graph.tensors import attach, read_tensor
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import PerChannel, PerTensor
 from deployq_targets import TargetProfile

@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from deployq.errors import InputError
-from deployq.graph.capture import attach
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.graph_json import graph_from_json, graph_to_json
 from deployq.graph.plan import Plan
 from deployq.graph.preparation import PreparedModel, quantizer_path
+from deployq.graph.tensors import attach
 from deployq.graph.units import QuantizedLinear
 from deployq_targets.loader import parse_profile
 

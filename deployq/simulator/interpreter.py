@@ -1,7 +1,7 @@
 """The integer interpreter: every node of an IntegerGraph under one contract's arithmetic.
 
 It reads nothing but the file's integers and the contract's words, and knows nothing of how the file
-was made; the reference on codes (``deployq.graph.codes``) is its independent twin.
+was made. The reference on codes (``deployq.graph.codes``) shares the kernels and nothing else.
 """
 
 from __future__ import annotations

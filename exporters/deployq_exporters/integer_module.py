@@ -14,11 +14,11 @@ from torch import Tensor, fx, nn
 
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.errors import UnsupportedError
-from deployq.graph.capture import attach
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, grid_of, layer_integers
 from deployq.graph.operators import aten, is_movement
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.tensors import attach
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import IntArray, PerChannel, QParams
 from deployq.qtypes import QType

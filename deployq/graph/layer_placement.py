@@ -1,0 +1,114 @@
+"""Decide each linear layer: weight type, granularity, what becomes of BatchNorm and clamp."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx
+
+from deployq.errors import UnsupportedError
+from deployq.graph.operator_rules import (
+    Touches,
+    group_of,
+    weight_bits,
+)
+from deployq.graph.operators import onnx_type
+from deployq.graph.plan import LayerPlan, TensorPlan
+from deployq.graph.recipe import Recipe
+from deployq.graph.rewrites.batch_norm_to_depthwise import is_batch_norm
+from deployq.graph.rewrites.rule import argument
+from deployq.graph.sites import INFINITY, Site
+from deployq.graph.tensors import read_tensor
+from deployq_targets import TargetProfile
+from deployq_targets.words import Sharing
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What decides the parameters of a grid, beside its members."""
+
+    module: fx.GraphModule
+    profile: TargetProfile
+    recipe: Recipe
+    non_negative: Set[str]
+    outputs: Set[str]
+    touches: Touches
+
+
+def clamp_is_redundant(site: Site, grid: TensorPlan) -> bool:
+    """True when saturating to the grid does all that the clamp after the site does."""
+    low_ok = site.low <= 0.0 and grid.zero_point == grid.qtype.qmin
+    return low_ok and (site.high == INFINITY or grid.scale_limit is not None)
+
+
+def layer_plan(site: Site, grid: TensorPlan, wishes: Wishes, reads: Counter[int]) -> LayerPlan:
+    profile, module = wishes.profile, wishes.module
+    weight = argument(site.core, 1, "weight")
+    operator = onnx_type(module, site.core)
+    rule = profile.op_rule(operator, group_of(site))
+    qtype = profile.weight_qtype(weight_bits(site, rule, wishes.recipe, profile))
+    per_channel = _is_per_channel(operator, profile)
+    if not qtype.signed:
+        raise UnsupportedError(
+            site.name,
+            "weights have signed types",
+            found=f"{profile.name} prefers {qtype}",
+            next_step="put a signed type of this width first in weight.types",
+        )
+    activation = "none"
+    if site.clamp is not None:
+        activation = "removed" if clamp_is_redundant(site, grid) else "kept"
+    return LayerPlan(
+        site.name,
+        operator,
+        str(weight.target),
+        qtype.bits,
+        qtype.signed,
+        qtype.narrow_range,
+        per_channel,
+        _batch_norm_mode(site, per_channel, wishes, reads),
+        activation,
+        _macs(site.core),
+    )
+
+
+def _is_per_channel(operator: str, profile: TargetProfile) -> bool:
+    """True where channels have scales of their own: an operator without an axis has one scale."""
+    if not profile.weight_is_per_channel:
+        return False
+    if operator not in profile.weight.axis and Sharing.TENSOR in profile.weight.granularity:
+        return False
+    profile.weight_axis(operator, trans_b=True)  # refuses an operator without an axis
+    return True
+
+
+def count_reads(module: fx.GraphModule) -> Counter[int]:
+    """How many calls read each tensor, by identity: one tensor may have several names."""
+    counts: Counter[int] = Counter()
+    for node in module.graph.nodes:
+        sources = [source for source in node.all_input_nodes if source.op == "get_attr"]
+        counts.update(id(read_tensor(module, source)) for source in sources)
+        if is_batch_norm(module, node):
+            norm = module.get_submodule(str(node.target))
+            counts.update(map(id, (*norm.parameters(), *norm.buffers())))
+    return counts
+
+
+def _batch_norm_mode(site: Site, per_channel: bool, wishes: Wishes, reads: Counter[int]) -> str:
+    """Absorb where any per-channel scale can be deployed; what is shared cannot change sign."""
+    if site.batch_norm is None:
+        return "none"
+    norm: Any = wishes.module.get_submodule(str(site.batch_norm.target))
+    own = [read_tensor(wishes.module, n) for n in site.core.all_input_nodes if n.op == "get_attr"]
+    shared = any(reads[id(tensor)] > 1 for tensor in (*own, norm.weight, norm.running_mean))
+    any_scale = per_channel and wishes.profile.any_channel_scale
+    return "absorb" if any_scale and not shared else "fold"
+
+
+def _macs(node: fx.Node) -> int:
+    """Multiply-accumulates of a linear node for one sample."""
+    output, weight = node.meta["val"], argument(node, 1, "weight").meta["val"]
+    return int(output.shape[1:].numel() * weight.shape[1:].numel())
