@@ -59,7 +59,9 @@ def open_zip(path: Path, *, max_bytes: int, next_step: str) -> Iterator[SafeZip]
     try:
         archive = zipfile.ZipFile(path)
     except OSError as error:
-        raise InputError(str(path), "cannot read the file", found=str(error.strerror)) from error
+        raise InputError(
+            str(path), "cannot read the file", found=str(error.strerror), next_step="check the path"
+        ) from error
     except _DAMAGE as error:
         raise InputError(
             str(path),

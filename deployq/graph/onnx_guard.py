@@ -47,7 +47,12 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load_model_from_string(path.read_bytes())
     except OSError as error:
-        raise InputError(str(path), "cannot read the model", found=str(error.strerror)) from error
+        raise InputError(
+            str(path),
+            "cannot read the model",
+            found=str(error.strerror),
+            next_step="check the path",
+        ) from error
     except DecodeError as error:
         raise InputError(
             str(path),
