@@ -3,9 +3,9 @@
     python -m benchmarks.killed_exports [--kills 50] [--seed 0]
 
 An int8-npu bundle of the digits network stands; exports to int4-npu onto the same path are killed
-(SIGKILL) at a moment drawn uniformly from the time that a whole export takes. After each, the
-folder must be byte-identical to the old bundle, or, if the kill came after the exchange, a whole
-new one.
+(SIGKILL) at a moment drawn uniformly from the time that a whole export takes; one that ended before
+its moment is drawn again. After each kill, the folder must be byte-identical to the old bundle, or,
+if the kill came after the exchange, a whole new one.
 """
 
 from __future__ import annotations
@@ -43,11 +43,14 @@ def main() -> int:
         whole = time.perf_counter() - start
         _restore(folder)
         counts = {"old": 0, "new": 0, "broken": 0}
-        for number in range(arguments.kills):
+        while sum(counts.values()) < arguments.kills:
             moment = draw.uniform(0, whole)
             outcome = _killed(folder, moment, old)
+            if outcome is None:
+                continue
             counts[outcome] += 1
-            print(f"kill {number + 1} after {moment:.2f} s of {whole:.2f} s: {outcome} bundle")
+            number = sum(counts.values())
+            print(f"kill {number} after {moment:.2f} s of {whole:.2f} s: {outcome} bundle")
     print(json.dumps({"kills": arguments.kills, **counts}, sort_keys=True))
     return int(counts["broken"] > 0)
 
@@ -61,11 +64,14 @@ def _export(folder: Path, target: str) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def _killed(folder: Path, moment: float, old: str) -> str:
+def _killed(folder: Path, moment: float, old: str) -> str | None:
+    """What stands after a kill; None when there was nothing left to kill."""
     process = _export(folder, "int4-npu")
     time.sleep(moment)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    if process.wait() != -signal.SIGKILL:
+        _restore(folder)
+        return None
     try:
         bundle = read_bundle(folder / "bundle")
     except Exception as error:  # any failure to read is the finding
