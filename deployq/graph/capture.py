@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.captured_checks import check_batch, check_ends, check_evaluation
+from deployq.graph.constants import fold_constants
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.node_names import is_leaf_call, module_path, name_nodes
 from deployq.graph.rewrites import normalize
@@ -86,6 +87,7 @@ def graph_from_program(program: torch.export.ExportedProgram) -> fx.GraphModule:
     assert isinstance(source, fx.GraphModule)
     check_batch(source.graph)
     check_evaluation(source.graph)
+    fold_constants(source)
     root = nn.Module()
     root.eval()
     tensors = tensors_of_module(source)

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
+import numpy as np
 from torch import Tensor, fx, nn
 
+from deployq import affine
 from deployq.arithmetic.contract import Form
 from deployq.arithmetic.geometry import PoolGeometry
 from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling
@@ -65,17 +67,27 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def move(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Codes:
-    """A movement operator on integers; padding adds the zero point."""
+    """A movement operator on integers; padding adds the code of its constant."""
     value: Codes = args[0]
     if node.op == "call_module":  # Dropout, in evaluation
         return value
     if calls(node, aten.max_pool2d.default):
         return Codes(pooling.max_pool(value.data, pool_geometry(node)), value.qparams)
     if calls(node, aten.pad.default):
-        zero_point = int(value.qparams.zero_point)
-        return Codes(nn.functional.pad(value.data, args[1], value=zero_point), value.qparams)
+        return Codes(_pad(node, value), value.qparams)
     overload = cast(Callable[..., Tensor], node.target)
     return Codes(overload(value.data, *args[1:], **kwargs), value.qparams)
+
+
+def _pad(node: fx.Node, value: Codes) -> Tensor:
+    mode, real = argument(node, 2, "mode", "constant"), argument(node, 3, "value") or 0.0
+    amounts: Any = node.args[1]
+    if mode != "constant":
+        # reflection is not there for integers: float64 holds every code
+        padded = nn.functional.pad(value.data.double(), amounts, mode)
+        return padded.to(value.data.dtype)
+    code = int(affine.quantize(np.asarray(real, np.float32), value.qparams))
+    return nn.functional.pad(value.data, amounts, value=code)
 
 
 def compute(node: fx.Node, operands: Sequence[Codes]) -> Pending:

@@ -3,6 +3,7 @@
 Integer sums are exact, the scale is applied once after the sum, so the result is the same for every
 batch size, device and thread count. The arithmetic of that last step is a contract's: ``QDQ`` for
 what the file says in real numbers, a target's or a runtime's own for what that one computes.
+Operators that stay in float run in float32 on the reals of their operands' codes.
 
 A computing node does not know its output's grid; it waits as a :class:`Pending` until the quantizer
 that follows asks for codes.
@@ -24,7 +25,7 @@ from deployq.arithmetic.contract import QDQ, Contract
 from deployq.arithmetic.kernels import linear
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
-from deployq.errors import InputError, UnsupportedError
+from deployq.errors import InputError
 from deployq.graph.code_operators import Bounds, Codes, Pending, compute, move, unary
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, layer_integers
@@ -49,12 +50,13 @@ class Evaluation:
         steps: float64, the value before rounding in units of the tensor's scale, less its zero
             point: ``code = saturate(round(steps) + zero_point)``. A clamp that the quantizer did
             not replace is applied, saturation is not. Known to ``2**-14``, within +-2**17.
-        outputs: what the network returns, flattened in its order.
+        outputs: what the network returns, flattened in its order; float32 where an operator in
+            float made it.
     """
 
     codes: dict[str, Tensor]
     steps: dict[str, Tensor]
-    outputs: tuple[Codes, ...]
+    outputs: tuple[Codes | Tensor, ...]
 
 
 def evaluate_codes(
@@ -121,14 +123,6 @@ def _run(
     with torch.no_grad():
         returned = interpreter.run(*inputs)
     leaves = pytree.tree_leaves(returned, is_leaf=lambda value: isinstance(value, Codes))
-    for leaf in leaves:
-        if not isinstance(leaf, Codes):
-            raise UnsupportedError(
-                "output",
-                "a network returns tensors on a grid",
-                found="a float tensor",
-                next_step="end the network in an operator with an integer form",
-            )
     interpreter.outputs = tuple(leaves)
     return interpreter
 
@@ -151,7 +145,7 @@ class _CodesInterpreter(fx.Interpreter):
         self.integers = layer_integers(prepared)
         self.recorded: dict[str, Tensor] = {}
         self.steps: dict[str, Tensor] = {}
-        self.outputs: tuple[Codes, ...] = ()
+        self.outputs: tuple[Codes | Tensor, ...] = ()
 
     def run_node(self, n: fx.Node) -> Any:
         if n.op in ("placeholder", "output", "get_attr"):
@@ -172,8 +166,10 @@ class _CodesInterpreter(fx.Interpreter):
             return compute(n, codes)
         if n.target in UNARY and isinstance(args[0], (Codes, Pending)):
             return unary(n, onnx_type(graph, n), args[0])
-        reals, named = fx.node.map_aggregate((args, kwargs), _real)
-        return self.call_function(n.target, reals, named)  # a size: every other operator has codes
+        reals, named = fx.node.map_aggregate((args, kwargs), _real)  # it runs in float, or sizes
+        if n.op == "call_module":
+            return self.call_module(str(n.target), reals, named)
+        return self.call_function(n.target, reals, named)
 
     def _quantize(self, name: str, qparams: QParams, value: Tensor | Pending) -> Codes:
         if isinstance(value, Pending):

@@ -1,4 +1,4 @@
-"""Operators that the target, or deployq, does not run in integers: listed or refused (law 3)."""
+"""Operators that run in float on the target or beside it: listed, or refused (law 3)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from torch import fx
 
 from deployq.errors import UnsupportedError
-from deployq.graph.operator_rules import (
-    group_of,
-)
-from deployq.graph.operators import is_movement, onnx_type
+from deployq.graph.operator_rules import group_of
+from deployq.graph.operators import ALLOWED_CALLS, is_linear, is_movement, onnx_type
+from deployq.graph.recipe import Recipe
 from deployq.graph.sites import Site
 from deployq_targets import TargetProfile
-from deployq_targets.words import OpStatus
+from deployq_targets.words import OpStatus, UnlistedOps
 
 
 def refuse_movement(module: fx.GraphModule, profile: TargetProfile) -> None:
@@ -25,9 +24,12 @@ def refuse_movement(module: fx.GraphModule, profile: TargetProfile) -> None:
 
 
 def float_nodes(
-    module: fx.GraphModule, sites: Mapping[fx.Node, Site], profile: TargetProfile
+    module: fx.GraphModule,
+    sites: Mapping[fx.Node, Site],
+    profile: TargetProfile,
+    recipe: Recipe,
 ) -> tuple[str, ...]:
-    """Lines on the operators that the target runs in float; those without a form are refused.
+    """Lines on the operators that run in float; those that cannot are refused.
 
     Raises:
         UnsupportedError: the target lacks an operator, or deployq has no integer form for it.
@@ -37,9 +39,10 @@ def float_nodes(
         if site.kind == "input":
             continue
         operator = onnx_type(module, site.core)
-        if site.kind == "float":
-            raise _formless(site.name, operator)
         status = profile.op_status(operator, group_of(site))
+        if site.kind == "float":
+            lines.append(_carried(site, operator, status, profile, recipe))
+            continue
         if status is OpStatus.UNSUPPORTED:
             raise _refusal(site.name, f"{profile.name} runs {operator} as {status}", profile)
         if status is not OpStatus.INTEGER:
@@ -47,15 +50,38 @@ def float_nodes(
     return tuple(lines)
 
 
-def _formless(name: str, operator: str) -> UnsupportedError:
-    return UnsupportedError(
-        name,
-        "deployq has no integer form for it and does not carry float operators between integer "
-        "ones yet",
-        found=f"{operator} with these operands",
-        allowed="operators with an integer form",
-        next_step="replace the operator, or cut it off and run it beside the exported network",
+def _carried(
+    site: Site, operator: str, status: OpStatus, profile: TargetProfile, recipe: Recipe
+) -> str:
+    """The line on an operator that is carried in float.
+
+    Raises:
+        UnsupportedError: nothing beside the target's integer units could run it.
+    """
+    if is_linear(site.core) and recipe.keeps_float(site.name):
+        reason = "by the recipe"
+        possible = profile.runs_floats
+    elif status in (OpStatus.FLOAT, OpStatus.CPU):
+        reason, possible = f"{profile.name} runs {operator} as {status}", True
+    else:
+        reason = f"deployq has no integer form of {operator} with these operands"
+        possible = profile.graph.unlisted_ops is UnlistedOps.FLOAT
+    possible = possible and _is_known(site.core)
+    if possible:
+        return f"{site.name}: float, {reason}"
+    raise UnsupportedError(
+        site.name,
+        f"every operator must have a form on {profile.name}",
+        found=f"{operator} with these operands; {reason}",
+        allowed="operators with an integer form, or with status float or cpu",
+        next_step="replace the operator, add an [[op]] entry with its status, or cut it off and "
+        "run it beside the exported network",
     )
+
+
+def _is_known(node: fx.Node) -> bool:
+    """True for calls that a prepared model may make; modules are those of capture."""
+    return node.op == "call_module" or node.target in ALLOWED_CALLS
 
 
 def _refusal(name: str, reason: str, profile: TargetProfile) -> UnsupportedError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import fx, nn
@@ -18,16 +18,29 @@ from torch import fx, nn
 from deployq.errors import InputError, UnsafeFileError, UnsupportedError
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.operators import ALLOWED_CALLS
+from deployq.graph.rewrites.batch_norm_to_depthwise import NORMS
 from deployq.graph.tensors import attach
 from deployq.graph.units import QuantizedLinear
 
 CALLS = {str(call): call for call in ALLOWED_CALLS}
 """``aten.conv2d.default`` to the operator."""
 
+
+def _batch_norm(kind: Any) -> Callable[[Mapping[str, Any]], nn.Module]:
+    def make(config: Mapping[str, Any]) -> nn.Module:
+        module: nn.Module = kind(
+            config["channels"], config["eps"], config["momentum"], affine=config["affine"]
+        )
+        return module
+
+    return make
+
+
 MODULES: dict[str, Any] = {
     "FakeQuantize": FakeQuantize.from_config,
     "QuantizedLinear": QuantizedLinear.from_config,
     "Dropout": lambda config: nn.Dropout(config["p"]),
+    **{kind.__name__: _batch_norm(kind) for kind in NORMS},
 }
 """Module types that a graph may call, and how each is made."""
 
@@ -87,6 +100,10 @@ def _module_to_json(path: str, module: nn.Module) -> dict[str, Any]:
     kind = type(module).__name__
     if isinstance(module, nn.Dropout):
         return {"type": kind, "config": {"p": module.p}}
+    if isinstance(module, NORMS):  # of a layer that stays in float
+        channels, affine = module.num_features, module.affine
+        facts = {"channels": channels, "eps": module.eps, "momentum": module.momentum}
+        return {"type": kind, "config": {**facts, "affine": affine}}
     if not isinstance(module, (FakeQuantize, QuantizedLinear)):
         raise UnsupportedError(
             path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from torch import Tensor, fx
@@ -112,6 +113,14 @@ def _check_sums(name: str, codes: LinearCodes, limit: int | None) -> None:
         )
 
 
+def is_on_grid(module: fx.GraphModule, node: fx.Node) -> bool:
+    """False for the values of operators in float."""
+    source = moved_from(module, node)
+    if source.op != "call_module":
+        return False
+    return isinstance(module.get_submodule(str(source.target)), FakeQuantize)
+
+
 def grid_of(module: fx.GraphModule, node: fx.Node) -> QParams:
     """Parameters of the grid that a node's values are on.
 
@@ -120,11 +129,10 @@ def grid_of(module: fx.GraphModule, node: fx.Node) -> QParams:
         UnsupportedError: they are on none.
     """
     source = moved_from(module, node)
-    if source.op == "call_module":
-        quantizer = module.get_submodule(str(source.target))
-        if isinstance(quantizer, FakeQuantize):
-            check_calibrated(str(source.meta.get("name", source.name)), quantizer)
-            return quantizer.qparams()
+    if is_on_grid(module, node):
+        quantizer = cast(FakeQuantize, module.get_submodule(str(source.target)))
+        check_calibrated(str(source.meta.get("name", source.name)), quantizer)
+        return quantizer.qparams()
     raise UnsupportedError(
         str(node.meta.get("name", node.name)),
         "an integer operator reads codes",

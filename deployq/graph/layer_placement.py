@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import fx
 
-from deployq.errors import UnsupportedError
+from deployq.errors import ProfileError, UnsupportedError
 from deployq.graph.operator_rules import (
     Touches,
     group_of,
@@ -50,7 +50,7 @@ def layer_plan(site: Site, grid: TensorPlan, wishes: Wishes, reads: Counter[int]
     operator = onnx_type(module, site.core)
     rule = profile.op_rule(operator, group_of(site))
     qtype = profile.weight_qtype(weight_bits(site, rule, wishes.recipe, profile))
-    per_channel = _is_per_channel(operator, profile)
+    per_channel = _is_per_channel(site.name, operator, profile, wishes.recipe)
     if not qtype.signed:
         raise UnsupportedError(
             site.name,
@@ -75,9 +75,23 @@ def layer_plan(site: Site, grid: TensorPlan, wishes: Wishes, reads: Counter[int]
     )
 
 
-def _is_per_channel(operator: str, profile: TargetProfile) -> bool:
-    """True where channels have scales of their own: an operator without an axis has one scale."""
-    if not profile.weight_is_per_channel:
+def _is_per_channel(layer: str, operator: str, profile: TargetProfile, recipe: Recipe) -> bool:
+    """True where channels have scales of their own: an operator without an axis has one scale.
+
+    Raises:
+        ProfileError: the recipe asks for a granularity that the profile does not have.
+    """
+    allowed, wanted = profile.weight.granularity, recipe.per_channel_of(layer)
+    asked = Sharing.CHANNEL if wanted else Sharing.TENSOR
+    if wanted is not None and asked not in allowed:
+        raise ProfileError(
+            layer,
+            f"weight scales have a granularity of {profile.name}",
+            found=asked,
+            allowed=", ".join(allowed),
+            next_step="correct per_channel in the recipe",
+        )
+    if wanted is False or not (wanted or profile.weight_is_per_channel):
         return False
     if operator not in profile.weight.axis and Sharing.TENSOR in profile.weight.granularity:
         return False

@@ -31,6 +31,8 @@ def _base_name(node: fx.Node) -> str:
         return str(node.target)
     if node.op == "call_module":
         return str(node.target)
+    if "part" in node.meta:  # of a call that a rewrite took apart
+        return f"{module_path(node)}.{node.meta['part']}".lstrip(".")
     operator = node.target.__name__.split(".")[0]  # type: ignore[union-attr] # an operator overload
     path = module_path(node)
     if path and is_leaf_call(node):

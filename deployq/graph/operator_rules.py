@@ -13,7 +13,7 @@ from deployq.graph.operators import is_movement, onnx_type
 from deployq.graph.plan import TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.rule import argument
-from deployq.graph.sites import Site, moved_from
+from deployq.graph.sites import INTEGER, Site, moved_from
 from deployq_targets import TargetProfile
 from deployq_targets.graph import OpRule
 from deployq_targets.words import Group
@@ -55,7 +55,7 @@ def find_touches(
                 touches[tensor.name].append(Touch(name, rule))
 
     for site in sites.values():
-        if site.kind != "input":
+        if site.kind in INTEGER:
             rule = profile.op_rule(onnx_type(module, site.core), group_of(site))
             sources = [sites.get(moved_from(module, n)) for n in site.core.all_input_nodes]
             add(site.name, rule, [site, *sources])
@@ -84,8 +84,8 @@ def check_activations(grid_of: Mapping[str, TensorPlan], touches: Touches) -> No
     Raises:
         ProfileError: with the names of operator and tensor.
     """
-    for tensor, around in touches.items():
-        grid = grid_of[tensor]
+    for tensor, grid in grid_of.items():
+        around = touches[tensor]
         for touch in around:
             facts = {"act_bits": grid.bits, "act_types": grid.qtype.name}
             for key, found in facts.items():

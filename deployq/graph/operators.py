@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -32,6 +33,9 @@ UNARY: dict[Any, str] = {
     aten.tanh.default: "Tanh",
     aten.hardsigmoid.default: "HardSigmoid",
     aten.hardswish.default: "HardSwish",
+    aten.elu.default: "Elu",
+    aten.gelu.default: "Gelu",
+    aten.mish.default: "Mish",
 }
 """Functions of one value: a lookup table, or part of the operator before them."""
 
@@ -48,7 +52,9 @@ MOVEMENT: dict[Any, str] = {
     aten.unsqueeze.default: "Unsqueeze",
     aten.pad.default: "Pad",
 }
-"""Operators that choose among codes or add the zero point; input and output share parameters."""
+"""Operators that choose among codes or add the code of a constant; input and output share
+parameters.
+"""
 
 FLOAT: dict[Any, str] = {
     aten.conv2d.padding: "Conv",
@@ -57,12 +63,42 @@ FLOAT: dict[Any, str] = {
     aten.mean.dim: "ReduceMean",
     aten.sub.Tensor: "Sub",
     aten.div.Tensor: "Div",
-    aten.gelu.default: "Gelu",
     aten.layer_norm.default: "LayerNormalization",
     aten.select.int: "Gather",
     aten.expand.default: "Expand",
-    aten.silu.default: "aten.silu",
+    aten.expand_as.default: "Expand",
     aten.stack.default: "aten.stack",
+    aten.conv1d.default: "Conv",
+    aten.bmm.default: "MatMul",
+    aten.log_softmax.int: "LogSoftmax",
+    aten.group_norm.default: "GroupNormalization",
+    aten.instance_norm.default: "InstanceNormalization",
+    aten.prelu.default: "PRelu",
+    aten.selu.default: "Selu",
+    aten.celu.default: "Celu",
+    aten.softplus.default: "Softplus",
+    aten.exp.default: "Exp",
+    aten.log.default: "Log",
+    aten.sqrt.default: "Sqrt",
+    aten.rsqrt.default: "aten.rsqrt",
+    aten.reciprocal.default: "Reciprocal",
+    aten.abs.default: "Abs",
+    aten.neg.default: "Neg",
+    aten.erf.default: "Erf",
+    aten.sin.default: "Sin",
+    aten.cos.default: "Cos",
+    aten.pow.Tensor_Scalar: "Pow",
+    aten.pow.Tensor_Tensor: "Pow",
+    aten.rsub.Scalar: "Sub",
+    aten.addcmul.default: "aten.addcmul",
+    aten.maximum.default: "Max",
+    aten.minimum.default: "Min",
+    aten.sum.dim_IntList: "ReduceSum",
+    aten.amax.default: "ReduceMax",
+    aten.amin.default: "ReduceMin",
+    aten.linalg_vector_norm.default: "ReduceL2",
+    aten.upsample_bilinear2d.vec: "Resize",
+    aten.upsample_bicubic2d.vec: "Resize",
     aten.scaled_dot_product_attention.default: "aten.scaled_dot_product_attention",
 }
 """Operators that run in float, between a grid and a grid, where the profile allows it."""
@@ -94,6 +130,10 @@ def unary_params(node: fx.Node) -> UnaryParams:
     """The attributes of a function of one value, with ONNX's meaning."""
     if calls(node, aten.leaky_relu.default):
         return UnaryParams(alpha=float(argument(node, 1, "negative_slope", 0.01)))
+    if calls(node, aten.elu.default):
+        return UnaryParams(alpha=float(argument(node, 1, "alpha", 1.0)))
+    if calls(node, aten.gelu.default):
+        return UnaryParams(approximate=str(node.kwargs.get("approximate", "none")))
     if calls(node, aten.hardsigmoid.default):
         return UnaryParams(alpha=1 / 6, beta=0.5)
     low, high = clamp_bounds(node) or (float("-inf"), float("inf"))
@@ -104,7 +144,10 @@ def onnx_type(module: fx.GraphModule, node: fx.Node) -> str:
     """The ONNX operator that a node becomes; the ATen name where there is none."""
     if node.op == "call_module":
         child = module.get_submodule(str(node.target))
-        return "Identity" if isinstance(child, nn.Dropout) else type(child).__name__
+        if isinstance(child, nn.Dropout):
+            return "Identity"
+        name = type(child).__name__
+        return "BatchNormalization" if name.startswith("BatchNorm") else name
     for table in (LINEAR, COMPUTE, UNARY, MOVEMENT, FLOAT):
         if node.target in table:
             return table[node.target]
@@ -112,12 +155,12 @@ def onnx_type(module: fx.GraphModule, node: fx.Node) -> str:
 
 
 def is_movement(module: fx.GraphModule, node: fx.Node) -> bool:
-    """True when the node's codes are its input's codes, moved, dropped or padded with zero."""
+    """True when the node's codes are its input's codes, moved, dropped or padded."""
     if node.op == "call_module":
         return isinstance(module.get_submodule(str(node.target)), nn.Dropout)
     if calls(node, aten.pad.default):
-        constant = argument(node, 2, "mode", "constant") == "constant"
-        return constant and not argument(node, 3, "value")
+        mode, value = argument(node, 2, "mode", "constant"), argument(node, 3, "value") or 0.0
+        return mode != "constant" or value == 0.0 or math.isinf(value)
     if calls(node, aten.max_pool2d.default):
         dilation = argument(node, 4, "dilation", 1)
         return dilation in UNIT and not argument(node, 5, "ceil_mode", False)

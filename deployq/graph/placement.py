@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from torch import fx
@@ -16,10 +17,17 @@ from deployq.graph.operator_rules import (
     check_activations,
     find_touches,
 )
-from deployq.graph.operators import onnx_type
+from deployq.graph.operators import is_linear, onnx_type
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.recipe import Recipe
-from deployq.graph.sites import INFINITY, Site, find_sites, moved_from, non_negative_sites
+from deployq.graph.sites import (
+    INFINITY,
+    Site,
+    find_sites,
+    moved_from,
+    non_negative_sites,
+    on_grids,
+)
 from deployq.qtypes import QType
 from deployq_targets import TargetProfile
 from deployq_targets.tensors import FixedOutput
@@ -33,7 +41,8 @@ class Placement:
     Args:
         plan: the decisions.
         sites: by output node.
-        grid_of: site name to the grid (quantizer) that it is on.
+        grid_of: site name to the grid (quantizer) that it is on; what only float operators
+            make and read is on none.
     """
 
     plan: Plan
@@ -56,11 +65,12 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
     refuse_movement(module, profile)
     apart: frozenset[fx.Node] = frozenset()
     while True:
-        placement = _place(module, profile, recipe, find_sites(module, apart))
+        placement = _place(module, profile, recipe, find_sites(module, apart, recipe.keeps_float))
         kept = _kept_clamps(placement)
         if not kept or profile.graph.relu_fusion is ReluFusion.ALWAYS:
-            names = [layer.name for layer in placement.plan.layers]
-            recipe.check_names([site.name for site in placement.sites.values()], names)
+            sites = placement.sites.values()
+            layers = [site.name for site in sites if is_linear(site.core)]
+            recipe.check_names([site.name for site in sites], layers)
             return placement
         apart |= kept
 
@@ -69,19 +79,23 @@ def _kept_clamps(placement: Placement) -> frozenset[fx.Node]:
     return frozenset(
         site.clamp
         for site in placement.sites.values()
-        if site.clamp is not None and not clamp_is_redundant(site, placement.grid_of[site.name])
+        if site.clamp is not None
+        and site.name in placement.grid_of
+        and not clamp_is_redundant(site, placement.grid_of[site.name])
     )
 
 
 def _place(
     module: fx.GraphModule, profile: TargetProfile, recipe: Recipe, sites: dict[fx.Node, Site]
 ) -> Placement:
-    floats = float_nodes(module, sites, profile)
+    floats = float_nodes(module, sites, profile, recipe)
+    gridded = on_grids(module, sites)
     touches = find_touches(module, sites, profile)
     outputs = _output_sites(module, sites)
     positive = non_negative_sites(module, sites)
     wishes = Wishes(module, profile, recipe, positive, outputs, touches)
-    tensors = tuple(_tensor_plan(group, wishes) for group in _share_grids(module, sites, profile))
+    groups = _share_grids(module, sites, gridded, profile)
+    tensors = tuple(_tensor_plan(group, wishes) for group in groups)
     grid_of = {tensor: plan for plan in tensors for tensor in plan.tensors}
     check_activations(grid_of, touches)
     reads = count_reads(module)
@@ -114,25 +128,29 @@ def _output_sites(module: fx.GraphModule, sites: dict[fx.Node, Site]) -> set[str
 
 
 def _share_grids(
-    module: fx.GraphModule, sites: dict[fx.Node, Site], profile: TargetProfile
+    module: fx.GraphModule,
+    sites: dict[fx.Node, Site],
+    gridded: Set[str],
+    profile: TargetProfile,
 ) -> list[list[Site]]:
-    """Union-find over the sites: operators in ``graph.same_qparams`` join their operands."""
-    parent = {site.name: site.name for site in sites.values()}
+    """Union-find over the sites on grids: ``graph.same_qparams`` operators join their operands."""
+    members = [site for site in sites.values() if site.name in gridded]
+    parent = {site.name: site.name for site in members}
 
     def find(name: str) -> str:
         while parent[name] != name:
             name = parent[name]
         return name
 
-    for site in sites.values():
+    for site in members:
         if onnx_type(module, site.core) not in profile.graph.same_qparams:
             continue
         for operand in site.core.all_input_nodes:
             source = sites.get(moved_from(module, operand))
-            if source is not None:
+            if source is not None and source.name in gridded:
                 parent[find(site.name)] = find(source.name)
     grids: dict[str, list[Site]] = {}
-    for site in sites.values():
+    for site in members:
         grids.setdefault(find(site.name), []).append(site)
     return list(grids.values())
 

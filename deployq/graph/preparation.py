@@ -105,7 +105,8 @@ def prepare_graph(
         output = site.output
         if site.kind == "linear":
             output = _insert_unit(module, site, layers[site.name], profile)
-        _insert_quantizer(module, site, output, placement.grid_of[site.name])
+        if site.name in placement.grid_of:
+            _insert_quantizer(module, site, output, placement.grid_of[site.name])
     module.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
     module.graph.lint()
     # a fresh module holds what the graph reads and no more: the BatchNorm modules are gone

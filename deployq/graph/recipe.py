@@ -15,20 +15,33 @@ NEAREST = 3
 
 @dataclass(frozen=True)
 class LayerRecipe:
-    """Widths for the layers that a pattern names; None leaves the recipe's own."""
+    """What the layers that a pattern names become; None leaves what the recipe says.
+
+    Args:
+        weight_bits, activation_bits: widths.
+        keep_float: True leaves the layers in float, False takes that back.
+        per_channel: a scale for each output channel, or one for the layer.
+    """
 
     weight_bits: int | None = None
     activation_bits: int | None = None
+    keep_float: bool | None = None
+    per_channel: bool | None = None
+
+    @property
+    def speaks_of_layers(self) -> bool:
+        """True where something of it concerns weights: only linear layers have them."""
+        return (self.weight_bits, self.keep_float, self.per_channel) != (None, None, None)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Bit-widths of a preparation.
+    """Bit-widths, granularity and what stays in float.
 
     Args:
         weight_bits: width of every weight; None takes the profile's first.
         activation_bits: width of every activation; None takes the profile's first.
-        layers: glob pattern over layer names to widths; the last match wins.
+        layers: glob pattern over layer names to what they become; the last match wins.
     """
 
     weight_bits: int | None = None
@@ -45,6 +58,16 @@ class Recipe:
         matches = (rule.activation_bits for rule in self._rules(layer))
         return next((bits for bits in matches if bits is not None), self.activation_bits)
 
+    def keeps_float(self, layer: str) -> bool:
+        """Whether a layer stays in float."""
+        matches = (rule.keep_float for rule in self._rules(layer))
+        return next((kept for kept in matches if kept is not None), False)
+
+    def per_channel_of(self, layer: str) -> bool | None:
+        """Requested granularity of a layer's weight scales; None takes the profile's."""
+        matches = (rule.per_channel for rule in self._rules(layer))
+        return next((wanted for wanted in matches if wanted is not None), None)
+
     def check_names(self, tensors: Collection[str], layers: Collection[str]) -> None:
         """Refuse a pattern that speaks of nothing.
 
@@ -56,7 +79,7 @@ class Recipe:
             InputError: with the nearest names.
         """
         for pattern, rule in self.layers.items():
-            known = tensors if rule.weight_bits is None else layers
+            known = layers if rule.speaks_of_layers else tensors
             if not any(fnmatchcase(name, pattern) for name in known):
                 raise InputError(
                     f"recipe: {pattern}",

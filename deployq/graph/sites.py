@@ -1,4 +1,4 @@
-"""Sites: the places of a float graph where a tensor gets its own integers.
+"""Sites: the places of a float graph where a tensor can get its own integers.
 
 A site is one computing node with what fuses into it, in this order: layer, BatchNorm, clamp.
 Movement operators are no sites: their output is on their input's grid.
@@ -6,6 +6,7 @@ Movement operators are no sites: their output is on their input's grid.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,11 +24,13 @@ from deployq.graph.operators import (
 from deployq.graph.rewrites.batch_norm_to_depthwise import is_batch_norm
 
 INFINITY = float("inf")
+INTEGER = ("linear", "compute", "unary")
+"""Kinds of site that compute on codes."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """A tensor that gets a grid.
+    """A computed tensor, and what computes it.
 
     Args:
         name: of the computing node; names the tensor everywhere.
@@ -52,12 +55,15 @@ class Site:
 
 
 def find_sites(
-    module: fx.GraphModule, apart: frozenset[fx.Node] = frozenset()
+    module: fx.GraphModule,
+    apart: frozenset[fx.Node] = frozenset(),
+    keeps_float: Callable[[str], bool] = lambda name: False,
 ) -> dict[fx.Node, Site]:
     """The sites of a captured graph, in graph order, keyed by their output node.
 
     Args:
         apart: clamps that are sites of their own, fused with nothing.
+        keeps_float: whether the layer of this name stays in float.
     """
     sites: dict[fx.Node, Site] = {}
     fused: set[fx.Node] = set()
@@ -66,7 +72,7 @@ def find_sites(
             continue
         if not _is_real(node.meta.get("val")) or is_movement(module, node):
             continue
-        site = _site(module, node, apart)
+        site = _site(module, node, apart, keeps_float)
         fused.update(n for n in (site.batch_norm, site.clamp) if n is not None)
         sites[site.output] = site
     return sites
@@ -77,7 +83,12 @@ def _is_real(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _site(module: fx.GraphModule, node: fx.Node, apart: frozenset[fx.Node]) -> Site:
+def _site(
+    module: fx.GraphModule,
+    node: fx.Node,
+    apart: frozenset[fx.Node],
+    keeps_float: Callable[[str], bool],
+) -> Site:
     name = str(node.meta["name"])
     if node.op == "placeholder":
         return Site(name, "input", node)
@@ -85,14 +96,25 @@ def _site(module: fx.GraphModule, node: fx.Node, apart: frozenset[fx.Node]) -> S
     if node.op == "call_function" and node.target in UNARY:
         bounds = clamp_bounds(node) or (low, INFINITY)
         return Site(name, "unary", node, low=bounds[0], high=bounds[1])
-    if is_linear(node):
+    if is_linear(node) and not keeps_float(name):
         norm = _only_user(node)
         if norm is None or not is_batch_norm(module, norm):
             norm = None
         return _with_clamp(name, "linear", node, norm, apart)
     if is_compute(node) and not _reads_constant(module, node):
         return _with_clamp(name, "compute", node, None, apart)
-    return Site(name, "float", node, low=low)
+    site = _with_clamp(name, "float", node, None, apart)
+    return site if site.clamp is not None else Site(name, "float", node, low=low)
+
+
+def on_grids(module: fx.GraphModule, sites: dict[fx.Node, Site]) -> set[str]:
+    """Names of the sites that get a grid: all that integer operators make or read."""
+    found = set()
+    for site in sites.values():
+        if site.kind in INTEGER:
+            sources = (sites.get(moved_from(module, n)) for n in site.core.all_input_nodes)
+            found |= {site.name, *(source.name for source in sources if source is not None)}
+    return found
 
 
 def _reads_constant(module: fx.GraphModule, node: fx.Node) -> bool:

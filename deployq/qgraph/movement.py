@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from deployq.qgraph.values import CodesOf, attributes, label, refuse
 from deployq.qgraph.walk import PENDING, Handler, Walk
 
 Facts = dict[str, Any]
+
+PAD_MODES = ("constant", "reflect", "edge")
 
 
 def _reshape(walk: Walk, node: onnx.NodeProto) -> Facts:
@@ -69,14 +72,16 @@ def slice_facts(walk: Walk, node: onnx.NodeProto) -> Facts:
 def _pad(walk: Walk, node: onnx.NodeProto) -> Facts:
     """Pads as ONNX has them; the value is real before a QuantizeLinear and a code without."""
     facts = attributes(node)
-    if facts.get("mode", "constant") != "constant":
-        raise refuse(node, "Pad has constant mode", facts["mode"], "constant")
+    mode = facts.get("mode", "constant")
+    if mode not in PAD_MODES:
+        raise refuse(node, "Pad has a mode that moves codes", mode, ", ".join(PAD_MODES))
     pads = facts.get("pads") or walk.integers(node, 1)  # attribute until opset 10
     value = (walk.integers(node, 2) or [facts.get("value", 0)])[0]
     on_codes = isinstance(walk.value(node, 0), CodesOf)
-    if not on_codes and value != 0:
-        raise refuse(node, "Pad adds the real zero", str(value), "0.0")
-    return {"pads": pads, "axes": walk.integers(node, 3), "value": int(value) if on_codes else None}
+    if not on_codes and value != 0 and not math.isinf(value):
+        raise refuse(node, "Pad adds the real zero, or an infinity", str(value), "0.0")
+    stated = {"value": int(value)} if on_codes else {"value": None, "real": float(value)}
+    return {"pads": pads, "axes": walk.integers(node, 3), "mode": mode, **stated}
 
 
 def _nothing(walk: Walk, node: onnx.NodeProto) -> Facts:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy.typing as npt
+import onnx
+
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.qparams import IntArray, QParams
@@ -35,10 +38,15 @@ class Node:
     output: str
     bounds: Bounds | None = None
 
+    @property
+    def writes_codes(self) -> bool:
+        """False where the output is reals: ``output`` then has no parameters."""
+        return True
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantize(Node):
-    """Real graph input to codes (law 1)."""
+    """Reals to codes (law 1): of a graph input, or of an operator that runs in float."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,8 +111,8 @@ class Move(Node):
 
     Args:
         attributes: by operator, with ONNX's names: ``shape`` (0 and -1 as in ONNX), ``perm``,
-            ``axes``, ``starts``, ``ends``, ``steps``, ``axis``, ``pads``, ``value`` (the code that
-            Pad adds; None for the zero point).
+            ``axes``, ``starts``, ``ends``, ``steps``, ``axis``, ``pads``, ``mode``, ``value`` (the
+            code that Pad adds; None for that of ``real``, 0 or an infinity).
     """
 
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -112,7 +120,30 @@ class Move(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Dequantize(Node):
-    """Codes to a real graph output."""
+    """Codes to reals: a graph output, or what an operator in float reads."""
+
+    @property
+    def writes_codes(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Float(Node):
+    """An operator that runs in float32 (law 3): inputs and output are reals.
+
+    Args:
+        operator: the ONNX node as the file has it.
+        opset: version of the standard operators in the file.
+        constants: inputs that are constant, by their names in ``operator``.
+    """
+
+    operator: onnx.NodeProto
+    opset: int
+    constants: Mapping[str, npt.NDArray[Any]]
+
+    @property
+    def writes_codes(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +151,8 @@ class IntegerGraph:
     """A whole model in integers.
 
     Args:
-        nodes: in an order that respects the data flow.
+        nodes: in an order that respects the data flow; all compute on codes, but those that
+            :attr:`floats` lists.
         qparams: parameters of every code tensor, constants included.
         inputs: names of the graph inputs, real or integer.
         outputs: names of the graph outputs, real or integer.
@@ -133,3 +165,8 @@ class IntegerGraph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     constants: Mapping[str, IntArray] = field(default_factory=dict)
+
+    @property
+    def floats(self) -> tuple[Float, ...]:
+        """The operators that run in float."""
+        return tuple(node for node in self.nodes if isinstance(node, Float))

@@ -11,6 +11,10 @@ from deployq.qgraph.values import attributes, label
 from deployq.qgraph.walk import PENDING, Handler, Walk
 from deployq.qgraph.windows import pool_geometry
 
+FUNCTIONS = (
+    "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "Gelu", "Mish",
+)  # fmt: skip
+
 
 def _elementwise(walk: Walk, node: onnx.NodeProto) -> None:
     if node.op_type == "Add" and add_bias(walk, node):
@@ -45,7 +49,10 @@ def _function(walk: Walk, node: onnx.NodeProto) -> None:
     facts = attributes(node)
     made = Lookup(
         name=label(node), op_type=node.op_type, inputs=(walk.operand(node, 0),), output=PENDING,
-        params=UnaryParams(alpha=facts.get("alpha"), beta=facts.get("beta")),
+        params=UnaryParams(
+            alpha=facts.get("alpha"), beta=facts.get("beta"),
+            approximate=facts.get("approximate", "none"),
+        ),
     )  # fmt: skip
     walk.wait(node, made)
 
@@ -57,5 +64,5 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "GlobalAveragePool"): _average_pool,
     ("", "MaxPool"): _max_pool,
     ("", "Concat"): _concat,
-    **{("", op): _function for op in ("LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish")},
+    **{("", op): _function for op in FUNCTIONS},
 }

@@ -14,10 +14,12 @@ import onnx
 from deployq import affine
 from deployq.qgraph.nodes import Quantize, Rescale
 from deployq.qgraph.values import (
+    Clamp,
     CodesOf,
     Constant,
     GraphInput,
     QuantizedConstant,
+    Real,
     RealOf,
     Waiting,
     as_codes,
@@ -101,10 +103,11 @@ def _quantize(walk: Walk, node: onnx.NodeProto) -> None:
     if isinstance(value, Waiting):
         bounds = value.clamp.bounds(qparams)
         walk.emit_as(replace(value.node, bounds=bounds), output, qparams)
-    elif isinstance(value, GraphInput):
+    elif isinstance(value, GraphInput | Real):
+        clamp = value.clamp if isinstance(value, GraphInput) else Clamp()
         made = Quantize(
             name=label(node), op_type="QuantizeLinear", inputs=(value.name,), output=output,
-            bounds=value.clamp.bounds(qparams),
+            bounds=clamp.bounds(qparams),
         )  # fmt: skip
         walk.emit(made, qparams)
     elif isinstance(value, RealOf):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import onnx
 
 from deployq.errors import InputError, QuantizationError, UnsupportedError
-from deployq.qgraph import clamp, folding, linear, movement, operators, qdq, qoperator
-from deployq.qgraph.nodes import Dequantize, IntegerGraph
+from deployq.qgraph import clamp, floats, folding, linear, movement, operators, qdq, qoperator
+from deployq.qgraph.nodes import IntegerGraph
 from deployq.qgraph.values import (
     CodesOf,
     QuantizedConstant,
+    Real,
     RealOf,
     Waiting,
     describe,
@@ -34,6 +35,9 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 def read_graph(model: onnx.ModelProto) -> IntegerGraph:
     """The integer nodes of a QDQ or QOperator model (opsets 10 to 25).
 
+    Operators without an integer form, and those that read reals or plain float weights, become
+    :class:`~deployq.qgraph.nodes.Float` nodes.
+
     Constants are folded as far as scales, shapes, weights and limits need it. A float bias is
     rounded to int32 codes of scale ``s_x * s_w``.
 
@@ -41,7 +45,8 @@ def read_graph(model: onnx.ModelProto) -> IntegerGraph:
         model: with its external data in memory.
 
     Raises:
-        UnsupportedError: a node has no integer form; the message names it.
+        UnsupportedError: a node has neither an integer form nor a float one; the message names
+            it.
         InputError: the graph is not in order, or a node's attributes contradict its operator.
         QuantizationError: a node's scale or zero point is none.
     """
@@ -64,20 +69,23 @@ def _read(walk: Walk, node: onnx.NodeProto) -> None:
     if folding.fold(walk, node):
         return
     handler = HANDLERS.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
-    if handler is None:
+    if floats.runs_in_float(walk, node, handler):
+        floats.read_float(walk, node)
+    elif handler is not None:
+        handler(walk, node)
+    else:
         raise refuse(
             node,
-            "every operator between the first and the last code has an integer form",
+            "an operator has an integer form, or is one of ONNX's own and runs in float",
             f"{node.domain or 'ai.onnx'}::{node.op_type}",
         )
-    handler(walk, node)
 
 
 def _add_output(walk: Walk, name: str) -> None:
     """Codes stay; reals read from codes get their Dequantize."""
     walk.settle(name)
     value = walk.values.get(name)
-    if isinstance(value, CodesOf):
+    if isinstance(value, CodesOf | Real):
         return
     if not isinstance(value, RealOf | QuantizedConstant):
         culprit = f"node {value.node.name}, " if isinstance(value, Waiting) else ""
@@ -88,13 +96,12 @@ def _add_output(walk: Walk, name: str) -> None:
             next_step="add QuantizeLinear and DequantizeLinear before the output",
         )
     codes = value.codes if isinstance(value, RealOf) else walk.add_codes(name, value)
-    made = Dequantize(name=name, op_type="DequantizeLinear", inputs=(codes,), output=name)
-    walk.nodes.append(made)
+    walk.dequantize(name, codes)
 
 
 def _check_parameters(walk: Walk) -> None:
     for node in walk.nodes:
-        if not isinstance(node, Dequantize) and node.output not in walk.qparams:
+        if node.writes_codes and node.output not in walk.qparams:
             raise UnsupportedError(
                 f"node {node.name} ({node.op_type})",
                 "codes have a scale and a zero point",

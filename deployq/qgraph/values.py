@@ -91,6 +91,13 @@ class GraphInput:
 
 
 @dataclass(frozen=True)
+class Real:
+    """What an operator in float computed."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Waiting:
     """An integer operator whose output parameters the next QuantizeLinear states.
 
@@ -103,11 +110,12 @@ class Waiting:
     clamp: Clamp = Clamp()
 
 
-Value: TypeAlias = CodesOf | RealOf | Constant | QuantizedConstant | GraphInput | Waiting
+Value: TypeAlias = CodesOf | RealOf | Constant | QuantizedConstant | GraphInput | Real | Waiting
 
 _WORDS: dict[type, str] = {
     CodesOf: "codes", RealOf: "dequantized codes", Constant: "a constant",
     QuantizedConstant: "dequantized constant codes", GraphInput: "a real graph input",
+    Real: "reals of an operator in float",
 }  # fmt: skip
 
 

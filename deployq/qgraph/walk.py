@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from deployq.errors import InputError
-from deployq.qgraph.nodes import Concat, Move, Node, Pool, Rescale
+from deployq.qgraph.nodes import Concat, Dequantize, Move, Node, Pool, Rescale
 from deployq.qgraph.shapes import Shape, infer_shapes
 from deployq.qgraph.values import (
     Clamp,
@@ -20,6 +20,7 @@ from deployq.qgraph.values import (
     Constant,
     GraphInput,
     QuantizedConstant,
+    Real,
     RealOf,
     Value,
     Waiting,
@@ -53,6 +54,7 @@ class Walk:
         self.constants: dict[str, IntArray] = {}
         self.nodes: list[Node] = []
         self._moved_from: dict[str, str] = {}
+        self._dequantized: set[str] = set()
         self._taken = {name for node in model.graph.node for name in node.output}
         for tensor in model.graph.initializer:
             self.add_tensor(tensor.name, tensor)
@@ -244,6 +246,37 @@ class Walk:
         if qparams is not None:
             self.emit(replace(value.node, output=name), qparams)
             self.values[real] = RealOf(name)
+
+    def real(self, node: onnx.NodeProto, index: int) -> str:
+        """Name of the reals of an input; codes get their Dequantize, once."""
+        name = str(node.input[index])
+        self.settle(name)
+        value = self.value(node, index)
+        if isinstance(value, Real) or (isinstance(value, GraphInput) and value.clamp == Clamp()):
+            return value.name
+        if not isinstance(value, RealOf):
+            raise refuse(
+                node,
+                "an operator in float reads reals",
+                describe(value),
+                next_step="add QuantizeLinear and DequantizeLinear between it and the operator "
+                "before it",
+            )
+        self.dequantize(name, value.codes)
+        return name
+
+    def dequantize(self, name: str, codes: str) -> None:
+        """Make codes reals of this name; once, however often it is asked for."""
+        if name not in self._dequantized:
+            made = Dequantize(name=name, op_type="DequantizeLinear", inputs=(codes,), output=name)
+            self.nodes.append(made)
+            self._dequantized.add(name)
+
+    @cached_property
+    def opset(self) -> int:
+        """Version of the standard operators."""
+        standard = (o.version for o in self._model.opset_import if o.domain in ("", "ai.onnx"))
+        return int(max(standard, default=1))
 
     def fresh(self, name: str) -> str:
         """The name, or with a quote where the file has a tensor of this name."""

@@ -1,5 +1,7 @@
 """The integer interpreter: every node of an IntegerGraph under one contract's arithmetic.
 
+What the file leaves in float runs in float32, in ONNX Runtime.
+
 It reads nothing but the file's integers and the contract's words, and knows nothing of how the file
 was made. The reference on codes (``deployq.graph.codes``) shares the kernels and nothing else.
 """
@@ -19,8 +21,9 @@ from deployq import affine
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.errors import InputError
-from deployq.qgraph.nodes import Dequantize, IntegerGraph, Node, Quantize
+from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Node, Quantize
 from deployq.qparams import QParams
+from deployq.simulator.floats import compute_float
 from deployq.simulator.operators import compute
 
 Array = npt.NDArray[Any]
@@ -94,6 +97,9 @@ class _Run:
     def step(self, node: Node) -> None:
         """One node; Quantize and Dequantize are the borders to the reals."""
         qparams = self.graph.qparams
+        if isinstance(node, Float):
+            self.reals[node.output] = compute_float(node, [self.reals[n] for n in node.inputs])
+            return
         if isinstance(node, Dequantize):
             codes = self.fed[node.inputs[0]].numpy()
             self.reals[node.output] = affine.dequantize(codes, qparams[node.inputs[0]])

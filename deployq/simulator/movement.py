@@ -6,44 +6,47 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
+from deployq import affine
 from deployq.qgraph.nodes import Move
+from deployq.qparams import QParams
 
 
-def move(x: Tensor, node: Move, zero_point: int) -> Tensor:
-    """The codes of ``x``, moved; padding without a stated code adds the zero point."""
-    return _MOVES[node.op_type](x, node, zero_point)
+def move(x: Tensor, node: Move, qparams: QParams) -> Tensor:
+    """The codes of ``x``, moved; padding without a stated code adds that of a real constant."""
+    return _MOVES[node.op_type](x, node, qparams)
 
 
-def _reshape(x: Tensor, node: Move, zero_point: int) -> Tensor:
+def _reshape(x: Tensor, node: Move, qparams: QParams) -> Tensor:
     shape = [x.shape[i] if d == 0 else d for i, d in enumerate(node.attributes["shape"])]
     return x.reshape(shape)
 
 
-def _flatten(x: Tensor, node: Move, zero_point: int) -> Tensor:
+def _flatten(x: Tensor, node: Move, qparams: QParams) -> Tensor:
     axis = node.attributes["axis"]
     axis = axis + x.ndim if axis < 0 else axis
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
-def _transpose(x: Tensor, node: Move, zero_point: int) -> Tensor:
+def _transpose(x: Tensor, node: Move, qparams: QParams) -> Tensor:
     return x.permute(node.attributes["perm"] or tuple(range(x.ndim))[::-1])
 
 
-def _squeeze(x: Tensor, node: Move, zero_point: int) -> Tensor:
+def _squeeze(x: Tensor, node: Move, qparams: QParams) -> Tensor:
     return x.squeeze(tuple(node.attributes["axes"]))
 
 
-def _unsqueeze(x: Tensor, node: Move, zero_point: int) -> Tensor:
+def _unsqueeze(x: Tensor, node: Move, qparams: QParams) -> Tensor:
     rank = x.ndim + len(node.attributes["axes"])
     for axis in sorted(a % rank for a in node.attributes["axes"]):
         x = x.unsqueeze(axis)
     return x
 
 
-def _slice(x: Tensor, node: Move, zero_point: int) -> Tensor:
+def _slice(x: Tensor, node: Move, qparams: QParams) -> Tensor:
     facts, index = node.attributes, [slice(None)] * x.ndim
     parts = zip(facts["axes"], facts["starts"], facts["ends"], facts["steps"], strict=True)
     for axis, start, end, step in parts:
@@ -51,7 +54,7 @@ def _slice(x: Tensor, node: Move, zero_point: int) -> Tensor:
     return x[tuple(index)]
 
 
-def _pad(x: Tensor, node: Move, zero_point: int) -> Tensor:
+def _pad(x: Tensor, node: Move, qparams: QParams) -> Tensor:
     pads = node.attributes["pads"]
     half = len(pads) // 2
     axes = node.attributes["axes"] or range(half)
@@ -60,11 +63,24 @@ def _pad(x: Tensor, node: Move, zero_point: int) -> Tensor:
         begin[axis], end[axis] = before, after
     # torch lists pads from the last axis to the first
     order: list[int] = [p for pair in zip(begin[::-1], end[::-1], strict=True) for p in pair]
+    mode = _TORCH_MODES[node.attributes["mode"]]
+    if mode != "constant":
+        while order and not order[-1]:  # torch takes the last axes only, without their number
+            order.pop()
+        order += [0] * (len(order) % 2)
+        return functional.pad(x.double(), order, mode).to(x.dtype)  # not there for integers
     stated: Any = node.attributes["value"]
-    return functional.pad(x, order, value=zero_point if stated is None else stated)
+    return functional.pad(x, order, value=_code(node, qparams) if stated is None else stated)
 
 
-_MOVES: dict[str, Callable[[Tensor, Move, int], Tensor]] = {
+def _code(node: Move, qparams: QParams) -> int:
+    """The code of the real constant that Pad adds."""
+    real = np.asarray(node.attributes["real"], np.float32)
+    return int(affine.quantize(real, qparams))
+
+
+_TORCH_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
+_MOVES: dict[str, Callable[[Tensor, Move, QParams], Tensor]] = {
     "Reshape": _reshape,
     "Flatten": _flatten,
     "Transpose": _transpose,
@@ -72,7 +88,7 @@ _MOVES: dict[str, Callable[[Tensor, Move, int], Tensor]] = {
     "Unsqueeze": _unsqueeze,
     "Slice": _slice,
     "Pad": _pad,
-    "Clip": lambda x, node, zero_point: x,  # its bounds apply to every node
-    "Identity": lambda x, node, zero_point: x,
-    "Dropout": lambda x, node, zero_point: x,
+    "Clip": lambda x, node, qparams: x,  # its bounds apply to every node
+    "Identity": lambda x, node, qparams: x,
+    "Dropout": lambda x, node, qparams: x,
 }

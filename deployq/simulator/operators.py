@@ -107,7 +107,7 @@ def _lookup(node: Lookup, operands: Sequence[Operand], out: QParams, contract: C
 
 def _move(node: Move, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
-    return move(x, node, int(qx.zero_point))
+    return move(x, node, qx)
 
 
 _COMPUTE: dict[type[Node], Callable[[Any, Sequence[Operand], QParams, Contract], Tensor]] = {

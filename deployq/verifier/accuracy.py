@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from deployq.data import Dataset
 from deployq.errors import InputError
-from deployq.graph.codes import evaluate_steps
+from deployq.graph.codes import Evaluation, evaluate_steps
 from deployq.graph.preparation import PreparedModel, disable_quantizers
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.parity import Progress, tensors_of
@@ -53,9 +53,15 @@ def _scores(evidence: Evidence, session: Session, batch: Dataset) -> dict[str, n
     return {
         OFF: _module_output(prepared, inputs, quantized=False),
         "fake-quant": _module_output(prepared, inputs, quantized=True),
-        "reference": evaluated.outputs[0].data.numpy(),
+        "reference": _reference_output(evaluated),
         "runtime": outputs[evidence.runtime_graph.outputs[0]],
     }
+
+
+def _reference_output(evaluated: Evaluation) -> npt.NDArray[Any]:
+    """First output of the reference: codes, or reals of an operator in float."""
+    first = evaluated.outputs[0]
+    return (first if isinstance(first, torch.Tensor) else first.data).numpy()
 
 
 def _check_labels(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> None:

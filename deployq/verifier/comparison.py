@@ -13,6 +13,10 @@ from deployq.verifier.tally import Tally
 
 Array = npt.NDArray[Any]
 
+FLOAT_OUTPUT = 1e-5
+"""Difference of two evaluations of one float operator, as a share of the largest magnitude."""
+TINY = float(np.finfo(np.float32).tiny)
+
 
 @dataclass
 class Comparison:
@@ -44,6 +48,16 @@ class Comparison:
         gap = np.where(reference == found, 0, steps)
         zero = np.zeros_like(gap, dtype=np.int64)
         self.add(f"output {name}", 0, zero, gap.astype(np.int64))
+
+    def add_float_output(self, name: str, reference: Array, found: Array) -> None:
+        """Count the reals of an output that an operator in float made.
+
+        Two float32 implementations agree but for the last bits: values within
+        :data:`FLOAT_OUTPUT` of the largest magnitude are equal.
+        """
+        unit = FLOAT_OUTPUT * max(float(np.abs(reference).max(initial=0.0)), TINY)
+        gap = np.floor(np.abs(reference.astype(np.float64) - found) / unit)
+        self.add(f"output {name}", 0, np.zeros_like(gap, dtype=np.int64), gap.astype(np.int64))
 
     def add_classes(self, reference: Array, found: Array) -> None:
         """Count agreement of the best class over (N, classes) codes; other shapes have none."""

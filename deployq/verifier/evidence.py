@@ -73,7 +73,7 @@ class Evidence:
 def _probes(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, Any]:
     """Every computed code tensor that the file itself has under this name."""
     named = {name for node in model.graph.node for name in node.output}
-    computed = [n.output for n in graph.nodes if not isinstance(n, Dequantize)]
+    computed = [n.output for n in graph.nodes if n.writes_codes]
     return {name: graph.qparams[name] for name in computed if name in named}
 
 

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from deployq.data import Dataset
 from deployq.graph.plan import LayerPlan
 from deployq.verifier.evidence import Evidence
-from deployq.verifier.placement import float_tensors
+from deployq.verifier.placement import float_operators
 from deployq.verifier.report import Latency
 from deployq_exporters.runtimes.onnxruntime import Session
 
@@ -42,7 +42,7 @@ def measure_latency(
             session.run(sample.inputs)
             if number >= WARM_UP:
                 times[name].append((time.perf_counter() - start) * 1e3)
-    floats = tuple(float_tensors(evidence.runtime_graph, integer.placement).values())
+    floats = float_operators(evidence.runtime_graph, integer.placement)
     low, median, high = np.percentile(times["integer"], [5, 50, 95])
     return Latency(
         runtime=f"onnxruntime {ort.__version__}",

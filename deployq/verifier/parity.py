@@ -9,7 +9,7 @@ file un-optimised         the canonical file run in float, against real arithmet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,9 @@ from deployq.graph.codes import Evaluation, evaluate_steps
 from deployq.graph.preparation import PreparedModel
 from deployq.qgraph import IntegerGraph
 from deployq.simulator import run_graph
-from deployq.verifier.comparison import Comparison
+from deployq.verifier.comparison import TINY, Comparison
 from deployq.verifier.evidence import CODES, Evidence, output_codes, tensor_name
-from deployq.verifier.placement import float_tensors
+from deployq.verifier.placement import float_tensors, tensors_from_floats
 from deployq.verifier.report import Judged, Parity
 from deployq.verifier.tally import wanted_distinct
 from deployq_exporters.runtimes.onnxruntime import Session
@@ -37,20 +37,29 @@ Progress = Callable[[str], None]
 
 def reference_against_simulator(
     evidence: Evidence, batches: Iterable[Dataset], progress: Progress
-) -> Parity:
-    """The prepared model on codes against the simulation of the canonical file, end to end."""
-    graph, contract = evidence.graph, evidence.contract
-    result = Comparison("reference = simulator", contract.name, Judged.EXACT)
+) -> tuple[Parity, ...]:
+    """The prepared model on codes against the simulation of the canonical file.
+
+    End to end. With operators in float, whose last bits no two libraries share, layer by layer: the
+    simulation is fed the reference's codes, and what float operators made is held to law 12 b.
+    """
+    graph, contract, prepared = evidence.graph, evidence.contract, evidence.prepared
+    floats = {tensor_name(name) for name in tensors_from_floats(graph)}
+    label = "reference = simulator" + (", layer by layer" if floats else "")
+    exact = Comparison(label, contract.name, Judged.EXACT)
+    near = Comparison("reference ~ simulator, operators in float", QDQ.name, Judged.NEAR, False)
     for batch in batches:
-        reference = evaluate_steps(
-            evidence.prepared, contract, *tensors_of(evidence.prepared, batch), names=()
-        )
-        simulated = run_graph(graph, contract, batch.inputs)
+        reference = evaluate_steps(prepared, contract, *tensors_of(prepared, batch), names=floats)
+        forced = {name + CODES: codes for name, codes in reference.codes.items()}
+        simulated = run_graph(graph, contract, batch.inputs, forced=forced if floats else None)
         codes = {name: tensor.numpy() for name, tensor in simulated.codes.items()}
-        _compare_whole(result, evidence, reference, graph, codes, simulated.outputs)
-        result.images += len(batch)
-        progress(result.name)
-    return result.result()
+        _compare_whole(exact, evidence, reference, graph, codes, simulated.outputs, apart=floats)
+        for name, steps in reference.steps.items():
+            near.add(name, 0, reference.codes[name].numpy(), codes[name + CODES], steps.numpy())
+        for part in (exact, near):
+            part.images += len(batch)
+        progress(exact.name)
+    return (exact.result(), near.result()) if floats else (exact.result(),)
 
 
 def _compare_whole(
@@ -60,17 +69,38 @@ def _compare_whole(
     graph: IntegerGraph,
     codes: Codes,
     outputs: Codes,
+    apart: Collection[str] = (),
 ) -> None:
-    """Every tensor of the reference, every output's reals, the best class."""
+    """Every tensor of the reference but those ``apart``, every output's reals, the best class."""
     wanted = wanted_distinct(graph)
     for tensor, expected in reference.codes.items():
         name = tensor + CODES
         shifted = expected.numpy().astype(np.int64) + evidence.shift(graph, tensor)
-        result.add(tensor, wanted[name], shifted, codes[name])
+        if tensor not in apart:
+            result.add(tensor, wanted[name], shifted, codes[name])
     for name, value in zip(graph.outputs, reference.outputs, strict=True):
-        reals = affine.dequantize(value.data.numpy(), value.qparams)
-        result.add_output(name, reals, outputs[name], float(value.qparams.scale))
-    result.add_classes(reference.outputs[0].data.numpy(), codes[output_codes(graph)[0]])
+        if isinstance(value, torch.Tensor):
+            result.add_float_output(name, value.numpy(), outputs[name])
+        else:
+            reals = affine.dequantize(value.data.numpy(), value.qparams)
+            result.add_output(name, reals, outputs[name], float(value.qparams.scale))
+    result.add_classes(class_codes(reference), _class_codes(graph, codes, outputs))
+
+
+def class_codes(reference: Evaluation) -> Array:
+    """Codes of the first output; reals count in steps of a 255th of their range."""
+    first = reference.outputs[0]
+    return _steps_of_reals(first.numpy()) if isinstance(first, torch.Tensor) else first.data.numpy()
+
+
+def _class_codes(graph: IntegerGraph, codes: Codes, outputs: Codes) -> Array:
+    """As :func:`class_codes`, of what a file computed."""
+    name = output_codes(graph)[0]
+    return codes[name] if name in codes else _steps_of_reals(outputs[graph.outputs[0]])
+
+
+def _steps_of_reals(reals: Array) -> Array:
+    return np.rint(reals * (255 / max(float(np.ptp(reals)), TINY))).astype(np.int64)
 
 
 def runtime_against_reference(
@@ -110,8 +140,9 @@ def runtime_against_simulator(
     end = Comparison(f"{label}, end to end", contract.name, Judged.EXACT)
     layers = Comparison(f"{label}, layer by layer", contract.name, Judged.EXACT, whole=not floats)
     for batch in batches:
-        _, found = session.run(batch.inputs)
-        simulated = run_graph(graph, contract, batch.inputs).codes
+        outputs, found = session.run(batch.inputs)
+        simulation = run_graph(graph, contract, batch.inputs)
+        simulated = simulation.codes
         same = all(np.array_equal(simulated[n].numpy(), codes) for n, codes in found.items())
         fed = simulated
         if not same:  # with no difference, every layer was fed the runtime's codes already
@@ -121,8 +152,10 @@ def runtime_against_simulator(
             end.add(tensor, wanted[name], simulated[name].numpy(), codes)
             if name not in floats:
                 layers.add(tensor, wanted[name], fed[name].numpy(), codes)
-        best = output_codes(graph)[0]
-        end.add_classes(simulated[best].numpy(), found[best])
+        arrays = {name: codes.numpy() for name, codes in simulated.items()}
+        end.add_classes(
+            _class_codes(graph, arrays, simulation.outputs), _class_codes(graph, found, outputs)
+        )
         for part in (end, layers):
             part.images += len(batch)
         progress(end.name)
@@ -175,7 +208,7 @@ def _compare_float(
     """
     wanted, prepared = wanted_distinct(graph), evidence.prepared
     for batch in batches:
-        _, found = session.run(batch.inputs)
+        outputs, found = session.run(batch.inputs)
         own = {t: found[t + CODES] - evidence.shift(graph, t) for t in evidence.grids}
         forced = {t: torch.from_numpy(codes) for t, codes in own.items()}
         inputs = tensors_of(prepared, batch)
@@ -185,7 +218,7 @@ def _compare_float(
             result.add(tensor, wanted[tensor + CODES], reference, own[tensor], steps.numpy())
         if only is None:
             free = evaluate_steps(prepared, QDQ, *inputs, names=())
-            result.add_classes(free.outputs[0].data.numpy(), found[output_codes(graph)[0]])
+            result.add_classes(class_codes(free), _class_codes(graph, found, outputs))
         result.images += len(batch)
         progress(result.name)
 

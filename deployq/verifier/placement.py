@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from deployq.errors import InputError
 from deployq.qgraph import IntegerGraph
-from deployq.qgraph.nodes import Dequantize, Linear, Move, Node, Quantize
+from deployq.qgraph.nodes import Linear, Move, Node, Quantize
 from deployq_exporters.runtimes.onnxruntime import Placement
+
+
+def tensors_from_floats(graph: IntegerGraph) -> dict[str, str]:
+    """Code tensors that quantize what an operator in float computed, with that operator's name."""
+    made = {node.output: node.name for node in graph.floats}
+    quantized = (node for node in graph.nodes if isinstance(node, Quantize))
+    return {node.output: made[node.inputs[0]] for node in quantized if node.inputs[0] in made}
 
 
 def float_tensors(graph: IntegerGraph, placement: Placement) -> dict[str, str]:
@@ -16,14 +23,20 @@ def float_tensors(graph: IntegerGraph, placement: Placement) -> dict[str, str]:
     Raises:
         InputError: a layer is not in the runtime's graph under its name, so nobody can tell.
     """
-    found = {}
+    found = tensors_from_floats(graph)
     for node in graph.nodes:
-        if isinstance(node, (Move, Quantize, Dequantize)) or node.op_type == "MaxPool":
+        if isinstance(node, (Move, Quantize)) or not node.writes_codes or node.op_type == "MaxPool":
             continue
         if not placement.runs_in_integers(node.name):
             _check_known(node, placement)
             found[node.output] = node.name
     return found
+
+
+def float_operators(graph: IntegerGraph, placement: Placement) -> tuple[str, ...]:
+    """Names of all nodes that compute in float, in graph order."""
+    names = {*float_tensors(graph, placement).values(), *(node.name for node in graph.floats)}
+    return tuple(dict.fromkeys(node.name for node in graph.nodes if node.name in names))
 
 
 def _check_known(node: Node, placement: Placement) -> None:

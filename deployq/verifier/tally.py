@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deployq.qgraph import IntegerGraph
-from deployq.qgraph.nodes import Dequantize, Move, Quantize
+from deployq.qgraph.nodes import Move, Quantize
 
 Array = npt.NDArray[Any]
 
@@ -95,12 +95,14 @@ def wanted_distinct(graph: IntegerGraph) -> dict[str, int]:
     saturated to a narrower range right after.
     """
     saturated = {n.inputs[0] for n in graph.nodes if n.op_type == "Clip"}
+    given = set(graph.inputs)
+    inputs = {n.output for n in graph.nodes if isinstance(n, Quantize) and n.inputs[0] in given}
     wanted = {}
     for node in graph.nodes:
         moved = (isinstance(node, Move) and node.op_type != "Clip") or node.op_type == "MaxPool"
-        if isinstance(node, Dequantize):
+        if not node.writes_codes:
             continue
-        if moved or isinstance(node, Quantize) or node.output in saturated:
+        if moved or node.output in inputs or node.output in saturated:
             wanted[node.output] = 0
             continue
         qtype = graph.qparams[node.output].qtype

@@ -60,7 +60,7 @@ def _parities(evidence: Evidence, dataset: Dataset, progress: Progress) -> tuple
     runtime = evidence.runtime_session(probes=True)
     floats = float_layers_against_reference(evidence, runtime, _batches(dataset), progress)
     return (
-        reference_against_simulator(evidence, _batches(dataset), progress),
+        *reference_against_simulator(evidence, _batches(dataset), progress),
         runtime_against_reference(evidence, runtime, _batches(dataset), progress),
         *runtime_against_simulator(evidence, runtime, _batches(dataset), progress),
         *(() if floats is None else (floats,)),

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.errors import UnsupportedError
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.graph.integers import LayerIntegers, grid_of, layer_integers
+from deployq.graph.integers import LayerIntegers, grid_of, is_on_grid, layer_integers
 from deployq.graph.operators import aten, is_movement
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.tensors import attach
@@ -61,8 +61,9 @@ class _Builder:
                 return self._layer(node, module, self.integers[name])
             if isinstance(module, nn.Dropout):
                 return self._arg(node.args[0])
+            attach(self.root, str(node.target), module)  # BatchNorm of a layer in float
         copy = self.graph.node_copy(node, self._arg)
-        if is_movement(self.source, node):
+        if is_movement(self.source, node) and is_on_grid(self.source, node):
             return self._grid(copy, name, grid_of(self.source, node))
         return copy
 

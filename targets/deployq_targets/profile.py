@@ -190,6 +190,14 @@ class TargetProfile(Section):
         rule = self.op_rule(op_type, group)
         return rule.status if rule else _UNLISTED[self.graph.unlisted_ops]
 
+    @property
+    def runs_floats(self) -> bool:
+        """True where something, the target or a processor beside it, computes in float."""
+        floats = (OpStatus.FLOAT, OpStatus.CPU)
+        return _UNLISTED[self.graph.unlisted_ops] in floats or any(
+            rule.status in floats for rule in self.op
+        )
+
     def contract(self) -> Contract:
         """The arithmetic in the words of the simulator."""
         requant = self.requant

@@ -83,7 +83,7 @@ def test_the_batch_stays_free() -> None:
 
 
 def test_tensors_outside_the_state_come_along_but_stay_outside() -> None:
-    model = Net(lambda m, x: m.conv(x) * m.gain + torch.tensor([1.0, 2.0])[:, None, None],
+    model = Net(lambda m, x: m.conv(x).mean(3) * m.gain + torch.tensor([1.0, 2.0])[:, None],
                 conv=conv(3, 2)).eval()  # fmt: skip
     model.register_buffer("gain", torch.tensor(2.0), persistent=False)
     graph = capture(model, [images(2)])

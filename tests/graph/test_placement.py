@@ -207,27 +207,62 @@ def test_operators_that_the_target_lacks_are_refused(profile: TargetProfile) -> 
         plan_of(graph, profile)
 
 
-@pytest.mark.parametrize(
-    ("body", "where"),
-    [
-        (lambda m, x: F.gelu(m.conv(x)), "gelu: .*found: Gelu.*"),
-        (lambda m, x: m.conv(x).softmax(1), "softmax: .*found: Softmax.*"),
-        (lambda m, x: m.conv(x) * 2.0, "mul: .*found: Mul.*"),
-        (lambda m, x: m.conv(x) + m.conv.weight[:1, :1, :1, :1], "add: .*found: Add.*"),
-        (lambda m, x: F.max_pool2d(m.conv(x), 3, 2, ceil_mode=True), "max_pool2d: .*MaxPool"),
-        (lambda m, x: torch.sin(m.conv(x)), "sin: .*aten.sin.default"),
-    ],
-)
-@pytest.mark.parametrize("status", ["integer", "float", "refuse"])
-def test_operators_without_an_integer_form_are_refused(body: Any, where: str, status: str) -> None:
+FLOATS = [
+    (lambda m, x: m.conv(x).softmax(1), "softmax", "Softmax"),
+    (lambda m, x: m.conv(x) - x[:, :2], "sub", "Sub"),
+    (lambda m, x: F.avg_pool2d(m.conv(x), 3, 2, ceil_mode=True), "avg_pool2d", "AveragePool"),
+]
+
+
+@pytest.mark.parametrize(("body", "name", "operator"), FLOATS)
+@pytest.mark.parametrize("status", ["integer", "refuse"])
+def test_operators_without_an_integer_form_are_refused(
+    body: Any, name: str, operator: str, status: str
+) -> None:
     profile = profile_with("ort-cpu", graph__unlisted_ops=status)
-    with pytest.raises(UnsupportedError, match=rf"(?s){where}.*next: replace the operator, or"):
+    rule = rf"(?s){name}: .*found: {operator} .*no integer form.*next: replace the operator, add"
+    with pytest.raises(UnsupportedError, match=rule):
         plan_of(graph_of(body, conv=conv(3, 2)), profile)
 
 
-def test_the_refusal_says_that_float_between_integers_is_not_carried() -> None:
-    with pytest.raises(UnsupportedError, match="does not carry float operators between integer"):
-        plan_of(graph_of(lambda m, x: F.gelu(m.conv(x)), conv=conv(3, 2)), "int8-npu")
+@pytest.mark.parametrize(("body", "name", "operator"), FLOATS)
+def test_a_target_that_runs_floats_carries_them(body: Any, name: str, operator: str) -> None:
+    plan = plan_of(graph_of(body, conv=conv(3, 2)), "ort-cpu")
+    line = f"{name}: float, deployq has no integer form of {operator} with these operands"
+    assert next(text for text in plan.floats if text.startswith(name)) in (
+        line, f"{name}: float, ort-cpu runs {operator} as float",
+    )  # fmt: skip
+
+
+def test_an_unknown_call_is_refused_everywhere() -> None:
+    with pytest.raises(UnsupportedError, match=r"(?s)logit: .*found: aten.logit.*next: replace"):
+        plan_of(graph_of(lambda m, x: torch.logit(m.conv(x)), conv=conv(3, 2)), "ort-cpu")
+
+
+def test_what_only_float_operators_touch_is_on_no_grid() -> None:
+    graph = graph_of(
+        lambda m, x: m.b(torch.sqrt(F.softmax(m.a(x), 1))).softmax(1), a=conv(3, 4), b=conv(4, 4)
+    )
+    plan = plan_of(graph, "ort-cpu")
+    assert [tensor.name for tensor in plan.tensors] == ["x", "a", "sqrt", "b"]
+
+
+def test_a_layer_stays_in_float_by_the_recipe() -> None:
+    recipe = Recipe(layers={"head": LayerRecipe(keep_float=True)})
+    plan = plan_of(relu_net(), "int8-npu", recipe)
+    assert [layer.name for layer in plan.layers] == ["conv"]
+    assert plan.floats == ("head: float, by the recipe",)
+    with pytest.raises(UnsupportedError, match=r"(?s)head: .*by the recipe.*next: "):
+        plan_of(relu_net(), "lowbit-vlsi", recipe)
+
+
+def test_granularity_by_the_recipe() -> None:
+    recipe = Recipe(layers={"head": LayerRecipe(per_channel=False)})
+    assert [layer.per_channel for layer in plan_of(relu_net(), "ort-cpu", recipe).layers] == [
+        True, False,
+    ]  # fmt: skip
+    with pytest.raises(ProfileError, match=r"(?s)head: .*found: tensor.*allowed: channel"):
+        plan_of(relu_net(), "int4-npu", recipe)
 
 
 def test_an_operator_takes_the_first_width_of_its_own() -> None:

@@ -31,10 +31,10 @@ def captured(body: Body, exact: bool = True, **children: nn.Module) -> str:
 @pytest.mark.parametrize(
     ("body", "calls"),
     [
-        (lambda m, x: torch.relu_(x * 2), "mul relu"),
-        (lambda m, x: F.relu6(x * 2, inplace=True), "mul clamp"),
-        (lambda m, x: (x * 2).add_(x).clamp_(-1, 1), "mul add clamp"),
-        (lambda m, x: F.relu((x * 2).flatten(1), inplace=True), "mul flatten relu"),
+        (lambda m, x: torch.relu_(x * x), "mul relu"),
+        (lambda m, x: F.relu6(x * x, inplace=True), "mul clamp"),
+        (lambda m, x: (x * x).add_(x).clamp_(-1, 1), "mul add clamp"),
+        (lambda m, x: F.relu((x * x).flatten(1), inplace=True), "mul flatten relu"),
     ],
 )
 def test_functionalize_takes(body: Body, calls: str) -> None:
@@ -74,11 +74,12 @@ def test_functionalize_leaves_comparisons_alone() -> None:
 @pytest.mark.parametrize(
     ("body", "calls"),
     [
-        (lambda m, x: (x * 2).contiguous(), "mul"),
-        (lambda m, x: (x * 2)[:].clone() + 1, "mul add"),
-        (lambda m, x: nn.Identity()(x * 2), "mul"),
-        (lambda m, x: (x * 2)[:, 1:], "mul slice"),
-        (lambda m, x: (x * 2)[:, :, ::2], "mul slice"),
+        (lambda m, x: (x * x).contiguous(), "mul"),
+        (lambda m, x: (x * x)[:].clone() + x, "mul add"),
+        (lambda m, x: nn.Identity()(x * x), "mul"),
+        (lambda m, x: (x * x)[:, 1:], "mul slice"),
+        (lambda m, x: (x * x + 0) * 1.0 / 1 - 0, "mul"),
+        (lambda m, x: (x * x)[:, :, ::2], "mul slice"),
     ],
 )
 def test_remove_identity(body: Body, calls: str) -> None:
@@ -103,7 +104,7 @@ def test_bounds_to_clamp(body: Body, calls: str) -> None:
     [
         (lambda m, x: x.view(x.size(0), -1), "flatten"),
         (lambda m, x: x.reshape(-1, 108), "flatten"),
-        (lambda m, x: (x * 2).view(x.shape[0], 108), "mul flatten"),
+        (lambda m, x: (x * x).view(x.shape[0], 108), "mul flatten"),
         (lambda m, x: x.reshape(x.size(0), 3, -1), "sym_size reshape"),
         (lambda m, x: x.reshape(-1, 6), "reshape"),
     ],
@@ -173,10 +174,50 @@ def test_a_layer_that_feeds_others_keeps_its_batch_norm_apart() -> None:
     assert calls == "conv2d conv2d BatchNorm2d add"
 
 
-def test_batch_norm_to_depthwise_refuses_rows() -> None:
-    model = Net(lambda m, x: m.norm(x.flatten(1)), norm=nn.BatchNorm1d(108))
-    with pytest.raises(UnsupportedError, match=r"(?s)norm: .*rank 2.*put it after a linear layer"):
-        capture(model, [images(2)])
+def test_batch_norm_of_rows_goes_over_a_map_of_one_cell() -> None:
+    calls = captured(lambda m, x: m.norm(x.flatten(1)), norm=nn.BatchNorm1d(108))
+    assert calls == "flatten unsqueeze unsqueeze conv2d BatchNorm2d flatten"
+
+
+@pytest.mark.parametrize(
+    ("body", "calls"),
+    [
+        (lambda m, x: x * 2, "conv2d"),
+        (lambda m, x: (x - 0.5) / 3.0 + 1, "conv2d"),  # one for the chain
+        (lambda m, x: 1 - x, "conv2d"),
+        (lambda m, x: m.gain * x, "conv2d"),
+        (lambda m, x: x / m.gain, "conv2d"),
+        (lambda m, x: m.gain / x, "div"),
+        (lambda m, x: x + m.gain.sum(), "conv2d"),
+        (lambda m, x: x * m.weight.view(6), "mul"),  # for each column
+        (lambda m, x: x.flatten(1) * 2, "flatten mul"),
+        (lambda m, x: F.silu(x), "sigmoid mul"),
+        (lambda m, x: F.adaptive_avg_pool2d(x, 1), "adaptive_avg_pool2d"),
+        (lambda m, x: F.adaptive_avg_pool2d(x, (3, None)), "avg_pool2d"),
+        (lambda m, x: F.adaptive_avg_pool2d(x, 6) * x, "mul"),
+        (lambda m, x: F.adaptive_avg_pool2d(x, 4), "adaptive_avg_pool2d"),
+        (lambda m, x: F.adaptive_max_pool2d(x, 2), "max_pool2d"),
+        (lambda m, x: x.amax((2, 3), keepdim=True), "max_pool2d"),
+        (lambda m, x: x.amax((1, 2)), "amax"),
+        (lambda m, x: F.max_pool2d(x, 3, 2, ceil_mode=True), "pad max_pool2d"),
+        (lambda m, x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True), "pad max_pool2d"),
+        (lambda m, x: F.max_pool2d(x, 2, ceil_mode=True), "max_pool2d"),
+        (lambda m, x: F.avg_pool2d(x, 2, ceil_mode=True), "avg_pool2d"),
+        (lambda m, x: x * F.adaptive_avg_pool2d(x, 1).expand_as(x), "adaptive_avg_pool2d mul"),
+        (lambda m, x: x[:, :1].expand(-1, 3, -1, -1), "slice expand"),
+        (lambda m, x: F.conv2d(x, m.weight - m.weight.mean()), "conv2d"),
+    ],
+)
+def test_forms_that_preparation_knows(body: Body, calls: str) -> None:
+    gain, weight = torch.tensor([0.5, -2.0, 1.5])[:, None, None], torch.ones(2, 3, 1, 1)
+    tensors = {"gain": nn.Parameter(gain), "weight": nn.Parameter(weight)}
+    model = Net(body)
+    for name, tensor in tensors.items():
+        model.register_parameter(name, tensor)
+    graph = capture(model, [images(2)])
+    x = images()
+    assert torch.allclose(graph(x), model(x), atol=1e-5)  # float32 sums in another order
+    assert " ".join(calls_of(graph)) == calls
 
 
 def test_batch_norm_over_another_axis_than_the_layers_is_refused() -> None:

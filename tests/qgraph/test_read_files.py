@@ -18,24 +18,23 @@ pytestmark = pytest.mark.skipif(
 )
 
 READ = {
-    "mobilenetv2_qdq_pertensor.onnx": 67,
-    "ort_testdata/conv_qdq_s8s8.onnx": 3,
-    "ort_testdata/conv_qdq_s8s8_perchannel.onnx": 3,
-    "ort_testdata/conv_qdq_u8u8.onnx": 3,
+    "cifar10_tinymobilenet_float.onnx": (30, 30),
+    "cifar10_tinymobilenet_qoperator.onnx": (21, 2),  # ReduceMean
+    "mobilenetv2_qdq_perchannel.onnx": (69, 2),  # ReduceMean
+    "mobilenetv2_qdq_pertensor.onnx": (67, 0),
+    "ultraface_rfb320_float.onnx": (145, 145),
+    "ort_testdata/conv_qdq_s8s8.onnx": (3, 0),
+    "ort_testdata/conv_qdq_s8s8_perchannel.onnx": (3, 0),
+    "ort_testdata/conv_qdq_u8u8.onnx": (3, 0),
+    "ort_testdata/layout_transform_reshape.qdq.onnx": (25, 3),
+    "ort_testdata/nhwc_resize_sizes_opset18.quant.onnx": (11, 1),
+    "ort_testdata/test_conv_follow_convtrans_s8.onnx": (6, 1),
 }
-"""File to the number of its integer nodes."""
+"""File to the number of its nodes, and of those in float."""
 
-NO_FORM = "every operator between the first and the last code has an integer form"
 FLOAT_OUTPUT = "an output is codes, or reals read from codes"
-FLOAT_WEIGHT = "input 1 is a dequantized constant"
 REFUSED = {
-    "cifar10_tinymobilenet_float.onnx": ("node_Conv_219", FLOAT_WEIGHT),
-    "cifar10_tinymobilenet_qoperator.onnx": ("node_mean", NO_FORM),  # float ReduceMean
-    "mobilenetv2_qdq_perchannel.onnx": ("node_mean", NO_FORM),  # float ReduceMean
-    "ultraface_rfb320_float.onnx": ("245", FLOAT_WEIGHT),
     "ort_testdata/constant_folding_dequantizelinear.qdq16.onnx": ("conv_node", FLOAT_OUTPUT),
-    "ort_testdata/layout_transform_reshape.qdq.onnx": ("ReduceMean_216", NO_FORM),
-    "ort_testdata/nhwc_resize_sizes_opset18.quant.onnx": ("resize_out", NO_FORM),  # Resize
     "ort_testdata/qdq_with_multi_consumer_dq_nodes.fixed.qdq16.onnx": (
         "MobilenetEdgeTPU/expanded_conv_4/add", FLOAT_OUTPUT,
     ),
@@ -43,7 +42,6 @@ REFUSED = {
         "MobilenetEdgeTPU/expanded_conv_4/add", FLOAT_OUTPUT,
     ),
     "ort_testdata/qdq_with_multi_consumer_q_dq_axis.onnx": ("Convolution28", FLOAT_OUTPUT),
-    "ort_testdata/test_conv_follow_convtrans_s8.onnx": ("ConvTranspose_1", NO_FORM),
 }  # fmt: skip
 """File to the node that has no integer form, and the rule it breaks."""
 
@@ -56,9 +54,10 @@ def test_every_file_is_listed() -> None:
 @pytest.mark.parametrize("name", READ)
 def test_a_file_is_read(name: str) -> None:
     graph = read_graph(onnx.load(FOLDER / name))
-    assert len(graph.nodes) == READ[name]
+    assert (len(graph.nodes), len(graph.floats)) == READ[name]
+    reals = {node.output for node in graph.nodes if not node.writes_codes}
     assert {name for node in graph.nodes for name in node.inputs} <= {
-        *graph.qparams, *graph.inputs
+        *graph.qparams, *graph.inputs, *reals
     }  # fmt: skip
 
 

@@ -38,12 +38,6 @@ def test_a_constant_may_change_its_shape() -> None:
     assert graph.constants["u.codes"].shape == (1, 3, 1)
 
 
-def test_a_real_constant_is_refused() -> None:
-    rule = r"(?s)node v \(Mul\): input 1 comes from a DequantizeLinear.*found: a constant"
-    with pytest.raises(UnsupportedError, match=rule):
-        read("v = Mul(xd, half)", half=np.float32(0.5))
-
-
 def test_a_constant_with_several_scales_is_refused() -> None:
     body = "cd = DequantizeLinear <axis = 0> (c, s3)\nv = Mul(xd, cd)"
     with pytest.raises(UnsupportedError, match=r"node v \(Mul\): an operand has one scale"):
@@ -79,14 +73,10 @@ def test_nodes_keep_their_names() -> None:
     assert node(read_graph(made), "y").name == "squash"
 
 
-@pytest.mark.parametrize("operator", ["Sub", "Softmax", "ReduceMean", "Erf", "com.microsoft.Gelu"])
-def test_operators_without_an_integer_form_are_refused(operator: str) -> None:
-    operands = "xd, xd" if operator == "Sub" else "xd"
-    domain, name = operator.rpartition(".")[0], operator.rpartition(".")[2]
-    shown = f"{domain}::{name}" if domain else name
-    rule = rf"(?s)node v \({shown}\): every operator .* integer form.*next: quantize"
+def test_an_operator_of_another_domain_without_an_integer_form_is_refused() -> None:
+    rule = r"(?s)node v \(com.microsoft::Gelu\): an operator has an integer form.*next: quantize"
     with pytest.raises(UnsupportedError, match=rule):
-        read(f"v = {operator}({operands})")
+        read("v = com.microsoft.Gelu(xd)")
 
 
 def test_every_operator_has_one_reader() -> None:

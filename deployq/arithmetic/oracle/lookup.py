@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,15 +23,18 @@ class UnaryParams:
     """Attributes of the functions, with ONNX's names and meaning.
 
     Args:
-        alpha: slope of LeakyRelu (none: ONNX's 0.01) or HardSigmoid (none: ONNX's 0.2).
+        alpha: slope of LeakyRelu (none: ONNX's 0.01) or HardSigmoid (none: ONNX's 0.2), limit of
+            Elu (none: ONNX's 1).
         beta: offset of HardSigmoid (none: ONNX's 0.5).
         low, high: bounds of Clip, in reals.
+        approximate: ``none`` or ``tanh``, of Gelu.
     """
 
     alpha: float | None = None
     beta: float | None = None
     low: float = -np.inf
     high: float = np.inf
+    approximate: str = "none"
 
 
 DEFAULT_PARAMS = UnaryParams()
@@ -46,7 +50,8 @@ def lookup_table(
     its Sigmoid and Tanh are approximations.
 
     Args:
-        function: ONNX operator type: Relu, Clip, LeakyRelu, Sigmoid, Tanh, HardSigmoid, HardSwish.
+        function: ONNX operator type: Relu, Clip, LeakyRelu, Sigmoid, Tanh, HardSigmoid, HardSwish,
+            Elu, Gelu, Mish.
         qx, out: parameters, per tensor; the input has at most 16 bits.
 
     Returns:
@@ -114,6 +119,21 @@ def _hard_sigmoid(x: Float64Array, params: UnaryParams) -> Float64Array:
     return np.clip(value, 0.0, 1.0)
 
 
+def _elu(x: Float64Array, params: UnaryParams) -> Float64Array:
+    below: Float64Array = _attribute(params.alpha, 1.0) * np.expm1(np.minimum(x, 0.0))
+    return np.where(x < 0, below, x)
+
+
+def _gelu(x: Float64Array, params: UnaryParams) -> Float64Array:
+    """``x Phi(x)``, or the approximation of Hendrycks and Gimpel, arXiv 1606.08415."""
+    if params.approximate == "tanh":
+        inner: Float64Array = np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3)
+        return 0.5 * x * (1.0 + np.tanh(inner))
+    erf = np.array([math.erf(value) for value in (x / np.sqrt(2.0)).ravel()])
+    exact: Float64Array = 0.5 * x * (1.0 + erf.reshape(x.shape))
+    return exact
+
+
 def _attribute(value: float | None, default: float) -> float:
     return float(np.float32(default if value is None else value))  # ONNX attributes are float32
 
@@ -125,5 +145,8 @@ _FUNCTIONS: dict[str, Callable[[Float64Array, UnaryParams], Float64Array]] = {
     "Sigmoid": _sigmoid,
     "Tanh": lambda x, params: np.tanh(x),
     "HardSigmoid": _hard_sigmoid,
+    "Elu": _elu,
+    "Gelu": _gelu,
+    "Mish": lambda x, params: x * np.tanh(np.logaddexp(0.0, x)),
     "HardSwish": lambda x, params: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
 }

@@ -11,12 +11,17 @@ import logging
 from torch import fx
 
 from deployq.graph.rewrites import (
+    adaptive_to_pool,
     batch_norm_to_depthwise,
     bounds_to_clamp,
+    ceil_to_pad,
+    constant_to_depthwise,
     conv_padding_to_numbers,
     functionalize,
     mean_to_pool,
+    remove_expand,
     remove_identity,
+    silu_to_mul,
     view_to_flatten,
 )
 from deployq.graph.rewrites.rule import Rewrite
@@ -26,10 +31,15 @@ _log = logging.getLogger(__name__)
 NORMALIZATION: tuple[Rewrite, ...] = (
     functionalize.RULE,  # first: every later pattern is functional
     remove_identity.RULE,
+    remove_expand.RULE,
     bounds_to_clamp.RULE,
     conv_padding_to_numbers.RULE,
     view_to_flatten.RULE,
+    silu_to_mul.RULE,
     mean_to_pool.RULE,
+    adaptive_to_pool.RULE,
+    ceil_to_pad.RULE,
+    constant_to_depthwise.RULE,
     batch_norm_to_depthwise.RULE,  # last: identities between a layer and its BatchNorm are gone
 )
 

@@ -1,7 +1,7 @@
 """bn(x) without a linear producer becomes conv(x, 1x1 depthwise, weight 1) and bn (law 2).
 
 The new convolution's weights are ones, so the float network is unchanged to the bit; the BatchNorm
-is then absorbed like any other.
+is then absorbed like any other. (N, C) becomes a map of one cell on the way.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import fx, nn
 
 from deployq.errors import UnsupportedError
 from deployq.graph.rewrites.rule import Rewrite, calls
+from deployq.graph.tensors import attach
 
 aten = torch.ops.aten
 LINEAR = (aten.conv2d.default, aten.linear.default)
@@ -41,10 +42,13 @@ def match(module: fx.GraphModule, node: fx.Node) -> bool:
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     source, value = node.all_input_nodes[0], node.meta["val"]
-    if value.ndim != 4:
+    if value.ndim == 2:
+        node = _as_map(module, node)
+        source = node.all_input_nodes[0]
+    elif value.ndim != 4:
         raise UnsupportedError(
             str(node.target),
-            "a BatchNorm that follows no linear layer needs (N, C, H, W)",
+            "a BatchNorm that follows no linear layer needs (N, C, H, W) or (N, C)",
             found=f"rank {value.ndim}",
             next_step="put it after a linear layer",
         )
@@ -59,6 +63,29 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
         conv = node.graph.call_function(aten.conv2d.default, args)
     conv.meta = dict(node.meta)
     node.replace_input_with(source, conv)
+
+
+def _as_map(module: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """bn(x) of (N, C) becomes flatten(bn(x[:, :, None, None])); its tensors stay what they are."""
+    flat: Any = module.get_submodule(str(node.target))
+    norm = nn.BatchNorm2d(flat.num_features, flat.eps, flat.momentum, affine=flat.affine)
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+        setattr(norm, name, getattr(flat, name))
+    attach(module, str(node.target), norm.train(flat.training))
+    value, graph = node.meta["val"], node.graph
+    column, cell = value[:, :, None], value[:, :, None, None]
+    with graph.inserting_before(node):
+        first = graph.call_function(aten.unsqueeze.default, (node.args[0], 2))
+        second = graph.call_function(aten.unsqueeze.default, (first, 3))
+        made = graph.call_module(str(node.target), (second,))
+        back = graph.call_function(aten.flatten.using_ints, (made, 1))
+    for new, shown, part in ((first, column, "unsqueeze"), (second, cell, "unsqueeze"),
+                             (back, value, "flatten")):  # fmt: skip
+        new.meta = {**node.meta, "val": shown, "part": part}
+    made.meta = {**node.meta, "val": cell}
+    node.replace_all_uses_with(back)
+    graph.erase_node(node)
+    return made
 
 
 RULE = Rewrite("lone BatchNorm to depthwise convolution", match, rewrite)

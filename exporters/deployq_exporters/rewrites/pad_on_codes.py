@@ -1,8 +1,9 @@
-"""DequantizeLinear - Pad with 0.0 - QuantizeLinear on one grid becomes Pad of codes.
+"""DequantizeLinear - Pad - QuantizeLinear on one grid becomes Pad of codes.
 
-    q -> DQ -> Pad(0.0) -> Q        becomes        q -> Pad(zero_point)
+    q -> DQ -> Pad(v) -> Q        becomes        q -> Pad(code of v)
 
-Padding is data movement; runtimes that do not know it would run it in float (law 3).
+Padding is data movement, by the real zero, by an infinity (which saturates) or by codes of the
+tensor itself; runtimes that do not know it would run it in float (law 3).
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, initializer_array
+from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
 
 
 def match(node: ir.Node) -> bool:
-    if node.op_type != "Pad" or len(node.inputs) > 2:  # a stated value is not the real zero
+    if node.op_type != "Pad" or not (_value(node) == 0 or np.isinf(_value(node))):
         return False
     source = node.inputs[0].producer() if node.inputs[0] is not None else None
     users = list(node.outputs[0].uses())
@@ -22,6 +23,12 @@ def match(node: ir.Node) -> bool:
         return False
     user = users[0][0]
     return user.op_type == "QuantizeLinear" and _same_grid(source, user)
+
+
+def _value(node: ir.Node) -> float:
+    """The real constant that is added; it plays no part in other modes."""
+    stated = initializer_array(node.inputs[2]) if len(node.inputs) > 2 else None
+    return 0.0 if stated is None else float(stated)
 
 
 def _same_grid(source: ir.Node, user: ir.Node) -> bool:
@@ -37,7 +44,8 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     quantize = next(iter(node.outputs[0].uses()))[0]
     assert source is not None
     old = quantize.outputs[0]
-    new = ir.node("Pad", [source.inputs[0], node.inputs[1], quantize.inputs[2]], name=node.name)
+    inputs = [source.inputs[0], node.inputs[1], _code(graph, node, quantize)]
+    new = ir.node("Pad", inputs, node.attributes, name=node.name)
     output = new.outputs[0]
     output.name, output.type, output.shape = old.name, old.type, old.shape
     graph.insert_before(node, new)
@@ -45,6 +53,18 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     graph.remove([quantize, node], safe=True)
     if not list(source.outputs[0].uses()):
         graph.remove(source, safe=True)
+
+
+def _code(graph: ir.Graph, node: ir.Node, quantize: ir.Node) -> ir.Value | None:
+    """The zero point, or the code at which an infinity saturates."""
+    zero_point = quantize.inputs[2]
+    assert zero_point is not None and zero_point.dtype is not None
+    if _value(node) == 0:
+        return zero_point
+    limits = np.iinfo(zero_point.dtype.numpy())
+    code = limits.min if _value(node) < 0 else limits.max
+    name = f"{quantize.outputs[0].name}.pad"
+    return constant(graph, name, np.asarray(code), zero_point.dtype)
 
 
 RULE = Rewrite("pad on codes", match, rewrite)

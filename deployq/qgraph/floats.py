@@ -1,0 +1,81 @@
+"""Operators that a file leaves in float: read as they stand, between reals and reals."""
+
+from __future__ import annotations
+
+import onnx
+
+from deployq import affine
+from deployq.qgraph.nodes import Float
+from deployq.qgraph.values import (
+    Constant,
+    GraphInput,
+    QuantizedConstant,
+    Real,
+    Value,
+    Waiting,
+    label,
+    refuse,
+)
+from deployq.qgraph.walk import Handler, Walk
+
+STANDARD = ("", "ai.onnx")
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators with a weight, input 1."""
+SUMS = ("Add", "Mul")
+OWN = ("QuantizeLinear", "DequantizeLinear", "Shape", "Constant")
+"""Operators with one meaning, whatever they read."""
+CLAMPS = ("Relu", "Clip")
+"""Operators that may stand between a real graph input and its QuantizeLinear."""
+
+
+def runs_in_float(walk: Walk, node: onnx.NodeProto, handler: Handler | None) -> bool:
+    """True for a standard operator without an integer form, or one that reads reals or plain
+    float weights.
+    """
+    if node.domain not in STANDARD or node.op_type in OWN:
+        return False
+    if handler is None:
+        return onnx.defs.has(node.op_type, walk.opset)
+    values = [walk.values.get(name) for name in node.input if name]
+    if any(isinstance(value, Real) for value in values):
+        return True
+    if isinstance(values[0], GraphInput):
+        return node.op_type not in CLAMPS
+    return _has_float_weight(node, values)
+
+
+def _has_float_weight(node: onnx.NodeProto, values: list[Value | None]) -> bool:
+    if node.op_type in PRODUCTS:
+        return isinstance(values[1], Constant) and not isinstance(values[0], Waiting)
+    waits = any(isinstance(value, Waiting) for value in values)  # then the constant is its bias
+    constant = any(isinstance(value, Constant) for value in values)
+    return node.op_type in SUMS and constant and not waits
+
+
+def read_float(walk: Walk, node: onnx.NodeProto) -> None:
+    """Record an operator in float.
+
+    Raises:
+        UnsupportedError: it has several outputs, or reads what is neither reals nor constant.
+    """
+    outputs = [name for name in node.output if name]
+    if len(outputs) != 1:
+        raise refuse(node, "an operator in float has one output", ", ".join(outputs), "one")
+    inputs, constants = [], {}
+    for index, name in enumerate(node.input):
+        value = walk.optional(node, index)
+        if isinstance(value, Constant):
+            constants[name] = value.data
+        elif isinstance(value, QuantizedConstant):
+            constants[name] = affine.dequantize(value.codes, value.qparams)
+        elif value is not None:
+            inputs.append(walk.real(node, index))
+    symbolic = [name for name, data in constants.items() if data.dtype == object]
+    if symbolic:
+        raise refuse(node, "an operator in float has constant sizes", f"{symbolic[0]}, symbolic")
+    made = Float(
+        name=label(node), op_type=node.op_type, inputs=tuple(inputs), output=outputs[0],
+        operator=node, opset=walk.opset, constants=constants,
+    )  # fmt: skip
+    walk.nodes.append(made)
+    walk.values[outputs[0]] = Real(outputs[0])

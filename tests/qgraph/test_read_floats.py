@@ -1,0 +1,68 @@
+"""Operators in float: which are, what they read, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deployq.errors import UnsupportedError
+from deployq.qgraph import read_graph
+from tests.qgraph.texts import kinds, model, qdq, read
+
+FLOAT_CONV = np.ones((4, 3, 1, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "v = Softmax(xd)",
+        "v = Sub(xd, xd)",
+        "v = Erf(xd)",
+        "v = Mul(xd, half)",  # a plain float constant has no codes
+        "v = Conv(xd, wf)",
+    ],
+)
+def test_between_codes_and_codes(body: str) -> None:
+    graph = read(body, half=np.float32(0.5), wf=FLOAT_CONV)
+    assert kinds(graph) == ["Quantize", "Dequantize", "Float", "Quantize", "Dequantize"]
+    (node,) = graph.floats
+    assert (node.name, set(node.inputs), node.output) == ("v", {"xd"}, "v")
+
+
+def test_what_reads_reals_runs_in_float_too() -> None:
+    graph = read("a = Softmax(xd)\nb = Relu(a)\nc = Flatten(b)\nv = Add(c, c)", out="N,C")
+    assert [node.op_type for node in graph.floats] == ["Softmax", "Relu", "Flatten", "Add"]
+    assert kinds(graph)[:2] == ["Quantize", "Dequantize"]
+
+
+def test_a_graph_without_codes_is_all_float() -> None:
+    graph = read_graph(model("g (float[N] x) => (float[N] y) { a = Tanh(x)\ny = Relu(a) }"))
+    assert kinds(graph) == ["Float", "Float"]
+
+
+def test_reals_are_made_once() -> None:
+    graph = read("a = Softmax(xd)\nb = Erf(xd)\nv = Sub(a, b)")
+    assert kinds(graph).count("Dequantize") == 2  # xd, and the output
+
+
+def test_a_real_output() -> None:
+    text = """g (float[N,3] x) => (float[N,3] y) {
+        q = QuantizeLinear(x, sx, zx)
+        d = DequantizeLinear(q, sx, zx)
+        y = Softmax(d)
+    }"""
+    graph = read_graph(model(text))
+    assert (graph.outputs, kinds(graph)) == (("y",), ["Quantize", "Dequantize", "Float"])
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ("v, u = Split <num_outputs = 2> (xd)", "an operator in float has one output"),
+        ("a = Conv(xd, wd)\nv = Softmax(a)", "an operator in float reads reals"),
+    ],
+)
+def test_refusals(body: str, rule: str) -> None:
+    body = f"wd = DequantizeLinear(w, sw, zw)\n{body}"
+    with pytest.raises(UnsupportedError, match=rf"(?s){rule}.*next: "):
+        read_graph(qdq(body, opset=18))
