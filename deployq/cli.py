@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from deployq import __version__
+from deployq import __version__, targets_command
 from deployq.errors import DeployqError
 from deployq.progress import progress
 
@@ -25,6 +25,8 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Export networks to integer inference runtimes, and prove what the file computes.",
 )  # fmt: skip
+
+app.add_typer(targets_command.app, name="targets")
 
 TargetOption = Annotated[
     str, typer.Option("--target", "-t", help="A builtin profile, or the path of a TOML profile.")

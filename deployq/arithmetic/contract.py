@@ -64,6 +64,8 @@ class Form:
         s8_as_u8: int8 codes are computed as uint8 codes 128 higher. ONNX Runtime does so on x86
             (not with ``session.qdqisint8allowed``); it decides ties of FLOAT32 forms that round
             after the zero point.
+        unobeyed: words of the profile that nothing here obeys: an operator of such a form is
+            refused by their names.
     """
 
     kind: Kind
@@ -74,6 +76,7 @@ class Form:
     shared_shift: bool = False
     left_shift: int = 20
     s8_as_u8: bool = False
+    unobeyed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

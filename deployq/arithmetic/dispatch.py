@@ -15,7 +15,8 @@ def pick(operator: str, functions: Mapping[Kind, Function], form: Form) -> Funct
     """The function of ``functions`` that has the kind of ``form``.
 
     Raises:
-        UnsupportedError: the operator has no arithmetic of this kind.
+        UnsupportedError: the operator has no arithmetic of this kind, or the form has words that
+            no function obeys.
         ProfileError: a FLOAT32 or EXACT form with another rounding than half_even.
     """
     if form.kind not in functions:
@@ -25,6 +26,14 @@ def pick(operator: str, functions: Mapping[Kind, Function], form: Form) -> Funct
             found=form.kind.value,
             allowed=", ".join(kind.value for kind in functions),
             next_step=f"state another form for {operator} in the profile",
+        )
+    if form.unobeyed:
+        raise UnsupportedError(
+            operator,
+            "the profile states an arithmetic that deployq does not carry yet",
+            found=", ".join(form.unobeyed),
+            allowed="a form without these words",
+            next_step="simulate another target, or a profile of your own without them",
         )
     if form.kind in (Kind.EXACT, Kind.FLOAT32) and form.rounding is not Rounding.HALF_EVEN:
         raise ProfileError(

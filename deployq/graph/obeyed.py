@@ -102,6 +102,7 @@ LIMITS: tuple[Limit, ...] = (
     _one_of("bias.bits", BIAS_BITS),
     _one_of("bias.scale_rule", BiasScaleRule.ACT_TIMES_WEIGHT),
     _one_of("bias.order", BiasOrder.BEFORE_SCALE),
+    _one_of("bias.max_channels", None),
     _one_of("accumulator.bound", Bound.WEIGHTS),
     _one_of("graph.residual", Residual.Q_BOTH, Residual.ANY),
     *(_one_of(f"limits.{key}", None) for key in ("max_layers", "max_params", "max_macs")),

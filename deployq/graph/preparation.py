@@ -16,10 +16,12 @@ from deployq.graph.capture import NORM_TENSORS
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.layer_placement import clamp_is_redundant
 from deployq.graph.obeyed import refuse_unobeyed
+from deployq.graph.operators import onnx_type
 from deployq.graph.placement import place
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.rule import argument
+from deployq.graph.simulated import refuse_unsimulated
 from deployq.graph.sites import Site
 from deployq.graph.tensors import attach, read_tensor
 from deployq.graph.units import QuantizedLinear
@@ -98,6 +100,8 @@ def prepare_graph(
     refuse_unobeyed(profile)
     module = _copy(captured)
     placement = place(module, profile, recipe or Recipe())
+    computed = [site for site in placement.sites.values() if site.kind != "input"]
+    refuse_unsimulated({site.name: onnx_type(module, site.core) for site in computed}, profile)
     layers = {layer.name: layer for layer in placement.plan.layers}
     for grid in placement.plan.tensors:
         _attach_new(module, quantizer_path("activations", grid.name), _activation_quantizer(grid))

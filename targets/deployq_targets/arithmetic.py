@@ -9,6 +9,7 @@ from pydantic import Field
 
 from deployq.arithmetic import contract
 from deployq.arithmetic.contract import Form, Kind, Overflow, Rounding
+from deployq_targets.requant_words import Addition, Averaging, ScalePrecision, ZeroPointPlace
 from deployq_targets.section import OpType, Section
 from deployq_targets.words import Bound, Scope
 
@@ -52,6 +53,19 @@ class RequantChange(Section):
     """Bits that elementwise operands gain before their first rescale (LiteRT: 20)."""
     s8_as_u8: bool | None = None
     """Signed 8-bit codes are computed as unsigned ones, 128 higher (ONNX Runtime on x86)."""
+    post_shift: Annotated[int, Field(ge=1, le=62)] | None = None
+    """Bits of the right shift that follow the multiplication; the rest precedes it, rounded down.
+
+    Absent: the whole shift follows.
+    """
+    scale_precision: ScalePrecision | None = None
+    """Precision of s_x * s_w / s_y; absent: f32 with kind float32, f64 with any other."""
+    zero_point: ZeroPointPlace | None = None
+    """Where the output's zero point is added; absent: as the functions of the kind do."""
+    addition: Addition | None = None
+    """How Add joins two scales; absent: rescaled with kind fixed."""
+    averaging: Averaging | None = None
+    """How average pools divide; absent: scaled_sum."""
 
 
 class Requant(RequantChange):
@@ -87,4 +101,28 @@ class Requant(RequantChange):
             if (value := getattr(self, key)) is not None
         }
         rounding = self.rounding if isinstance(self.rounding, Rounding) else Rounding.HALF_EVEN
-        return Form(self.kind, rounding, shared_shift=self.shift_scope is Scope.LAYER, **stated)
+        shared = self.shift_scope is Scope.LAYER
+        return Form(
+            self.kind, rounding, shared_shift=shared, unobeyed=unobeyed_words(self), **stated
+        )
+
+
+def unobeyed_words(requant: Requant) -> tuple[str, ...]:
+    """The words of a requantization that no function of ``deployq.arithmetic`` obeys yet.
+
+    A word that says what the kind does anyhow is obeyed.
+    """
+    floating = requant.kind is Kind.FLOAT32
+    own = {
+        "post_shift": None,
+        "scale_precision": ScalePrecision.F32 if floating else ScalePrecision.F64,
+        "zero_point": None if floating else ZeroPointPlace.AFTER_ROUNDING,
+        "addition": Addition.RESCALED,
+        "averaging": Averaging.SCALED_SUM,
+    }
+    stated = {key: getattr(requant, key) for key in own}
+    return tuple(
+        f"{key} = {value}"
+        for key, value in stated.items()
+        if value is not None and value != own[key]
+    )

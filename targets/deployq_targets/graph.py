@@ -28,7 +28,10 @@ class Container(Section):
     format: Format
     """Form of the model file in the target's package."""
     vendor_format: str | None = None
-    """What the vendor's compiler makes of it or really eats; for reports."""
+    """What the vendor's tool really reads, where that is another file; for reports.
+
+    The file in ``format`` then is the exchange form, and what a converter starts from.
+    """
     opset_min: Opset = 10
     """Lowest ONNX opset that is read."""
     opset_prefer: Opset
@@ -115,4 +118,8 @@ class OpRule(Section):
     dims_max: Count | None = None
     """Largest extent of any dimension of an input or output."""
     expr: str | None = None
-    """Inequality over kh, kw, sh, sw, cin, cout, h, w for what no other key says."""
+    """Inequality over kh, kw, sh, sw, cin, cout, h, w for what no other key says.
+
+    With power-of-two scales also over the positions (-log2 of the scale) max_ipos, min_ipos,
+    sum_ipos of the inputs and opos of the output.
+    """

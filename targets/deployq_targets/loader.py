@@ -22,9 +22,11 @@ from deployq.errors import ProfileError
 from deployq_targets.contradictions import check_consistent
 from deployq_targets.evidence import DEFAULT, check_path, field_paths
 from deployq_targets.faults import as_profile_error
+from deployq_targets.leaves import leaves, origins
 from deployq_targets.merge import Table, merge
-from deployq_targets.names import nearest
+from deployq_targets.names import likely
 from deployq_targets.profile import SCHEMA_VERSION, TargetProfile
+from deployq_targets.prune import prune
 
 SUFFIX = ".toml"
 
@@ -37,6 +39,22 @@ class _Source:
     identity: str
     file: Traversable
     folder: Path | None  # what relative parents are relative to; None inside the package
+
+
+@dataclass(frozen=True)
+class LoadedProfile:
+    """A profile and where its values come from.
+
+    Args:
+        profile: checked.
+        table: its TOML values, parents merged in.
+        origins: dotted key (see ``leaves``) of every stated value to the file that states it: the
+            name of a built-in profile, or a path.
+    """
+
+    profile: TargetProfile
+    table: Table
+    origins: Mapping[str, str]
 
 
 def builtin_names() -> tuple[str, ...]:
@@ -55,8 +73,12 @@ def load_profile(name_or_path: str) -> TargetProfile:
         ProfileError: unknown name, unreadable file, TOML syntax, a broken schema, a loop of
             ``extends``, or a profile that contradicts itself.
     """
-    profile, _ = _load(_locate(name_or_path, Path(), "target"), ())
-    return profile
+    return load_stated(name_or_path).profile
+
+
+def load_stated(name_or_path: str) -> LoadedProfile:
+    """Load a target profile with the origin of every value; errors as ``load_profile``."""
+    return _load(_locate(name_or_path, Path(), "target"), ())
 
 
 def parse_profile(table: Table, where: str) -> TargetProfile:
@@ -83,17 +105,21 @@ def parse_profile(table: Table, where: str) -> TargetProfile:
     return profile
 
 
-def _load(source: _Source, chain: tuple[_Source, ...]) -> tuple[TargetProfile, Table]:
-    """The profile and its merged table; ``chain`` holds the children on the way here."""
+def _load(source: _Source, chain: tuple[_Source, ...]) -> LoadedProfile:
+    """The profile of one file; ``chain`` holds the children on the way here."""
     _check_loop(source, chain)
-    table = _read(source)
+    table: Table = _read(source)
     _check_version(table, source.label)
-    parent = table.get("extends")
-    if isinstance(parent, str):
-        parent_source = _locate(parent, source.folder, f"{source.label}: extends")
-        _, parent_table = _load(parent_source, (*chain, source))
-        table = merge(parent_table, table)
-    return parse_profile(table, source.label), table
+    own, inherited = table, {}
+    reference = table.get("extends")
+    if isinstance(reference, str):
+        parent_source = _locate(reference, source.folder, f"{source.label}: extends")
+        parent = _load(parent_source, (*chain, source))
+        pruned = prune(parent.table, table.get("without"), source.label)
+        inherited = {path: parent.origins[path] for path in leaves(pruned)}
+        table = merge(pruned, table)
+    profile = parse_profile(table, source.label)
+    return LoadedProfile(profile, table, origins(own, source.label, inherited))
 
 
 def _locate(reference: str, folder: Path | None, where: str) -> _Source:
@@ -108,7 +134,7 @@ def _locate(reference: str, folder: Path | None, where: str) -> _Source:
         "no built-in profile has this name",
         found=repr(reference),
         allowed=f"{', '.join(builtin_names())}, or the path of a {SUFFIX} file",
-        next_step=f"did you mean {nearest(reference, builtin_names())}?",
+        next_step=f"did you mean {likely(reference, builtin_names())}?",
     )
 
 

@@ -3,7 +3,8 @@
 Tables are merged key by key and the child wins; lists are replaced whole. [[op]] entries are the
 exception: one of the same ``type`` and ``group`` is merged into the parent's, others are appended,
 so a child takes an operator away with ``status = "unsupported"``. Name and summary are the child's
-own. A parent's evidence tag ends where the child states the tagged value itself.
+own. A parent's evidence tag ends where the child states the tagged value itself. What the child
+names in ``without`` is taken from the parent first, with its tags.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from deployq_targets.words import Group
 
 Table: TypeAlias = Mapping[str, Any]
 
-OWN_KEYS = ("name", "summary", "extends")
+OWN_KEYS = ("name", "summary", "extends", "without")
 
 
 def merge(parent: Table, child: Table) -> dict[str, Any]:

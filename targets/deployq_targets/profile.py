@@ -1,7 +1,6 @@
 """TargetProfile: a chip's whole integer contract, and the questions that code asks of it.
 
-Code asks for an ability and never compares ``profile.name`` (law 5). ``load_profile`` is the way
-to get one: it also refuses profiles that contradict themselves.
+Code asks for an ability, never for a name (law 5). ``load_profile`` also refuses contradictions.
 """
 
 from __future__ import annotations
@@ -55,6 +54,8 @@ class TargetProfile(Section):
     """What sort of thing runs the model; for reports only."""
     extends: str | None = None
     """Parent: the name of a built-in profile, or the path of a .toml relative to this file."""
+    without: tuple[str, ...] = ()
+    """Dotted keys that are not taken from the parent, as "requant.by_op". Never inherited."""
     licence: str | None = None
     """Licence of the target's tools; for reports only."""
     sources: tuple[str, ...] = ()
@@ -151,9 +152,7 @@ class TargetProfile(Section):
         return self.activation.bits[0]
 
     def activation_qtypes(self, bits: int) -> tuple[QType, ...]:
-        """The activation types of ``bits`` bits in order of preference.
-
-        Where an unsigned type has its zero point at 0, it is for tensors that are never negative.
+        """The activation types of ``bits`` bits in order of preference (see ``activation.types``).
 
         Raises:
             ProfileError: the target has no activations of this width.
@@ -199,7 +198,14 @@ class TargetProfile(Section):
         )
 
     def contract(self) -> Contract:
-        """The arithmetic in the words of the simulator."""
+        """The arithmetic in the words of the simulator.
+
+        A form with words that the simulator does not obey is refused when an operator uses it.
+
+        Raises:
+            ProfileError: the bias is added behind the multiplication.
+        """
+        self.bias.refuse_late_order(self.name)
         requant = self.requant
         by_op = {op_type: requant.for_op(op_type).form() for op_type in requant.by_op}
         return Contract(
@@ -245,6 +251,7 @@ _UNLISTED = MappingProxyType(
     {
         UnlistedOps.INTEGER: OpStatus.INTEGER,
         UnlistedOps.FLOAT: OpStatus.FLOAT,
+        UnlistedOps.CPU: OpStatus.CPU,
         UnlistedOps.REFUSE: OpStatus.UNSUPPORTED,
     }
 )

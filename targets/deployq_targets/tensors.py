@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
+from deployq.errors import ProfileError
 from deployq.qtypes import QType
 from deployq_targets.section import Bits, Count, OpType, Section, Span, TypeName
 from deployq_targets.words import (
@@ -190,3 +191,20 @@ class Bias(Section):
     """Relative distance from the rule's scale that the target still accepts; 0: bit-equal."""
     order: BiasOrder = BiasOrder.BEFORE_SCALE
     """Where the bias is added."""
+    max_channels: Count | None = None
+    """Most output channels of one layer that can have a bias."""
+
+    def refuse_late_order(self, name: str) -> None:
+        """Refuse a bias that the simulator would add elsewhere.
+
+        Raises:
+            ProfileError: names the profile ``name`` and the key.
+        """
+        if self.order is not BiasOrder.BEFORE_SCALE:
+            raise ProfileError(
+                f"{name}: bias.order",
+                "the simulator does not carry this yet",
+                found=self.order.value,
+                allowed=BiasOrder.BEFORE_SCALE.value,
+                next_step="choose a target that adds the bias to the accumulator",
+            )

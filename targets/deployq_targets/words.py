@@ -125,6 +125,7 @@ class BiasScaleRule(StrEnum):
 
     ACT_TIMES_WEIGHT = "act_times_weight"  # s_x * s_w
     ACT_TIMES_WEIGHT_POW2 = "act_times_weight_pow2"  # s_x * s_w * 2**scale_rule_exp
+    ACT_TIMES_WEIGHT_SHIFTED = "act_times_weight_shifted"  # s_x * s_w * 2**k, k free for each layer
     OWN_POW2 = "own_pow2"  # a power of two of its own
     FREE = "free"  # any positive scale
 
@@ -164,6 +165,7 @@ class UnlistedOps(StrEnum):
 
     INTEGER = "integer"
     FLOAT = "float"
+    CPU = "cpu"  # in float on the host processor, beside the target
     REFUSE = "refuse"
 
 

@@ -37,6 +37,8 @@ def test_built_in_profiles_are_obeyed(target: str) -> None:
         {"bias__scale_rule": "free"},
         {"bias__scale_rule": "act_times_weight_pow2", "bias__scale_rule_exp": 3},
         {"bias__order": "after_scale"},
+        {"bias__max_channels": 512},
+        {"bias__scale_rule": "act_times_weight_shifted"},
         {"accumulator__bound": "datatype"},
         {"graph__residual": "q_skip_only"},
         {"container__format": "tflite"},

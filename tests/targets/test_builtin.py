@@ -12,7 +12,12 @@ from deployq_targets import builtin_names, load_profile
 from deployq_targets.loader import parse_profile
 from deployq_targets.words import Evidence, OpStatus
 
-NAMES = ("int4-npu", "int8-npu", "lowbit-vlsi", "ort-cpu")
+NAMES = (
+    "cmsis-nn", "ethos-u55-128", "ethos-u55-256", "ethos-u65-512", "ethos-u85-1024",
+    "ethos-u85-512", "int2-vlsi", "int4-npu", "int8-npu", "litert-optimized", "litert-ref",
+    "litert-xnnpack", "lowbit-vlsi", "max78000", "nvdla-small", "openvino-cpu", "ort-cpu",
+    "qnn-htp", "rk3588", "ryzenai-xint8", "tensorrt",
+)  # fmt: skip
 
 
 def test_builtin_names_are_the_files() -> None:

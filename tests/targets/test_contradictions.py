@@ -23,6 +23,7 @@ FLOAT: Changes = {
     "requant.multiplier_bits": None,
     "requant.rounding": "half_even",
 }
+OPS = [{"type": "Conv"}]
 SOFTMAX = "activation.fixed_output.Softmax"
 
 # rule: (what it accepts, what it refuses, the key it blames)
@@ -112,6 +113,11 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {"container.opset_max": 20, "container.opset_prefer": 20},
         "container.opset_max",
     ),
+    "only_children_leave_out": (
+        {"without": ["requant"], "extends": "int8-npu"},
+        {"without": ["requant"]},
+        "without",
+    ),
     "op_entries_are_unique": (
         {"op": [{"type": "Conv"}, {"type": "Conv", "group": "depthwise"}]},
         {"op": [{"type": "Conv"}, {"type": "Conv", "group": "any"}]},
@@ -141,6 +147,11 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {"bias.scale_rule": "act_times_weight_pow2", "bias.scale_rule_exp": 7},
         {"bias.scale_rule_exp": 7},
         "bias.scale_rule_exp",
+    ),
+    "bias_bound_belongs_to_a_bias": (
+        {"bias.max_channels": 512},
+        {"bias.max_channels": 512, "bias.form": "none"},
+        "bias.max_channels",
     ),
     "wide_output_fits_the_accumulator": (
         {"activation.io.last_wide_bits": 32},
@@ -186,6 +197,45 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {"requant.shift_scope": "layer"},
         {"requant.multiplier_scope": "layer"},
         "requant.multiplier_scope",
+    ),
+    "split_shift_belongs_to_fixed": (
+        {"requant.by_op.Conv": {"post_shift": 14, "multiplier_bits": 11}},
+        {"requant.by_op.Conv": {"post_shift": 14, "rounding": "double"}},
+        "requant.by_op.Conv.post_shift",
+    ),
+    "precision_belongs_to_multipliers": (
+        {"requant.scale_precision": "f32_product"},
+        {**SHIFT, "requant.scale_precision": "f32"},
+        "requant.scale_precision",
+    ),
+    "place_belongs_to_zero_points": (
+        {"requant.zero_point": "accumulator"},
+        {"requant.zero_point": "accumulator", "activation.zero_point": "zero"},
+        "requant.zero_point",
+    ),
+    "operator_words_stand_at_their_operator": (
+        {"op": [*OPS, {"type": "Add"}], "requant.by_op.Add": {"addition": "rescaled"}},
+        {"requant.by_op.Conv": {"addition": "rescaled"}},
+        "requant.by_op.Conv.addition",
+    ),
+    "weighted_sum_gains_no_bits": (
+        {"requant.addition": "weighted_sum"},
+        {"requant.addition": "weighted_sum", "requant.left_shift": 20},
+        "requant.addition",
+    ),
+    "divided_mantissa_needs_one": (
+        {"requant.averaging": "divided_mantissa"},
+        {**FLOAT, "requant.averaging": "divided_mantissa"},
+        "requant.averaging",
+    ),
+    "means_of_raw_codes_keep_the_scale": (
+        {
+            "op": [*OPS, {"type": "AveragePool"}],
+            "requant.by_op.AveragePool": {"averaging": "raw_codes"},
+            "graph.same_qparams": ["AveragePool"],
+        },
+        {"requant.averaging": "raw_codes", "graph.same_qparams": ["AveragePool"]},
+        "requant.averaging",
     ),
 }
 
@@ -266,6 +316,26 @@ OTHER_BRANCHES: dict[str, tuple[str, Changes, str]] = {
         "rounding_in_steps_needs_a_mantissa",
         {**SHIFT, "requant.rounding": "natural_plus_one"},
         "requant.rounding",
+    ),
+    "exponent where the shift is free": (
+        "bias_exponent_belongs_to_its_rule",
+        {"bias.scale_rule": "act_times_weight_shifted", "bias.scale_rule_exp": 7},
+        "bias.scale_rule_exp",
+    ),
+    "split shift of another kind": (
+        "split_shift_belongs_to_fixed",
+        {**SHIFT, "requant.post_shift": 4},
+        "requant.post_shift",
+    ),
+    "weighted sum of another kind": (
+        "weighted_sum_gains_no_bits",
+        {**SHIFT, "requant.addition": "weighted_sum"},
+        "requant.addition",
+    ),
+    "averaging of no pool": (
+        "operator_words_stand_at_their_operator",
+        {"requant.by_op.Conv": {"averaging": "scaled_sum"}},
+        "requant.by_op.Conv.averaging",
     ),
     "exponent left out": (
         "bias_exponent_belongs_to_its_rule",

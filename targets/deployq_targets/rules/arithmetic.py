@@ -121,6 +121,13 @@ def float_kinds_round_half_even(profile: TargetProfile) -> Iterator[Clash]:
             yield Clash(f"{key}.rounding", found, "half_even", "kind fixed has other roundings")
 
 
+def bias_bound_belongs_to_a_bias(profile: TargetProfile) -> Iterator[Clash]:
+    """A limit on biased channels belongs to a target that adds a bias."""
+    bias = profile.bias
+    if bias.form is BiasForm.NONE and bias.max_channels is not None:
+        yield Clash("bias.max_channels", str(bias.max_channels), "absent with form none")
+
+
 def shifts_are_in_order(profile: TargetProfile) -> Iterator[Clash]:
     """The least shift is not above the greatest."""
     for key, requant in profile.requant.each():
@@ -146,6 +153,7 @@ RULES = (
     accumulator_holds_one_product,
     bias_fits_the_accumulator,
     bias_exponent_belongs_to_its_rule,
+    bias_bound_belongs_to_a_bias,
     wide_output_fits_the_accumulator,
     shift_kind_needs_pow2_scales,
     fixed_kind_states_its_multiplier,

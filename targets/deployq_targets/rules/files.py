@@ -70,6 +70,12 @@ def containers_exist_in_the_opset(profile: TargetProfile) -> Iterator[Clash]:
             )
 
 
+def only_children_leave_out(profile: TargetProfile) -> Iterator[Clash]:
+    """Only a profile with a parent can leave out what the parent states."""
+    if profile.without and profile.extends is None:
+        yield Clash("without", ", ".join(profile.without), "nothing without extends")
+
+
 def op_entries_are_unique(profile: TargetProfile) -> Iterator[Clash]:
     """An operator has one entry for each group."""
     counts = Counter((rule.type, rule.group) for rule in profile.op)
@@ -104,6 +110,7 @@ RULES = (
     containers_are_onnx_types,
     opsets_are_in_order,
     containers_exist_in_the_opset,
+    only_children_leave_out,
     op_entries_are_unique,
     op_widths_are_declared,
     forms_belong_to_integer_ops,

@@ -1,0 +1,37 @@
+"""The words of [requant] that choose between the arithmetics of real kernels."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ScalePrecision(StrEnum):
+    """In what precision ``s_x * s_w / s_y`` is computed before it becomes a multiplier."""
+
+    F64 = "f64"  # in float64, rounded once at the end
+    F32 = "f32"  # product and quotient each rounded to float32
+    F32_PRODUCT = "f32_product"  # s_x * s_w rounded to float32, the quotient in float64
+
+
+class ZeroPointPlace(StrEnum):
+    """Where the output's zero point is added."""
+
+    AFTER_ROUNDING = "after_rounding"  # to the rounded integer
+    BEFORE_ROUNDING = "before_rounding"  # to the real value: ties go to the even code
+    ACCUMULATOR = "accumulator"  # as round_half_up(z_y / real multiplier), before it is scaled
+    APART = "apart"  # z_y - round_half_away(z_x * s_x / s_y) to the rounded sum of raw codes
+
+
+class Addition(StrEnum):
+    """How two operands of different scales become one sum."""
+
+    RESCALED = "rescaled"  # each gains left_shift bits and is rescaled, then the sum (LiteRT)
+    WEIGHTED_SUM = "weighted_sum"  # mantissas of one common shift, one sum, one rounding (XNNPACK)
+
+
+class Averaging(StrEnum):
+    """How the sum of a window becomes its mean."""
+
+    SCALED_SUM = "scaled_sum"  # one multiplier for s_x / (n * s_y)
+    DIVIDED_MANTISSA = "divided_mantissa"  # mantissa of s_x / s_y, cut off after division by n
+    RAW_CODES = "raw_codes"  # raw codes, half away from zero; scale and zero point stay

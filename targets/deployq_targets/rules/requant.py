@@ -1,0 +1,98 @@
+"""Rules on the words of a requantization that only some kinds, operators and types have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deployq.arithmetic.contract import Kind, Rounding
+from deployq_targets.arithmetic import Requant, RequantChange
+from deployq_targets.profile import TargetProfile
+from deployq_targets.requant_words import Addition, Averaging, ZeroPointPlace
+from deployq_targets.rules.clash import Clash
+from deployq_targets.words import ZeroPointWord
+
+POOLS = ("AveragePool", "GlobalAveragePool")
+STEPS = (Rounding.DOUBLE, Rounding.DOUBLE_HALF_UP, Rounding.NATURAL_PLUS_ONE)
+OWNERS = {"addition": ("Add", "Sub"), "averaging": POOLS}
+"""Words that speak of single operators."""
+
+
+def _stated(profile: TargetProfile) -> Iterator[tuple[str, str, RequantChange, Requant]]:
+    """Dotted key, operator ("" for the default), own words and whole form of each form."""
+    requant = profile.requant
+    yield "requant", "", requant, requant
+    for op_type, change in requant.by_op.items():
+        yield f"requant.by_op.{op_type}", op_type, change, requant.for_op(op_type)
+
+
+def split_shift_belongs_to_fixed(profile: TargetProfile) -> Iterator[Clash]:
+    """A shift before the multiplication belongs to a fixed multiplier that rounds once."""
+    for key, _, own, form in _stated(profile):
+        once = form.kind is Kind.FIXED and form.rounding not in STEPS
+        if own.post_shift is not None and not once:
+            found = f"{own.post_shift} with kind {form.kind}, rounding {form.rounding}"
+            yield Clash(f"{key}.post_shift", found, "kind fixed and a rounding of one step")
+
+
+def precision_belongs_to_multipliers(profile: TargetProfile) -> Iterator[Clash]:
+    """Only fixed and float32 multipliers are computed in a precision of their own."""
+    for key, _, own, form in _stated(profile):
+        if own.scale_precision is not None and form.kind not in (Kind.FIXED, Kind.FLOAT32):
+            found = f"{own.scale_precision} with kind {form.kind}"
+            yield Clash(f"{key}.scale_precision", found, "kind fixed, kind float32")
+
+
+def place_belongs_to_zero_points(profile: TargetProfile) -> Iterator[Clash]:
+    """Where zero points are added matters to a target that has some."""
+    always_zero = profile.activation.zero_point in (ZeroPointWord.ZERO, (0, 0))
+    for key, _, own, _ in _stated(profile):
+        if own.zero_point not in (None, ZeroPointPlace.AFTER_ROUNDING) and always_zero:
+            yield Clash(f"{key}.zero_point", str(own.zero_point), "absent: zero points are 0")
+
+
+def operator_words_stand_at_their_operator(profile: TargetProfile) -> Iterator[Clash]:
+    """Addition is a word for Add and Sub, averaging for the average pools."""
+    for key, op_type, own, _ in _stated(profile):
+        for word, owners in OWNERS.items():
+            if op_type and op_type not in owners and getattr(own, word) is not None:
+                yield Clash(f"{key}.{word}", op_type, ", ".join(owners))
+
+
+def weighted_sum_gains_no_bits(profile: TargetProfile) -> Iterator[Clash]:
+    """A weighted sum is of kind fixed and has no left_shift: its mantissas share a shift."""
+    for key, _, own, form in _stated(profile):
+        if own.addition is not Addition.WEIGHTED_SUM:
+            continue
+        if form.kind is not Kind.FIXED or own.left_shift is not None:
+            found = f"weighted_sum with kind {form.kind}, left_shift {own.left_shift}"
+            yield Clash(f"{key}.addition", found, "kind fixed without left_shift")
+
+
+def divided_mantissa_needs_one(profile: TargetProfile) -> Iterator[Clash]:
+    """A mantissa that is divided by the count belongs to a fixed multiplier."""
+    for key, _, own, form in _stated(profile):
+        if own.averaging is Averaging.DIVIDED_MANTISSA and form.kind is not Kind.FIXED:
+            found = f"divided_mantissa with kind {form.kind}"
+            yield Clash(f"{key}.averaging", found, "kind fixed")
+
+
+def means_of_raw_codes_keep_the_scale(profile: TargetProfile) -> Iterator[Clash]:
+    """A mean of raw codes has the scale and zero point of its input."""
+    for key, op_type, own, _ in _stated(profile):
+        if own.averaging is not Averaging.RAW_CODES:
+            continue
+        for pool in (op_type,) if op_type in POOLS else POOLS:
+            if pool not in profile.graph.same_qparams:
+                step = f"add {pool} to graph.same_qparams"
+                yield Clash(f"{key}.averaging", f"raw_codes, {pool} rescales", "scaled_sum", step)
+
+
+RULES = (
+    split_shift_belongs_to_fixed,
+    precision_belongs_to_multipliers,
+    place_belongs_to_zero_points,
+    operator_words_stand_at_their_operator,
+    weighted_sum_gains_no_bits,
+    divided_mantissa_needs_one,
+    means_of_raw_codes_keep_the_scale,
+)

@@ -1,0 +1,74 @@
+"""Operators whose stated arithmetic nothing simulates are refused before calibration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from deployq.errors import DeployqError, UnsupportedError
+from deployq.graph.capture import capture
+from deployq.graph.preparation import prepare_graph
+from deployq.graph.support import support
+from deployq_targets import builtin_names, load_profile
+from tests.graph.networks import Net, conv, profile_with, residual_graph
+
+PREPARED = (
+    "cmsis-nn", "int4-npu", "int8-npu", "litert-optimized", "litert-ref", "lowbit-vlsi",
+    "openvino-cpu", "ort-cpu",
+)  # fmt: skip
+
+
+def conv_graph() -> torch.fx.GraphModule:
+    net = Net(lambda m, x: F.relu(m.conv(x)), conv=conv(3, 4))
+    return capture(net, [torch.zeros(1, 3, 8, 8)])
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_support_says_what_preparation_does(name: str) -> None:
+    profile, found = load_profile(name), support(load_profile(name))
+    assert found.prepared is (name in PREPARED)
+    if found.prepared:
+        assert prepare_graph(conv_graph(), profile).plan.target == name
+    else:
+        with pytest.raises(DeployqError, match=found.reason.partition(" = ")[0]):
+            prepare_graph(conv_graph(), profile)
+
+
+def test_operator_without_simulation_is_refused_by_tensor_and_word() -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        prepare_graph(residual_graph(), load_profile("litert-ref"))
+    assert caught.value.found == "requant.by_op.GlobalAveragePool.averaging = divided_mantissa"
+    assert caught.value.where and "litert-ref" in caught.value.rule and caught.value.next_step
+
+
+def test_vendors_arithmetic_is_refused() -> None:
+    secret = {"requant__kind": "vendor", "requant__rounding": "vendor"}
+    profile = profile_with("int8-npu", **secret, requant__multiplier_bits=None)
+    with pytest.raises(UnsupportedError, match=r"requant\.kind = vendor"):
+        prepare_graph(conv_graph(), profile)
+    assert str(support(profile)) == "no: requant.kind = vendor"
+
+
+def test_support_names_the_operators_that_are_left_out() -> None:
+    assert str(support(load_profile("litert-ref"))) == "yes, without AveragePool, GlobalAveragePool"
+    assert str(support(load_profile("int8-npu"))) == "yes"
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs/targets.md"
+
+
+def test_documents_list_every_builtin_profile() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert [name for name in builtin_names() if f"`{name}`" not in text] == []
+
+
+def test_documented_profile_is_prepared(tmp_path: Path) -> None:
+    block = DOCUMENT.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
+    path = tmp_path / "my-chip.toml"
+    path.write_text(block, encoding="utf-8")
+    prepared = prepare_graph(conv_graph(), load_profile(str(path)))
+    assert prepared.profile.contract().default.multiplier_bits == 16
+    assert prepared.profile.op_status("Resize") == "unsupported"

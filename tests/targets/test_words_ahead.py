@@ -1,0 +1,105 @@
+"""Words that the schema has and the simulator does not obey: accepted, and refused at use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from deployq.arithmetic.contract import Form, Kind
+from deployq.arithmetic.dispatch import pick
+from deployq.errors import ProfileError, UnsupportedError
+from deployq_targets.words import OpStatus
+
+if TYPE_CHECKING:  # every folder of tests has a module of this name
+    from conftest import Changes, Make
+
+FLOAT: Changes = {
+    "requant.kind": "float32",
+    "requant.multiplier_bits": None,
+    "requant.rounding": "half_even",
+}
+POOLED: Changes = {"graph.same_qparams": ["AveragePool", "GlobalAveragePool"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "unobeyed"),
+    [
+        ({"requant.post_shift": 14}, "post_shift = 14"),
+        ({"requant.scale_precision": "f32"}, "scale_precision = f32"),
+        ({"requant.scale_precision": "f32_product"}, "scale_precision = f32_product"),
+        ({**FLOAT, "requant.scale_precision": "f64"}, "scale_precision = f64"),
+        ({"requant.zero_point": "before_rounding"}, "zero_point = before_rounding"),
+        ({"requant.zero_point": "accumulator"}, "zero_point = accumulator"),
+        ({"requant.zero_point": "apart"}, "zero_point = apart"),
+        ({**FLOAT, "requant.zero_point": "after_rounding"}, "zero_point = after_rounding"),
+        ({"requant.addition": "weighted_sum"}, "addition = weighted_sum"),
+        ({"requant.averaging": "divided_mantissa"}, "averaging = divided_mantissa"),
+        ({**POOLED, "requant.averaging": "raw_codes"}, "averaging = raw_codes"),
+    ],
+    ids=str,
+)
+def test_word_is_accepted_and_named_at_use(parse: Make, changes: Changes, unobeyed: str) -> None:
+    form = parse(changes).contract().default
+    assert form.unobeyed == (unobeyed,)
+    with pytest.raises(UnsupportedError, match="does not carry yet") as caught:
+        pick("Add", {form.kind: np.add}, form)
+    assert (caught.value.where, caught.value.found) == ("Add", unobeyed)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"requant.scale_precision": "f64", "requant.zero_point": "after_rounding"},
+        {"requant.addition": "rescaled", "requant.averaging": "scaled_sum"},
+        {**FLOAT, "requant.scale_precision": "f32"},
+    ],
+    ids=str,
+)
+def test_word_that_says_what_the_kind_does_is_obeyed(parse: Make, changes: Changes) -> None:
+    form = parse(changes).contract().default
+    assert form.unobeyed == ()
+    assert pick("Add", {form.kind: np.add}, form) is np.add
+
+
+def test_word_of_one_operator_leaves_the_others_alone(parse: Make) -> None:
+    contract = parse({"requant.by_op.Conv": {"post_shift": 14}}).contract()
+    assert contract.form("Conv").unobeyed == ("post_shift = 14",)
+    assert contract.form("Gemm") == Form(Kind.FIXED, contract.default.rounding)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("requant.post_shift", 0, "an integer >= 1, <= 62"),
+        ("requant.scale_precision", "f16", "f64, f32, f32_product"),
+        ("requant.zero_point", "before", "after_rounding, before_rounding, accumulator, apart"),
+        ("requant.addition", "sum", "rescaled, weighted_sum"),
+        ("requant.averaging", "mean", "scaled_sum, divided_mantissa, raw_codes"),
+        ("bias.max_channels", 0, "an integer >= 1"),
+        ("bias.scale_rule", "shifted", "act_times_weight, act_times_weight_pow2, act_times"),
+        ("graph.unlisted_ops", "host", "integer, float, cpu, refuse"),
+        ("without", "requant", "a list of: text"),
+    ],
+)
+def test_other_values_are_refused(parse: Make, key: str, value: object, allowed: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        parse({key: value})
+    assert caught.value.where == f"board.toml: {key}"
+    assert caught.value.allowed.startswith(allowed)
+
+
+def test_bias_after_the_scale_has_no_contract(parse: Make) -> None:
+    profile = parse({"bias.order": "after_scale", "bias.scale_rule": "free"})
+    with pytest.raises(ProfileError, match=r"board: bias\.order: the simulator"):
+        profile.contract()
+
+
+def test_unlisted_operators_may_run_beside_the_target(parse: Make) -> None:
+    assert parse({"graph.unlisted_ops": "cpu"}).op_status("Softmax") is OpStatus.CPU
+
+
+def test_bias_of_a_shifted_scale_and_few_channels_is_accepted(parse: Make) -> None:
+    bias = parse({"bias.scale_rule": "act_times_weight_shifted", "bias.max_channels": 512}).bias
+    assert (bias.scale_rule, bias.max_channels) == ("act_times_weight_shifted", 512)
