@@ -20,6 +20,7 @@ from deployq.progress import progress
 
 COULD_NOT_RUN = 2
 INTERRUPTED = 130
+OUR_WARNINGS = ("constantly zero", "outliers set aside")
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -60,7 +61,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Our own warnings are for the user; those of libraries are not."""
-    if category is UserWarning and str(message).startswith("constantly zero"):
+    if category is UserWarning and str(message).startswith(OUR_WARNINGS):
         print(f"warning: {message}", file=sys.stderr)
 
 
@@ -85,7 +86,14 @@ def export(
     weight_bits: Annotated[int | None, typer.Option(help="Width of every weight.")] = None,
     activation_bits: Annotated[int | None, typer.Option(help="Width of every activation.")] = None,
     observer: Annotated[
-        str | None, typer.Option(help="minmax or mse, for activations; mse by default.")
+        str | None,
+        typer.Option(
+            help="For activations: minmax, mse (default), percentile[:99.99], entropy, "
+            "moving_average[:0.01]."
+        ),
+    ] = None,
+    weight_observer: Annotated[
+        str | None, typer.Option(help="minmax, mse (default) or percentile[:99.99].")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -99,7 +107,9 @@ def export(
     from deployq.rendering import bundle_lines
 
     recipe = Recipe(weight_bits, activation_bits)
-    settings = None if observer is None else pipeline.CalibrationSettings(observer)
+    chosen = {"activations": observer, "weights": weight_observer}
+    stated = {key: name for key, name in chosen.items() if name is not None}
+    settings = pipeline.CalibrationSettings(**stated) if stated else None
     with progress(total=None) as advance:
         prepared, bundle = jobs.export_model(
             model, calib, output, target, recipe, settings, advance

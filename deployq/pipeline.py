@@ -76,7 +76,13 @@ def as_profile(target: Target) -> TargetProfile:
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """How scales are chosen: ``minmax`` or ``mse`` for each kind of tensor."""
+    """How scales are chosen.
+
+    Args:
+        activations: ``minmax``, ``mse``, ``percentile``, ``entropy`` or ``moving_average``; a
+            parameter follows a colon, ``percentile:99.9``.
+        weights: ``minmax``, ``mse`` or ``percentile``.
+    """
 
     activations: str = "mse"
     weights: str = "mse"
@@ -91,10 +97,12 @@ def calibrate(
 ) -> PreparedModel:
     """Set every scale and zero point from ``data``, in place; returns the same model.
 
-    A tensor that is constantly zero over the data gets the smallest scale, and a warning.
+    A tensor that is constantly zero over the data gets the smallest scale, and a warning, as do
+    channels that are, and outliers that were set aside.
 
     Raises:
         InputError: an unknown observer, or data that does not fit the model.
+        QuantizationError: scales that the target's multiplier cannot express.
     """
     settings = settings or CalibrationSettings()
     check_dataset(prepared.inputs, data)
@@ -103,16 +111,15 @@ def calibrate(
         for batch in data.batches(BATCH):
             yield [torch.from_numpy(np.array(batch.inputs[name])) for name in prepared.inputs]
 
-    silent = calibrate_model(
+    found = calibrate_model(
         prepared,
         batches,
         activations=settings.activations,
         weights=settings.weights,
         progress=progress,
     )
-    if silent:
-        names = ", ".join(silent)
-        warnings.warn(f"constantly zero over the calibration data: {names}", stacklevel=2)
+    for line in found.lines():
+        warnings.warn(line, stacklevel=2)
     return prepared
 
 

@@ -51,6 +51,18 @@ def test_export_verify_simulate(
     assert json.loads(simulated.stdout)["outputs"] == {"head": [797, 10]} and codes.is_file()
 
 
+def test_observers_are_chosen_by_name(
+    run: Run, digits_pt2: Path, calib_npz: Path, tmp_path: Path
+) -> None:
+    options = ("export", digits_pt2, "-t", "int8-npu", "--calib", calib_npz, "-o", tmp_path / "b")
+    chosen = ("--observer", "percentile:99.9", "--weight-observer", "minmax", "--json")
+    facts = json.loads(run(*options, *chosen).stdout)["facts"]["calibration"]
+    assert (facts["activations"], facts["weights"]) == ("percentile:99.9", "minmax")
+    for option in ("--observer", "--weight-observer"):
+        refused = run(*options, option, "percentile:20", code=2).stderr
+        assert "found: percentile:20" in refused and "Traceback" not in refused
+
+
 def test_a_prepared_model_is_exported_again_byte_identical(
     run: Run, bundles: Callable[[str], Path], calib_npz: Path, tmp_path: Path
 ) -> None:

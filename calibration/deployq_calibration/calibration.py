@@ -10,10 +10,13 @@ from torch import Tensor
 
 from deployq.errors import InputError
 from deployq.graph.batch_norm import BatchNormTensors
-from deployq.graph.integers import linear_calls
+from deployq.graph.integers import LinearCall, linear_calls
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel, disable_quantizers
-from deployq_calibration.observers import Observer, make_observer, weight_qparams
+from deployq_calibration.observers import make_observer
+from deployq_calibration.snapping import snap_activation, snap_weight
+from deployq_calibration.watch import Findings, findings, watch_all
+from deployq_calibration.weights import check_weight_method, weight_qparams
 
 Batches: TypeAlias = Callable[[], Iterable[Sequence[Tensor]]]
 """Starts one pass over the data: batches, each with one tensor an input."""
@@ -26,56 +29,74 @@ def calibrate_model(
     activations: str = "mse",
     weights: str = "mse",
     progress: Callable[[str], None] = lambda step: None,
-) -> tuple[str, ...]:
+) -> Findings:
     """Set every scale and zero point of a prepared model, in place; pinned ones stay.
 
-    Activations are observed on the float network.
+    Activations are observed on the float network, in one pass. Where the contract demands a
+    lattice, activation scales are put on it, then weight scales.
 
     Args:
         prepared: from ``prepare``.
-        batches: called once for each pass.
-        activations, weights: ``minmax`` or ``mse``.
+        batches: called once.
+        activations: an observer: ``minmax``, ``mse``, ``percentile[:99.99]``, ``entropy`` or
+            ``moving_average[:0.01]``, which depends on the order of the batches.
+        weights: ``minmax``, ``mse`` or ``percentile[:99.99]``.
         progress: told of each batch.
 
     Returns:
-        Names of the activations that were zero on all data: their scale says nothing.
+        What the data left unsaid: tensors and channels that were always zero, outliers.
 
     Raises:
-        InputError: no data, data that gives values that are not finite, or an unknown observer.
+        InputError: no data, data or weights that are not finite, or an unknown observer.
+        QuantizationError: scales that the contract's multiplier cannot express.
     """
-    quantizers = prepared.quantizers()
-    observers = {name: make_observer(activations) for name in quantizers}
-    calibrate_weights(prepared, weights)
+    check_weight_method(weights)
+    make_observer(activations)
+    for call in linear_calls(prepared):
+        _check_finite(f"{call.name}.weight", _seen_weight(call))
+    watchers, unhook = watch_all(prepared, lambda: make_observer(activations))
     disable_quantizers(prepared.module)
     try:
-        with evaluation_mode(prepared.module):
-            for number in range(max(observer.passes for observer in observers.values())):
-                _one_pass(prepared, batches, observers, number, progress)
+        with evaluation_mode(prepared.module), torch.no_grad():
+            _stream(prepared, batches, progress)
     finally:
+        unhook()
         disable_quantizers(prepared.module, False)
-    for name, quantizer in quantizers.items():
-        scale, zero_point = observers[name].qparams(quantizer)
-        _check_finite(name, scale)
-        quantizer.set_qparams(scale, zero_point)
-    return tuple(name for name, observer in observers.items() if observer.saw_only_zero())
+    section = prepared.profile.activation
+    for name, quantizer in prepared.quantizers().items():
+        observer = watchers[name].observer
+        grid = snap_activation(quantizer, observer, observer.qparams(quantizer), section)
+        _check_finite(name, grid[0])
+        quantizer.set_qparams(*grid)
+    calibrate_weights(prepared, weights)
+    return findings(prepared, watchers)
 
 
 def calibrate_weights(prepared: PreparedModel, method: str) -> None:
-    """Set the weight scales from the weights alone; a folded BatchNorm counts.
+    """Set the weight scales from the weights, a folded BatchNorm included.
+
+    Where the contract demands a lattice, the activations must have their scales.
 
     Raises:
         InputError: an unknown method, or weights that are not finite.
+        QuantizationError: scales that the contract's multiplier cannot express.
     """
+    check_weight_method(method)
     for call in linear_calls(prepared):
-        _, *norm = call.rest
-        weight = call.unit.scaled_weight(call.weight, BatchNormTensors.of(*norm))
-        scale, zero_point = weight_qparams(weight, call.unit.weight_quantizer, method)
-        _check_finite(f"{call.name}.weight", scale)
-        call.unit.weight_quantizer.set_qparams(scale, zero_point)
+        weight = _seen_weight(call)
+        _check_finite(f"{call.name}.weight", weight)
+        grid = weight_qparams(weight, call.unit.weight_quantizer, method)
+        call.unit.weight_quantizer.set_qparams(*snap_weight(prepared, call, weight, grid))
 
 
-def _check_finite(name: str, scale: Tensor) -> None:
-    if not bool(torch.isfinite(scale).all()):
+def _seen_weight(call: LinearCall) -> Tensor:
+    """What the weight quantizer sees."""
+    _, *norm = call.rest
+    return call.unit.scaled_weight(call.weight, BatchNormTensors.of(*norm)).detach()
+
+
+def _check_finite(name: str, values: Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
         raise InputError(
             name,
             "a range is chosen from finite values",
@@ -84,36 +105,16 @@ def _check_finite(name: str, scale: Tensor) -> None:
         )
 
 
-def _one_pass(
-    prepared: PreparedModel,
-    batches: Batches,
-    observers: dict[str, Observer],
-    number: int,
-    progress: Callable[[str], None],
-) -> None:
-    def watch(observer: Observer) -> Callable[..., None]:
-        return lambda module, args, output: observer.observe(output, number)
-
-    quantizers = prepared.quantizers()
-    handles = [
-        quantizers[name].register_forward_hook(watch(observer))
-        for name, observer in observers.items()
-        if number < observer.passes
-    ]
+def _stream(prepared: PreparedModel, batches: Batches, progress: Callable[[str], None]) -> None:
     seen = 0
-    try:
-        with torch.no_grad():
-            for batch in batches():
-                prepared.module(*batch)
-                seen += 1
-                progress("calibrate")
-    finally:
-        for handle in handles:
-            handle.remove()
+    for batch in batches():
+        prepared.module(*batch)
+        seen += 1
+        progress("calibrate")
     if not seen:
         raise InputError(
             "calibration data",
-            "calibration needs at least one batch in each pass",
+            "calibration needs at least one batch",
             found="none",
-            next_step="give a callable that starts a new pass each time it is called",
+            next_step="give a callable that starts a pass over the data",
         )

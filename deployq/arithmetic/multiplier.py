@@ -152,7 +152,7 @@ def _check_shift(chosen: FixedMultiplier, real: Float64Array, form: Form) -> Non
     raise QuantizationError(
         f"multiplier of channel {channel}",
         "the right shift lies in the range of the hardware",
-        found=f"shift {shift[channel]} for {real.ravel()[channel]!r}",
+        found=f"shift {shift[channel]} for {float(real.ravel()[channel])!r}",
         allowed=f"{form.shift_min}..{form.shift_max}",
         next_step=f"{'raise' if smaller else 'lower'} the weight scale of this channel, or "
         f"{'lower' if smaller else 'raise'} the output scale",

@@ -14,6 +14,7 @@ from deployq.graph.batch_norm import LinearCodes
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.finished import check_calibrated, check_finite, check_finite_layer
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.scale_forms import check_scale_form
 from deployq.graph.sites import moved_from
 from deployq.graph.tensors import read_tensor
 from deployq.graph.units import QuantizedLinear
@@ -70,12 +71,14 @@ def layer_integers(prepared: PreparedModel) -> dict[str, LayerIntegers]:
     """The integers of every linear layer, by layer name, in graph order.
 
     Raises:
-        InputError: a quantizer without parameters, or a tensor that is not finite.
+        InputError: a quantizer without parameters, a tensor that is not finite, or a scale that
+            is not of the profile's ``scale_form``.
         UnsupportedError: a layer reads a tensor that is on no grid, or its weights leave
             ``weight.sum_abs_max``.
     """
     for name, quantizer in prepared.quantizers().items():
         check_calibrated(name, quantizer)
+        check_scale_form(name, quantizer.qparams().scale, prepared.profile.activation)
     found = {}
     for call in linear_calls(prepared):
         grid = grid_of(prepared.module, call.source)
@@ -83,6 +86,7 @@ def layer_integers(prepared: PreparedModel) -> dict[str, LayerIntegers]:
         check_finite_layer(call.name, call.unit, call.weight, call.rest)
         codes = call.unit.integers(np.float32(grid.scale), call.weight, *call.rest)
         check_finite(f"{call.name}.weight", "scale after the BatchNorm", codes.scale)
+        check_scale_form(f"{call.name}.weight", codes.scale, prepared.profile.weight)
         _check_sums(call.name, codes, prepared.profile.weight.sum_abs_max.get(grid.qtype.bits))
         found[call.name] = LayerIntegers(codes, grid, call.unit.weight_qparams(codes))
     return found

@@ -118,8 +118,16 @@ def _batch_norm_mode(site: Site, per_channel: bool, wishes: Wishes, reads: Count
     norm: Any = wishes.module.get_submodule(str(site.batch_norm.target))
     own = [read_tensor(wishes.module, n) for n in site.core.all_input_nodes if n.op == "get_attr"]
     shared = any(reads[id(tensor)] > 1 for tensor in (*own, norm.weight, norm.running_mean))
-    any_scale = per_channel and wishes.profile.any_channel_scale
+    any_scale = per_channel and _takes_any_scale(
+        wishes.profile, onnx_type(wishes.module, site.core)
+    )
     return "absorb" if any_scale and not shared else "fold"
+
+
+def _takes_any_scale(profile: TargetProfile, operator: str) -> bool:
+    """True where the requantization of this very operator follows every channel scale."""
+    own = profile.model_copy(update={"requant": profile.requant.for_op(operator)})
+    return own.any_channel_scale
 
 
 def _macs(node: fx.Node) -> int:

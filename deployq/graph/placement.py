@@ -31,7 +31,7 @@ from deployq.graph.sites import (
 from deployq.qtypes import QType
 from deployq_targets import TargetProfile
 from deployq_targets.tensors import FixedOutput
-from deployq_targets.words import ReluFusion
+from deployq_targets.words import ReluFusion, ScaleForm
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _tensor_plan(members: list[Site], wishes: Wishes) -> TensorPlan:
         qtype.narrow_range,
         symmetric=zero_point == 0 and qtype.signed,
         zero_point=zero_point,
-        scale_limit=None if fixed else _scale_limit(members, qtype, zero_point),
+        scale_limit=None if fixed else _scale_limit(members, qtype, zero_point, wishes),
         scale=fixed.scale if fixed else None,
     )
 
@@ -234,9 +234,13 @@ def _fixed_output(members: list[Site], qtype: QType, wishes: Wishes) -> FixedOut
     return next(iter(fixed.values()), None)
 
 
-def _scale_limit(members: list[Site], qtype: QType, zero_point: int | None) -> float | None:
+def _scale_limit(
+    members: list[Site], qtype: QType, zero_point: int | None, wishes: Wishes
+) -> float | None:
     """``high / (qmax - qmin)`` where one upper bound holds for every member and 0.0 is qmin."""
     highs = {site.high for site in members}
+    if wishes.profile.activation.scale_form is not ScaleForm.ANY:
+        return None  # the next power of two below the limit would clip up to half of the range
     if zero_point != qtype.qmin or len(highs) != 1 or highs == {INFINITY}:
         return None
     return highs.pop() / (qtype.qmax - qtype.qmin)

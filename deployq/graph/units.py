@@ -121,6 +121,13 @@ class QuantizedLinear(nn.Module):
             self.bias_bits,
         )
 
+    def real_bias(
+        self, weight: Tensor, bias: Tensor | None = None, *batch_norm: Tensor | None
+    ) -> Tensor:
+        """(C,) float64: what the bias codes stand for, with the BatchNorm absorbed."""
+        with torch.no_grad():
+            return self._factor_and_bias(weight, bias, BatchNormTensors.of(*batch_norm))[1]
+
     def _factor_and_bias(
         self, weight: Tensor, bias: Tensor | None, norm: BatchNormTensors | None
     ) -> tuple[Tensor, Tensor]:

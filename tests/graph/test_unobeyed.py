@@ -21,11 +21,8 @@ def test_built_in_profiles_are_obeyed(target: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"activation__scale_form": "pow2"},
-        {"activation__scale_form": "pow2", "activation__scale_exp_range": [-8, 0]},
         {"activation__granularity": ["channel"]},
         {"activation__io": {"float_edges": False}},
-        {"weight__scale_form": "pow2"},
         {"weight__symmetry": "asymmetric", "weight__zero_point": "any"},
         {"weight__zero_point": [1, 9], "weight__symmetry": "any"},
         {"weight__granularity": ["block"], "weight__block_sizes": [32], "weight__axis": {}},
@@ -57,6 +54,20 @@ def test_words_that_nothing_obeys_are_refused_by_their_key(changes: dict[str, An
     with pytest.raises(ProfileError, match=rf"{key}.*: deployq does not carry this yet") as caught:
         prepared_for(residual_graph(), profile)
     assert caught.value.found and caught.value.allowed and key in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"activation__scale_form": "pow2"},
+        {"activation__scale_form": "pow2", "activation__scale_exp_range": [-8, 0]},
+        {"weight__scale_form": "pow2"},
+        {"weight__scale_form": "pow2", "weight__scale_exp_range": [-8, 0]},
+    ],
+    ids=str,
+)
+def test_forms_of_scales_are_obeyed(changes: dict[str, Any]) -> None:
+    refuse_unobeyed(profile_with("int8-npu", **changes))
 
 
 def test_codes_under_eight_bits_travel_in_their_own_types() -> None:
