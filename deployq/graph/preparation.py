@@ -22,7 +22,7 @@ from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.rule import argument
 from deployq.graph.simulated import refuse_unsimulated
-from deployq.graph.sites import Site
+from deployq.graph.sites import INTEGER, Site
 from deployq.graph.tensors import attach, read_tensor
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import PerChannel, PerTensor
@@ -100,7 +100,7 @@ def prepare_graph(
     refuse_unobeyed(profile)
     module = _copy(captured)
     placement = place(module, profile, recipe or Recipe())
-    computed = [site for site in placement.sites.values() if site.kind != "input"]
+    computed = [site for site in placement.sites.values() if site.kind in INTEGER]
     refuse_unsimulated({site.name: onnx_type(module, site.core) for site in computed}, profile)
     layers = {layer.name: layer for layer in placement.plan.layers}
     for grid in placement.plan.tensors:
