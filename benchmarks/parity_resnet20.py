@@ -22,14 +22,14 @@ from deployq.data import Dataset
 from deployq.graph.capture import capture
 from deployq.progress import progress
 from deployq.rendering import print_report
-from deployq.verifier.accuracy import top1
+from deployq.verifier.accuracy import measure
 from deployq.verifier.evidence import Evidence
+from deployq.verifier.metrics import TOP1
 from deployq.verifier.report import Report
 from deployq.verifier.verification import steps_of
 
 TARGETS = ("ort-cpu", "int8-npu", "int4-npu")
 CALIBRATION = slice(0, 512)
-BATCH = 64
 
 
 def run(target: str, data: Dataset, images: int) -> tuple[Report, dict[str, float]]:
@@ -44,7 +44,7 @@ def run(target: str, data: Dataset, images: int) -> tuple[Report, dict[str, floa
         evidence = Evidence(bundle)
         report = pipeline.verify(evidence, few, progress=advance)
         session = evidence.runtime_session(probes=False)
-        return report, top1(evidence, session, data.batches(BATCH), advance)
+        return report, dict(measure(evidence, session, data, TOP1, advance).values)
 
 
 def main() -> None:

@@ -12,11 +12,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Dataset",
+    "Preprocessing",
     "Recipe",
     "calibrate",
     "export",
     "load_dataset",
     "load_prepared",
+    "open_dataset",
     "prepare",
     "save_prepared",
     "simulate",
@@ -27,6 +29,8 @@ _ELSEWHERE = {
     "Dataset": "deployq.data",
     "Recipe": "deployq.graph.recipe",
     "load_dataset": "deployq.data",
+    "open_dataset": "deployq.sources",
+    "Preprocessing": "deployq.sources",
 }
 _HOMES = {name: _ELSEWHERE.get(name, "deployq.pipeline") for name in __all__}
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from deployq import __version__, targets_command
+from deployq import __version__, flags, targets_command
 from deployq.errors import DeployqError
 from deployq.progress import progress
 
@@ -30,7 +30,8 @@ app = typer.Typer(
 app.add_typer(targets_command.app, name="targets")
 
 TargetOption = Annotated[
-    str, typer.Option("--target", "-t", help="A builtin profile, or the path of a TOML profile.")
+    str | None,
+    typer.Option("--target", "-t", help="A builtin profile, or the path of a TOML profile."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
@@ -80,9 +81,12 @@ def export(
         str,
         typer.Argument(help="A .pt2 file, a prepared model's folder, or package.module:callable."),
     ],
-    calib: Annotated[Path, typer.Option(help="Calibration data: .npz, arrays named as inputs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle.")],
-    target: TargetOption,
+    target: TargetOption = None,
+    calib: Annotated[str | None, typer.Option(help=f"Calibration data: {flags.DATA}.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Checkpoint for module:callable: .safetensors, .pt.")
+    ] = None,
     weight_bits: Annotated[int | None, typer.Option(help="Width of every weight.")] = None,
     activation_bits: Annotated[int | None, typer.Option(help="Width of every activation.")] = None,
     observer: Annotated[
@@ -95,6 +99,15 @@ def export(
     weight_observer: Annotated[
         str | None, typer.Option(help="minmax, mse (default) or percentile[:99.99].")
     ] = None,
+    keep_float: Annotated[
+        list[str] | None, typer.Option(help="Layers that stay in float, as a pattern; repeatable.")
+    ] = None,
+    config: flags.ConfigOption = None,
+    scale: flags.ScaleOption = None,
+    mean: flags.MeanOption = None,
+    std: flags.StdOption = None,
+    resize: flags.ResizeOption = None,
+    crop: flags.CropOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quantize MODEL for a target, calibrate it and write a bundle.
@@ -102,17 +115,20 @@ def export(
     A prepared model is exported as it is: its widths and scales, from calibration or training,
     stand.
     """
-    from deployq import jobs, pipeline
-    from deployq.graph.recipe import Recipe
+    from deployq import jobs
     from deployq.rendering import bundle_lines
+    from deployq.settings import find_settings
+    from deployq.sources import DataRequest
 
-    recipe = Recipe(weight_bits, activation_bits)
-    chosen = {"activations": observer, "weights": weight_observer}
-    stated = {key: name for key, name in chosen.items() if name is not None}
-    settings = pipeline.CalibrationSettings(**stated) if stated else None
+    file = find_settings(model, config)
+    target, calib = file.require("target", target), file.require("calib", calib)
+    images = flags.stated_preprocessing(file.preprocessing, scale, mean, std, resize, crop)
+    recipe = file.recipe(weight_bits, activation_bits, keep_float or [])
+    settings = file.calibration(observer, weight_observer)
+    weights = weights or (None if file.weights is None else Path(file.weights))
     with progress(total=None) as advance:
         prepared, bundle = jobs.export_model(
-            model, calib, output, target, recipe, settings, advance
+            model, DataRequest(calib, images), output, target, recipe, settings, advance, weights
         )
     if as_json:
         _print_json(
@@ -130,13 +146,26 @@ def export(
 @app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
-    data: Annotated[Path, typer.Option(help="Data: .npz, arrays named as inputs, y for labels.")],
+    data: Annotated[str | None, typer.Option(help=f"Data with labels: {flags.DATA}.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="top-1, auc, perplexity, output-difference or module:callable."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Images: a CSV file with the columns file and label.")
+    ] = None,
     min_images: Annotated[int, typer.Option(min=1, help="Fewer samples are thin.")] = 64,
     min_codes: Annotated[int, typer.Option(min=1, help="Fewer codes are thin.")] = 10_000_000,
     min_distinct: Annotated[
         int, typer.Option(min=1, help="A layer with fewer distinct codes is thin.")
     ] = 32,
     latency_runs: Annotated[int, typer.Option(min=1, help="Timed runs of one sample.")] = 100,
+    config: flags.ConfigOption = None,
+    scale: flags.ScaleOption = None,
+    mean: flags.MeanOption = None,
+    std: flags.StdOption = None,
+    resize: flags.ResizeOption = None,
+    crop: flags.CropOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hold a bundle's files against its reference: codes, accuracy, latency.
@@ -145,14 +174,27 @@ def verify(
     """
     from deployq import jobs, pipeline
     from deployq.rendering import print_report
+    from deployq.settings import find_settings
+    from deployq.sources import DataRequest
     from deployq.verifier.report import Limits
     from deployq.verifier.verification import steps_of
 
-    evidence, dataset = jobs.open_for_verification(bundle, data)
+    file = find_settings(str(bundle), config)
+    base = file.preprocessing or jobs.exported_preprocessing(bundle)
+    images = flags.stated_preprocessing(base, scale, mean, std, resize, crop)
+    labels = labels or (None if file.labels is None else Path(file.labels))
+    request = DataRequest(file.require("data", data), images, labels)
+    with progress(total=None) as advance:
+        evidence, dataset = jobs.open_for_verification(bundle, request, advance)
     limits = Limits(min_images, min_codes, min_distinct)
     with progress(steps_of(dataset)) as advance:
         report = pipeline.verify(
-            evidence, dataset, limits=limits, latency_runs=latency_runs, progress=advance
+            evidence,
+            dataset,
+            limits=limits,
+            latency_runs=latency_runs,
+            metric=metric or file.metric,
+            progress=advance,
         )
     if as_json:
         _print_json(report.to_json())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,31 @@ import numpy as np
 import onnx
 
 from deployq import pipeline
-from deployq.bundle import Bundle, check_replaceable
+from deployq.bundle import MANIFEST, Bundle, check_replaceable, read_bundle
+from deployq.columns import LazyColumn
 from deployq.data import Dataset, load_dataset
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
 from deployq.models import load_model
+from deployq.progress import notice
+from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
+from deployq.sources import DataRequest, Preprocessing, Samples, open_samples
 from deployq.verifier.evidence import Evidence
+
+PREPROCESSING = "preprocessing"
+"""The fact of a manifest that says how images become the model's input."""
 
 
 def prepare_model(
     reference: str,
-    calib: Path,
+    calib: DataRequest,
     target: str,
     recipe: Recipe,
     settings: pipeline.CalibrationSettings | None,
+    weights: Path | None = None,
+    advance: pipeline.Advance = lambda stage: None,
 ) -> tuple[PreparedModel, Dataset, bool]:
     """Open and prepare what the user named.
 
@@ -34,19 +43,23 @@ def prepare_model(
         calib: calibration data, read in the shapes that the model takes.
         target: name or path of a profile.
         recipe, settings: what the user asked for; a prepared model takes nothing of it.
+        weights: a checkpoint for ``package.module:callable``.
 
     Returns:
         The model, its data, and whether it still needs calibration.
 
     Raises:
-        InputError: a model, data or option that does not fit.
+        InputError: a model, data, checkpoint or option that does not fit.
     """
     profile = pipeline.as_profile(target)
-    loaded = load_model(reference, calib)
+    opened = cache(partial(open_samples, calib, advance))
+    loaded = load_model(reference, opened, weights)
+    for note in loaded.notes:
+        notice(note)
     if loaded.prepared is None:
         assert loaded.captured is not None
         prepared = pipeline.prepare(loaded.captured, (), profile, recipe)
-        return prepared, read_data(calib, prepared.inputs), True
+        return prepared, fit_samples(opened(), prepared), True
     prepared = loaded.prepared
     if prepared.profile != profile:
         raise InputError(
@@ -64,39 +77,58 @@ def prepare_model(
             allowed="none of them",
             next_step="leave them out, or prepare the float model again",
         )
-    return prepared, read_data(calib, prepared.inputs), False
+    return prepared, fit_samples(opened(), prepared), False
 
 
 def export_model(
     reference: str,
-    calib: Path,
+    calib: DataRequest,
     output: Path,
     target: str,
     recipe: Recipe,
     settings: pipeline.CalibrationSettings | None,
     advance: pipeline.Advance,
+    weights: Path | None = None,
 ) -> tuple[PreparedModel, Bundle]:
     """Prepare, calibrate where needed, export; a path that cannot be replaced is refused first."""
     check_replaceable(output)
-    prepared, data, fresh = prepare_model(reference, calib, target, recipe, settings)
+    prepared, data, fresh = prepare_model(
+        reference, calib, target, recipe, settings, weights, advance
+    )
     facts: dict[str, object] = {"calibration": "by the prepared model"}
     if fresh:
         settings = settings or pipeline.CalibrationSettings()
         pipeline.calibrate(prepared, data, settings, progress=advance)
         facts = {"calibration": {**vars(settings), "samples": len(data)}}
+    if calib.preprocessing is not None and any(
+        isinstance(column, LazyColumn) for column in data.columns.values()
+    ):
+        facts[PREPROCESSING] = calib.preprocessing.facts()
     return prepared, pipeline.export(prepared, output, data, facts=facts, progress=advance)
 
 
-def open_for_verification(bundle: Path, data: Path) -> tuple[Evidence, Dataset]:
+def open_for_verification(
+    bundle: Path, data: DataRequest, advance: pipeline.Advance = lambda stage: None
+) -> tuple[Evidence, Dataset]:
     """A bundle and data in the shapes that its model takes."""
     evidence = Evidence(bundle)
-    return evidence, read_data(data, evidence.prepared.inputs)
+    return evidence, fit_samples(open_samples(data, advance), evidence.prepared)
 
 
-def read_data(path: Path, inputs: Mapping[str, tuple[int, ...]]) -> Dataset:
-    """An ``.npz`` whose arrays have the shapes that a model takes (batch first and free)."""
-    shapes = {name: [None, *shape[1:]] for name, shape in inputs.items()}
-    return load_dataset(path, list(inputs), input_shapes=shapes)
+def exported_preprocessing(bundle: Path) -> Preprocessing | None:
+    """The preprocessing of images that the bundle was calibrated with, if any.
+
+    Raises:
+        InputError: no bundle, or a manifest that states nonsense.
+    """
+    stated = read_bundle(bundle).facts.get(PREPROCESSING)
+    return None if stated is None else parse_preprocessing(f"{bundle.name}: {MANIFEST}", stated)
+
+
+def fit_samples(samples: Samples, prepared: PreparedModel) -> Dataset:
+    """Arrays of the shapes and types that a model takes (batch first and free)."""
+    shapes = {name: [None, *shape[1:]] for name, shape in prepared.inputs.items()}
+    return samples.dataset(shapes, prepared.input_dtypes())
 
 
 def simulate_file(source: Path, data: Path, target: str | None) -> Simulation:

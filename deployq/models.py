@@ -2,54 +2,87 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import fx, nn
 
-from deployq.data import LABELS, Dataset, check_dtype, load_arrays
 from deployq.errors import InputError
+from deployq.forward_arguments import example_inputs
 from deployq.graph.capture import capture, graph_from_program
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.prepared_files import GRAPH_FILE, load_prepared_model
 from deployq.graph.pt2_guard import open_pt2
+from deployq.sources import Samples
+from deployq.user_code import call_user, user_object
+from deployq.weights import check_finite_weights, load_weights
+
+
+def _capture_pt2(path: Path) -> fx.GraphModule:
+    return graph_from_program(open_pt2(path))
+
+
+FILES: dict[str, Callable[[Path], fx.GraphModule]] = {".pt2": _capture_pt2}
+"""Suffix of a file with a float network, to what captures it without running code in it."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model from outside: either captured and still float, or prepared already."""
+    """A model from outside: either captured and still float, or prepared already.
+
+    Args:
+        notes: what was done to the weights on the way, one sentence each.
+    """
 
     captured: fx.GraphModule | None = None
     prepared: PreparedModel | None = None
+    notes: tuple[str, ...] = ()
 
 
-def load_model(reference: str, data: Path) -> LoadedModel:
+def load_model(
+    reference: str, samples: Callable[[], Samples], weights: Path | None = None
+) -> LoadedModel:
     """Open what the user named.
 
     Args:
-        reference: a ``.pt2`` file (opened through the guard), a folder with a prepared model, or
+        reference: a file that :data:`FILES` lists, a folder with a prepared model, or
             ``package.module:name`` of an ``nn.Module``, or of a callable that returns one; only
             the last runs the user's code, because the user named it.
-        data: the calibration data; its first samples give a callable's inputs their shapes.
+        samples: gives the calibration data; called for ``package.module:name`` only, whose inputs
+            get their shapes from it.
+        weights: a checkpoint for ``package.module:name``.
 
     Raises:
-        InputError: nothing there that can be opened, the user's code raises, or the data does not
-            fit the arguments of ``forward``.
+        InputError: nothing there that can be opened, the user's code raises, the data does not fit
+            the arguments of ``forward``, weights that do not fit, or that are NaN or infinite.
         UnsafeFileError: a file that could run code.
     """
     path = Path(reference)
-    if path.is_dir() and (path / GRAPH_FILE).is_file():
+    prepared = path.is_dir() and (path / GRAPH_FILE).is_file()
+    if weights is not None and (prepared or path.suffix in FILES):
+        raise InputError(
+            "--weights",
+            "weights are for package.module:callable",
+            found=f"{reference}, which holds its own",
+            next_step="leave --weights out",
+        )
+    if prepared:
         return LoadedModel(prepared=load_prepared_model(path))
-    if path.suffix == ".pt2":
-        return LoadedModel(captured=graph_from_program(open_pt2(path)))
-    if ":" in reference:
-        return LoadedModel(captured=_capture_callable(reference, data))
-    raise _no_model(reference, path)
+    if path.suffix in FILES:
+        loaded = LoadedModel(FILES[path.suffix](path))
+    elif ":" in reference:
+        model = _user_model(reference)
+        notes = () if weights is None else load_weights(model, weights)
+        inputs = example_inputs(reference, model, samples())
+        loaded = LoadedModel(capture(model, inputs), notes=notes)
+    else:
+        raise _no_model(reference, path)
+    assert loaded.captured is not None
+    check_finite_weights(reference, dict(loaded.captured.named_parameters()))
+    buffers = dict(loaded.captured.named_buffers())
+    check_finite_weights(reference, buffers, buffers)
+    return loaded
 
 
 def _no_model(reference: str, path: Path) -> InputError:
@@ -63,68 +96,17 @@ def _no_model(reference: str, path: Path) -> InputError:
         step = f"name the folder that holds {GRAPH_FILE}, such as a bundle, or a .pt2 file"
     return InputError(
         reference,
-        "the model must be a .pt2 file, a prepared model or package.module:callable",
+        f"the model must be a {' or '.join(FILES)} file, a prepared model or "
+        "package.module:callable",
         found=found,
         next_step=step,
     )
 
 
-def _capture_callable(reference: str, data: Path) -> fx.GraphModule:
-    arrays, model = load_arrays(data), _user_model(reference)
-    parameters = inspect.signature(model.forward).parameters
-    given = {name: array for name, array in arrays.items() if name != LABELS or name in parameters}
-    required = [name for name, p in parameters.items() if p.default is p.empty and _single(p)]
-    if len(required) == 1 and len(given) == 1 and not given.keys() & parameters.keys():
-        given = {required[0]: next(iter(given.values()))}
-    names = [name for name, p in parameters.items() if _single(p) and name in {*required, *given}]
-    missing = [name for name in names if name not in given]
-    if missing or not names:
-        raise InputError(
-            reference,
-            "the data has an array for each argument of forward",
-            found=", ".join(arrays),
-            allowed=", ".join(parameters),
-            next_step=f"add {', '.join(missing or ['an argument of forward'])} to the .npz",
-        )
-    _refuse_gap(reference, list(parameters), names)
-    for name in names:  # before capture, whose errors would speak of operators
-        check_dtype(f"{data}: {name}", given[name], np.dtype(np.float32))
-    samples = Dataset({name: given[name] for name in names})
-    few = samples.take(min(2, len(samples))).inputs
-    return capture(model, [torch.from_numpy(few[name].copy()) for name in names])
-
-
-def _single(parameter: inspect.Parameter) -> bool:
-    """Whether it is one argument, not ``*args`` or ``**kwargs``."""
-    return parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-
-
-def _refuse_gap(reference: str, parameters: list[str], names: list[str]) -> None:
-    """Inputs are given by position, so only the last arguments can be left out."""
-    if names == parameters[: len(names)]:
-        return
-    skipped = next(name for name in parameters if name not in names)
-    raise InputError(
-        reference,
-        "arguments of forward are left out from the end",
-        found=f"no array {skipped}, which comes before {names[-1]}",
-        allowed=", ".join(parameters),
-        next_step=f"add {skipped} to the .npz, or wrap the model in one that does not take it",
-    )
-
-
 def _user_model(reference: str) -> nn.Module:
-    model = _user_object(reference)
+    model = user_object(reference)
     if not isinstance(model, nn.Module) and callable(model):
-        try:
-            model = model()
-        except Exception as error:  # the user's code raises what it likes
-            raise InputError(
-                reference,
-                "the callable makes the model without arguments",
-                found=_raised(error),
-                next_step="call it in Python to see where it raises",
-            ) from error
+        model = call_user(reference, "the callable makes the model without arguments", model)
     if not isinstance(model, nn.Module):
         raise InputError(
             reference,
@@ -133,26 +115,3 @@ def _user_model(reference: str) -> nn.Module:
             next_step="return the model itself",
         )
     return model
-
-
-def _user_object(reference: str) -> object:
-    module_name, _, attribute = reference.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # the user's own folder, as `python -m` has it
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # the module's own code may raise anything
-        absent = not module_name or isinstance(error, (ImportError, AttributeError))
-        raise InputError(
-            reference,
-            "package.module:callable must exist",
-            found=_raised(error),
-            next_step="run from the folder that holds the module, or install it"
-            if absent
-            else f"import {module_name} in Python to see where it raises",
-        ) from error
-
-
-def _raised(error: Exception) -> str:
-    """The user's exception: its type and message, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -20,12 +20,15 @@ _NEXT = "write it with numpy.savez(path, name=array, ...) from plain numeric arr
 _KINDS = "biuf"  # NumPy kinds: bool, signed, unsigned, floating
 
 
-def load_arrays(path: Path, *, max_bytes: int = MAX_BYTES) -> Mapping[str, np.ndarray]:
+def load_arrays(
+    path: Path, *, max_bytes: int = MAX_BYTES, skip_text: bool = False
+) -> Mapping[str, np.ndarray]:
     """The arrays of an ``.npz``, read-only, by name.
 
     Args:
         path: as ``numpy.savez`` or ``savez_compressed`` writes it.
         max_bytes: limit of the unpacked size, all arrays together; 8 GiB by default.
+        skip_text: leave arrays of text out, such as the names of the classes.
 
     Raises:
         InputError: not an ``.npz``, damaged, over the limit, an array that is not bool,
@@ -45,8 +48,11 @@ def load_arrays(path: Path, *, max_bytes: int = MAX_BYTES) -> Mapping[str, np.nd
         arrays = {}
         for member in archive.members:
             name = _array_name(archive.path, member)
-            arrays[name] = _read_array(archive, member)
-            _check_finite(f"{archive.path}: {name}", arrays[name])
+            array = _read_array(archive, member, skip_text)
+            if array is None:
+                continue
+            check_finite(f"{archive.path}: {name}", array)
+            arrays[name] = array
     return MappingProxyType(arrays)
 
 
@@ -62,11 +68,13 @@ def _array_name(path: Path, member: str) -> str:
     return member.removesuffix(".npy")
 
 
-def _read_array(archive: SafeZip, member: str) -> np.ndarray:
+def _read_array(archive: SafeZip, member: str, skip_text: bool) -> np.ndarray | None:
     where = f"{archive.path}: {member}"
     data = archive.read(member)
     stream = io.BytesIO(data)
     shape, fortran, dtype = _read_header(where, stream)
+    if skip_text and dtype.kind == "U":
+        return None
     _check_dtype(where, dtype)
     size = math.prod(shape) * dtype.itemsize
     # Before NumPy allocates: a header of a few bytes may declare any shape.
@@ -120,7 +128,12 @@ def _check_dtype(where: str, dtype: np.dtype) -> None:
         )
 
 
-def _check_finite(where: str, array: np.ndarray) -> None:
+def check_finite(where: str, array: np.ndarray) -> None:
+    """Check that a floating array has no NaN and no infinity.
+
+    Raises:
+        InputError: with the first such value and its index.
+    """
     if array.dtype.kind != "f":
         return
     finite = np.isfinite(array)

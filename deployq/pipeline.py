@@ -6,7 +6,7 @@ capture -> prepare -> calibrate -> lower -> translate -> bundle -> verify
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,6 +21,7 @@ from deployq.bundle import Bundle, environment_facts, read_bundle, write_manifes
 from deployq.data import Dataset, check_dataset
 from deployq.errors import InputError
 from deployq.graph.capture import capture
+from deployq.graph.captured_inputs import Examples
 from deployq.graph.integers import layer_integers, rescued_channels
 from deployq.graph.onnx_guard import load_onnx
 from deployq.graph.preparation import PreparedModel, prepare_graph
@@ -45,7 +46,7 @@ BATCH = 64
 
 def prepare(
     model: nn.Module | fx.GraphModule,
-    example_inputs: Sequence[Tensor],
+    example_inputs: Examples,
     target: Target,
     recipe: Recipe | None = None,
 ) -> PreparedModel:
@@ -53,7 +54,7 @@ def prepare(
 
     Args:
         model: an ``nn.Module``, or a graph from ``deployq.graph.capture``.
-        example_inputs: one tensor an input, batch first.
+        example_inputs: one tensor an input, batch first, by position or by keyword.
         target: name of a builtin profile, path of a TOML file, or a profile.
         recipe: bit-widths; None takes the profile's.
 
@@ -105,7 +106,7 @@ def calibrate(
         QuantizationError: scales that the target's multiplier cannot express.
     """
     settings = settings or CalibrationSettings()
-    check_dataset(prepared.inputs, data)
+    check_dataset(prepared.inputs, data, prepared.input_dtypes())
 
     def batches() -> Iterator[list[Tensor]]:
         for batch in data.batches(BATCH):
@@ -147,7 +148,7 @@ def export(
             do not fit, or a tensor is not calibrated.
         UnsupportedError: an operator cannot be lowered.
     """
-    check_dataset(prepared.inputs, samples)
+    check_dataset(prepared.inputs, samples, prepared.input_dtypes())
     profile = prepared.profile
     with writing_bundle(Path(path)) as folder:
         progress("lower")
@@ -247,6 +248,7 @@ def verify(
     *,
     limits: Limits | None = None,
     latency_runs: int = 100,
+    metric: str | None = None,
     progress: Advance = lambda stage: None,
 ) -> Report:
     """Hold a bundle against its reference: parity by law 12, accuracy, latency.
@@ -256,14 +258,17 @@ def verify(
         data: samples, with labels for accuracy.
         limits: how much evidence a verdict needs.
         latency_runs: of one sample each.
+        metric: ``top-1``, ``auc``, ``perplexity``, ``output-difference`` or ``module:callable``;
+            None is top-1 where the data has labels.
 
     Raises:
-        InputError: the bundle is broken, or the data does not fit the model.
+        InputError: the bundle is broken, or data or metric does not fit the model.
     """
     evidence = bundle if isinstance(bundle, Evidence) else Evidence(Path(bundle))
-    check_dataset(evidence.prepared.inputs, data)
+    prepared = evidence.prepared
+    check_dataset(prepared.inputs, data, prepared.input_dtypes())
     return verify_bundle(
-        evidence, data, limits=limits, latency_runs=latency_runs, progress=progress
+        evidence, data, limits=limits, latency_runs=latency_runs, metric=metric, progress=progress
     )
 
 

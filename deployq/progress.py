@@ -48,3 +48,8 @@ def _lines() -> Advance:
             print(stage, file=sys.stderr, flush=True)
 
     return advance
+
+
+def notice(text: str) -> None:
+    """Tell a person something that was done on the way; standard output stays as it is."""
+    print(f"note: {text}", file=sys.stderr, flush=True)

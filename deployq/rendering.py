@@ -71,11 +71,15 @@ def _top1_line(top1: Top1) -> str:
 
 
 def _accuracy_table(report: Report) -> Table:
-    table = Table(title=f"top-1 over {report.images} images", title_justify="left")
+    metric = report.metric
+    table = Table(title=f"{metric.name} over {report.images} images", title_justify="left")
     table.add_column("evaluator")
-    table.add_column("top-1", justify="right")
-    for name, share in report.accuracy.items():
-        table.add_row(name, f"{100 * share:.2f} %")
+    further = list(next(iter(metric.details.values()), {}))
+    for column in (metric.name, *further):
+        table.add_column(column, justify="right")
+    for name, value in report.accuracy.items():
+        shown = f"{100 * value:.2f} %" if metric.name == "top-1" else f"{value:.6g}"
+        table.add_row(name, shown, *(f"{metric.details[name][key]:.6g}" for key in further))
     return table
 
 

@@ -207,7 +207,7 @@ def test_lengths_are_equal_and_positive(inputs: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.parametrize("labels", [Y.astype(float), Y[:, None]])
 def test_labels_are_integers(labels: np.ndarray) -> None:
-    with pytest.raises(InputError, match=r"integer \(4,\)"):
+    with pytest.raises(InputError, match=r"integer \(4,\), or \(4, T\)"):
         Dataset({"x": X}, labels)
 
 
@@ -278,7 +278,7 @@ def test_check_dataset_takes_any_batch() -> None:
     [
         ("y", X, "found: y .missing: x; extra: y.*allowed: x"),
         ("x", X.astype(np.float64), "x: .*found: float64.*allowed: float32"),
-        ("x", Y, "x: .*found: int64.*next: deployq does no preprocessing"),
+        ("x", Y, "x: .*found: int64.*next: state .preprocessing."),
         ("x", X[:, :2], r"x: .*found: \(4, 2, 2\).*allowed: \(N, 3, 2\)"),
         ("x", X[:, 0], r"x: .*found: \(4, 2\).*allowed: \(N, 3, 2\)"),
     ],
@@ -286,3 +286,15 @@ def test_check_dataset_takes_any_batch() -> None:
 def test_check_dataset_names_what_differs(name: str, array: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=f"(?s){message}"):
         check_dataset({"x": (0, 3, 2)}, Dataset({name: array}))
+
+
+def test_labels_may_be_sequences_of_ids() -> None:
+    ids = np.array([[1, -1], [2, 3], [0, 0], [1, 1]])
+    assert [batch.labels is not None for batch in Dataset({"x": X}, ids).batches(2)] == [True] * 2
+
+
+def test_text_is_left_out_where_it_is_allowed(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", x=X, names=np.array(["cat", "dog"]))
+    assert list(load_arrays(path, skip_text=True)) == ["x"]
+    with pytest.raises(UnsafeFileError, match="can run code"):
+        load_arrays(save(path, x=np.array(["a", None], dtype=object)), skip_text=True)

@@ -7,13 +7,17 @@ GraphModule is rebuilt: same output, ``train()`` and ``eval()`` work, names stay
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, fx, nn
 
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.captured_checks import check_batch, check_ends, check_evaluation
+from deployq.graph.captured_inputs import (
+    Examples,
+    call_arguments,
+    dynamic_batch,
+    name_inputs,
+)
 from deployq.graph.constants import fold_constants
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.node_names import is_leaf_call, module_path, name_nodes
@@ -30,12 +34,14 @@ NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 """Tensors of a BatchNorm module, in the order of ``aten.batch_norm``."""
 
 
-def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> fx.GraphModule:
+def capture(model: nn.Module, example_inputs: Examples) -> fx.GraphModule:
     """Trace ``model`` in evaluation mode with a dynamic batch.
 
     Args:
         model: any module that torch.export can trace.
-        example_inputs: one tensor an input, batch first.
+        example_inputs: one tensor an input, batch first, float or of integer ids: a sequence by
+            position, or a mapping by keyword; an argument that is a dict is a dict of tensors, and
+            its keys name the inputs.
 
     Returns:
         A GraphModule of ATen calls; each node's ``meta["name"]`` leads back to the user's module,
@@ -46,11 +52,11 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> fx.GraphModul
         UnsupportedError: a normalization, dropout or in-place call without a plain form, an input
             that nothing reads, an output that is an input, a constant or another output.
     """
-    inputs = tuple(_two_samples(x) for x in example_inputs)
-    dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
+    args, kwargs = call_arguments(example_inputs)
+    dynamic = dynamic_batch(kwargs or args)
     with evaluation_mode(model):
         try:
-            program = torch.export.export(model, inputs, dynamic_shapes=dynamic)
+            program = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
         except Exception as error:  # torch.export raises many types; the user needs its first line
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
@@ -60,18 +66,6 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> fx.GraphModul
                 next_step="run torch.export.export(model.eval(), inputs) to see the whole report",
             ) from error
     return graph_from_program(program)
-
-
-def _two_samples(x: Tensor) -> Tensor:
-    """A batch of one would be traced as a constant; two stand for any number."""
-    if not x.ndim:
-        raise InputError(
-            "example_inputs",
-            "an input has the batch as its first dimension",
-            found="rank 0",
-            next_step="make the number part of the model",
-        )
-    return x.repeat(2, *[1] * (x.ndim - 1)) if x.shape[0] == 1 else x
 
 
 def graph_from_program(program: torch.export.ExportedProgram) -> fx.GraphModule:
@@ -85,6 +79,7 @@ def graph_from_program(program: torch.export.ExportedProgram) -> fx.GraphModule:
     """
     source = program.module()
     assert isinstance(source, fx.GraphModule)
+    name_inputs(source.graph, program.call_spec.in_spec)
     check_batch(source.graph)
     check_evaluation(source.graph)
     fold_constants(source)

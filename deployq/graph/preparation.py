@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 from torch import fx, nn
 
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.batch_norm import move_sign_into_weight
 from deployq.graph.capture import NORM_TENSORS
+from deployq.graph.captured_inputs import input_shapes, input_types
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.layer_placement import clamp_is_redundant
 from deployq.graph.obeyed import refuse_unobeyed
@@ -40,12 +42,18 @@ class PreparedModel:
         plan: every decision.
         inputs: name to shape of each input, the batch dimension as 0.
         profile: the target that it was prepared for.
+        input_types: name to NumPy type of the inputs that are not float32: ids, on no grid.
     """
 
     module: fx.GraphModule
     plan: Plan
     inputs: Mapping[str, tuple[int, ...]]
     profile: TargetProfile
+    input_types: Mapping[str, str] = field(default_factory=dict)
+
+    def input_dtypes(self) -> dict[str, np.dtype[Any]]:
+        """Types of the inputs that are not float32."""
+        return {name: np.dtype(kind) for name, kind in self.input_types.items()}
 
     def quantizers(self) -> dict[str, FakeQuantize]:
         """Activation quantizers by the name of the first tensor on their grid.
@@ -115,12 +123,8 @@ def prepare_graph(
     module.graph.lint()
     # a fresh module holds what the graph reads and no more: the BatchNorm modules are gone
     module = fx.GraphModule(module, module.graph, class_name="Prepared")
-    inputs = {
-        str(node.target): (0, *node.meta["val"].shape[1:])
-        for node in module.graph.nodes
-        if node.op == "placeholder"
-    }
-    return PreparedModel(module.eval(), placement.plan, inputs, profile)
+    shapes, types = input_shapes(captured.graph), input_types(captured.graph)
+    return PreparedModel(module.eval(), placement.plan, shapes, profile, types)
 
 
 def _attach_new(module: fx.GraphModule, path: str, value: nn.Module) -> None:

@@ -41,6 +41,7 @@ def save_prepared_model(prepared: PreparedModel, folder: Path) -> None:
     facts = {
         "format": FORMAT,
         "inputs": {name: list(shape) for name, shape in prepared.inputs.items()},
+        "input_types": dict(prepared.input_types),
         "plan": prepared.plan.to_json(),
         "profile": prepared.profile.model_dump(mode="json"),
         "graph": graph_to_json(prepared.module),
@@ -121,7 +122,9 @@ def _build(facts: Mapping[str, Any], tensors: dict[str, Tensor]) -> PreparedMode
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name in facts["learned"])
     inputs = {str(name): tuple(map(int, shape)) for name, shape in facts["inputs"].items()}
-    prepared = PreparedModel(module.eval(), plan, inputs, profile)
+    types = {str(name): str(kind) for name, kind in facts.get("input_types", {}).items()}
+    prepared = PreparedModel(module.eval(), plan, inputs, profile, types)
+    prepared.input_dtypes()  # each is a type
     prepared.quantizers(), prepared.units()  # every module that the plan names is there
     _check_names(prepared)
     return prepared

@@ -1,8 +1,7 @@
-"""Top-1 accuracy: float, fake-quant, reference on codes, and the runtime's file."""
+"""A metric of every evaluator: float, fake-quant, reference on codes, and the runtime's file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,80 +9,78 @@ import numpy.typing as npt
 import torch
 from torch.utils import _pytree as pytree
 
+from deployq import affine
 from deployq.data import Dataset
-from deployq.errors import InputError
-from deployq.graph.codes import Evaluation, evaluate_steps
+from deployq.graph.code_operators import Codes
+from deployq.graph.codes import evaluate_steps
 from deployq.graph.preparation import PreparedModel, disable_quantizers
 from deployq.verifier.evidence import Evidence
+from deployq.verifier.metrics import Batch, Measured, Metric
 from deployq.verifier.parity import Progress, tensors_of
 from deployq_exporters.runtimes.onnxruntime import Session
 
 OFF = "quantizers off"
 """The float network; after training on the grid, what became of it."""
+EVALUATORS = (OFF, "fake-quant", "reference", "runtime")
+BATCH = 64
+
+Outputs = dict[str, npt.NDArray[Any]]
 
 
-def top1(
-    evidence: Evidence, session: Session, batches: Iterable[Dataset], progress: Progress
-) -> dict[str, float]:
-    """Share of labelled samples whose best class is the label, in [0, 1], by evaluator.
-
-    A tie goes to the first of the best classes. Empty when the data has no labels.
+def measure(
+    evidence: Evidence, session: Session, dataset: Dataset, metric: Metric, progress: Progress
+) -> Measured:
+    """The metric over all samples, by evaluator.
 
     Raises:
-        InputError: labels for a network whose first output is not (N, classes), or out of range.
+        InputError: labels or outputs that the metric cannot take.
     """
-    right = {OFF: 0, "fake-quant": 0, "reference": 0, "runtime": 0}
-    seen = 0
-    for batch in batches:
-        if batch.labels is None:
-            return {}
-        for name, scores in _scores(evidence, session, batch).items():
-            _check_labels(batch.labels, scores)
-            right[name] += int((scores.argmax(1) == batch.labels).sum())
-        seen += len(batch)
+    skipped = {OFF} if metric.against_float else set()
+    meters = {name: metric.start() for name in EVALUATORS if name not in skipped}
+    for batch in dataset.batches(BATCH):
+        outputs = _outputs(evidence, session, batch)
+        for name, meter in meters.items():
+            meter.add(Batch(batch.inputs, batch.labels, outputs[name], outputs[OFF]))
         progress("accuracy")
-    return {name: count / max(seen, 1) for name, count in right.items()}
+    found = {name: list(meter.values().items()) for name, meter in meters.items()}
+    return Measured(
+        metric.name,
+        metric.higher_is_better,
+        {name: figures[0][1] for name, figures in found.items()},
+        {name: dict(figures[1:]) for name, figures in found.items() if figures[1:]},
+    )
 
 
-def _scores(evidence: Evidence, session: Session, batch: Dataset) -> dict[str, npt.NDArray[Any]]:
-    prepared = evidence.prepared
+def _outputs(evidence: Evidence, session: Session, batch: Dataset) -> dict[str, Outputs]:
+    """Real outputs of one batch, by evaluator."""
+    prepared, names = evidence.prepared, evidence.runtime_graph.outputs
     inputs = tensors_of(prepared, batch)
-    outputs, _ = session.run(batch.inputs)
-    evaluated = evaluate_steps(prepared, evidence.contract, *inputs, names=())
-    return {
-        OFF: _module_output(prepared, inputs, quantized=False),
-        "fake-quant": _module_output(prepared, inputs, quantized=True),
-        "reference": _reference_output(evaluated),
-        "runtime": outputs[evidence.runtime_graph.outputs[0]],
+    ran, _ = session.run(batch.inputs)
+    evaluated = evaluate_steps(prepared, evidence.contract, *inputs, names=()).outputs
+    by_evaluator = {
+        OFF: _module_outputs(prepared, inputs, quantized=False),
+        "fake-quant": _module_outputs(prepared, inputs, quantized=True),
+        "reference": [_reals(value) for value in evaluated],
+        "runtime": [ran[name] for name in names],
     }
+    return {e: dict(zip(names, arrays, strict=True)) for e, arrays in by_evaluator.items()}
 
 
-def _reference_output(evaluated: Evaluation) -> npt.NDArray[Any]:
-    """First output of the reference: codes, or reals of an operator in float."""
-    first = evaluated.outputs[0]
-    return (first if isinstance(first, torch.Tensor) else first.data).numpy()
+def _reals(value: Codes | torch.Tensor) -> npt.NDArray[Any]:
+    """An output of the reference: dequantized codes, or reals of an operator in float."""
+    if isinstance(value, torch.Tensor):
+        return value.numpy()
+    return affine.dequantize(value.data.numpy(), value.qparams)
 
 
-def _check_labels(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> None:
-    classes = scores.shape[1] if scores.ndim == 2 else 0
-    if classes < 2 or labels.min() < 0 or labels.max() >= classes:
-        raise InputError(
-            "labels",
-            "labels are class numbers of the first output, (N, classes)",
-            found=f"{labels.min()}..{labels.max()} for an output of shape {scores.shape}",
-            allowed=f"0..{classes - 1}" if classes else "no labels for this network",
-            next_step="correct y in the data, or leave it out",
-        )
-
-
-def _module_output(
+def _module_outputs(
     prepared: PreparedModel, inputs: list[torch.Tensor], *, quantized: bool
-) -> npt.NDArray[Any]:
-    """First output of the torch module, with its quantizers on or off."""
+) -> list[npt.NDArray[Any]]:
+    """Outputs of the torch module, with its quantizers on or off."""
     disable_quantizers(prepared.module, not quantized)
     try:
         with torch.no_grad():
-            output = prepared.module(*inputs)
+            returned = prepared.module(*inputs)
     finally:
         disable_quantizers(prepared.module, False)
-    return np.asarray(pytree.tree_leaves(output)[0])
+    return [np.asarray(output) for output in pytree.tree_leaves(returned)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from deployq.verifier.metrics.metric import Measured
 from deployq.verifier.tally import LayerRow
 
 FLOAT_RATE = 5e-5
@@ -157,11 +159,12 @@ class Report:
         target: name of the profile.
         conformance: where the bundle's files contradict each other; empty is good.
         parities: comparisons of codes.
-        accuracy: top-1 in [0, 1] by evaluator; empty without labels.
+        accuracy: the metric's value by evaluator; empty where nothing was measured.
         images: samples in the data.
         latency: of the runtime's file.
         floats: nodes that do not run in integers on the target, by the plan.
         limits: how much evidence was asked for.
+        metric: what ``accuracy`` is, and further figures.
     """
 
     target: str
@@ -172,6 +175,7 @@ class Report:
     latency: Latency
     floats: tuple[str, ...]
     limits: Limits
+    metric: Measured = field(default_factory=Measured)
 
     def misses(self) -> list[str]:
         """Every limit that was missed; empty means good."""
@@ -190,4 +194,13 @@ class Report:
         for parity, entry in zip(self.parities, facts["parities"], strict=True):
             entry |= {"compared": parity.compared, "different": parity.different}
         lowered = {"limits_lowered": self.limits.lowered}
+        metric = {key: facts["metric"][key] for key in ("name", "higher_is_better", "details")}
+        facts |= {"accuracy": finite(facts["accuracy"]), "metric": finite(metric)}
         return {**facts, **lowered, "misses": self.misses(), "exit_code": self.exit_code}
+
+
+def finite(facts: Any) -> Any:
+    """Plain data with None for an infinite figure, which JSON has no number for."""
+    if isinstance(facts, dict):
+        return {key: finite(item) for key, item in facts.items()}
+    return None if isinstance(facts, float) and not math.isfinite(facts) else facts

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployq.data import Dataset
-from deployq.verifier.accuracy import top1
+from deployq.verifier.accuracy import measure
 from deployq.verifier.conformance import check_conformance
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.latency import measure_latency
+from deployq.verifier.metrics import Measured, choose_metric
 from deployq.verifier.parity import (
     Progress,
     float_layers_against_reference,
@@ -28,18 +29,23 @@ def verify_bundle(
     *,
     limits: Limits | None = None,
     latency_runs: int = 100,
+    metric: str | None = None,
     progress: Progress = lambda step: None,
 ) -> Report:
     """Everything law 12 asks of a bundle, on the samples of ``dataset``.
 
     Raises:
-        InputError: the data does not fit the model.
+        InputError: the data does not fit the model, or the metric does not fit the data.
     """
+    chosen = choose_metric(metric, dataset)
     conformance = check_conformance(evidence)
     plain = evidence.runtime_session(probes=False)
     # files that speak of different networks have no codes to compare
+    # the metric first: labels that do not fit show before the long comparison
+    measured = Measured()
+    if chosen is not None and not conformance:
+        measured = measure(evidence, plain, dataset, chosen, progress)
     parities = () if conformance else _parities(evidence, dataset, progress)
-    accuracy = {} if conformance else top1(evidence, plain, _batches(dataset), progress)
     latency = measure_latency(
         evidence, plain, evidence.float_session(probes=False), dataset.take(1), runs=latency_runs
     )
@@ -48,11 +54,12 @@ def verify_bundle(
         plan.target,
         conformance,
         parities,
-        accuracy,
+        measured.values,
         len(dataset),
         latency,
         plan.floats,
         limits or Limits(),
+        measured,
     )
 
 

@@ -1,0 +1,237 @@
+"""``deployq.toml``: what a command would otherwise be told by flags; flags win."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from deployq.errors import InputError
+from deployq.graph.prepared_files import GRAPH_FILE
+from deployq.graph.recipe import LayerRecipe, Recipe
+from deployq.pipeline import CalibrationSettings
+from deployq.sources import Preprocessing
+from deployq.user_code import names_code
+from deployq_targets.names import nearest
+
+FILE = "deployq.toml"
+_CLOSED = ConfigDict(extra="forbid", frozen=True, strict=True)
+T = TypeVar("T")
+
+
+class LayerSettings(BaseModel):
+    """What the layers that a pattern names become; see :class:`LayerRecipe`."""
+
+    model_config = _CLOSED
+    weight_bits: int | None = None
+    activation_bits: int | None = None
+    keep_float: bool | None = None
+    per_channel: bool | None = None
+
+
+class Settings(BaseModel):
+    """The keys of :data:`FILE`; paths in it are relative to its folder.
+
+    Args:
+        path: the file that they come from, None where there is none.
+        target, calib, data, labels, weights, metric, weight_bits, activation_bits, observer,
+            weight_observer: as the flags of these names.
+        preprocessing: of images.
+        layers: glob pattern over layer names to what they become; the last match wins.
+    """
+
+    model_config = _CLOSED
+    path: Path | None = Field(default=None, exclude=True)
+    target: str | None = None
+    calib: str | None = None
+    data: str | None = None
+    labels: str | None = None
+    weights: str | None = None
+    metric: str | None = None
+    weight_bits: int | None = None
+    activation_bits: int | None = None
+    observer: str | None = None
+    weight_observer: str | None = None
+    preprocessing: Preprocessing | None = None
+    layers: dict[str, LayerSettings] = Field(default_factory=dict)
+
+    def recipe(
+        self, weight_bits: int | None, activation_bits: int | None, keep_float: Sequence[str] = ()
+    ) -> Recipe:
+        """Widths and layers, where flags win.
+
+        Args:
+            weight_bits, activation_bits: widths of everything.
+            keep_float: patterns of layers that stay in float.
+        """
+        layers = {
+            pattern: LayerRecipe(**rule.model_dump()) for pattern, rule in self.layers.items()
+        }
+        for pattern in keep_float:
+            # last, so that it wins; a pattern of the file keeps its other wishes
+            layers[pattern] = replace(layers.pop(pattern, LayerRecipe()), keep_float=True)
+        return Recipe(
+            self.weight_bits if weight_bits is None else weight_bits,
+            self.activation_bits if activation_bits is None else activation_bits,
+            layers,
+        )
+
+    def calibration(
+        self, observer: str | None, weight_observer: str | None
+    ) -> CalibrationSettings | None:
+        """How scales are chosen, where flags win; None where nothing is stated."""
+        wishes = {
+            "activations": observer or self.observer,
+            "weights": weight_observer or self.weight_observer,
+        }
+        stated = {kind: name for kind, name in wishes.items() if name is not None}
+        return CalibrationSettings(**stated) if stated else None
+
+    def require(self, key: str, flag: T | None) -> T | str:
+        """The flag, else the file's value.
+
+        Raises:
+            InputError: neither states it.
+        """
+        stated: str | None = getattr(self, key)
+        if flag is None and stated is None:
+            raise InputError(
+                f"--{key}",
+                f"{key} is stated, by a flag or in {FILE}",
+                found=f"no --{key}, and no {key} in {self.path}"
+                if self.path
+                else f"no --{key}, and no {FILE} beside the model",
+                next_step=f"give --{key}, or write {key} into {self.path or FILE}",
+            )
+        return stated if flag is None else flag  # type: ignore[return-value]  # one of them is stated
+
+
+def find_settings(reference: str, config: Path | None = None) -> Settings:
+    """The settings for a model: ``config``, else the file beside it, else none.
+
+    Args:
+        reference: a model or a bundle; for ``package.module:callable`` the current folder is looked
+            into.
+        config: a file of any name.
+
+    Raises:
+        InputError: the file cannot be read, has an unknown key or a value that is none.
+    """
+    path = Path(FILE) if names_code(reference) else Path(reference).parent / FILE
+    if config is None and not path.is_file():
+        return Settings()
+    settings = read_settings(config or path)
+    prepared = Path(reference) / GRAPH_FILE
+    if not prepared.is_file():
+        return settings
+    own: dict[str, Any] = dict.fromkeys(
+        ("weight_bits", "activation_bits", "observer", "weight_observer")
+    )
+    return settings.model_copy(update={**own, "layers": {}})  # a prepared model has its own
+
+
+def read_settings(path: Path) -> Settings:
+    """Read one file; see :func:`find_settings`."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(
+            str(path),
+            "settings are a readable TOML file in UTF-8",
+            found=str(reason),
+            next_step="check the path and the syntax",
+        ) from error
+    if "path" in table:  # ours, not the user's
+        raise _unknown(path, ("path",))
+    try:
+        # strict JSON rules: no "8" for 8, but lists become tuples
+        settings = Settings.model_validate_json(json.dumps(table, default=str))
+    except ValidationError as error:
+        raise _fault(path, error) from error
+    except InputError as error:
+        raise InputError(
+            f"{path}: {error.where}",
+            error.rule,
+            found=error.found,
+            allowed=error.allowed,
+            next_step=error.next_step,
+        ) from error
+    return settings.model_copy(update={"path": path, **_resolved(settings, path.parent)})
+
+
+def parse_preprocessing(where: str, table: object) -> Preprocessing:
+    """The preprocessing that a manifest states.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return TypeAdapter(Preprocessing).validate_json(json.dumps(table))
+    except ValidationError as error:
+        raise InputError(
+            where,
+            "a manifest states a preprocessing",
+            found=error.errors()[0]["msg"],
+            next_step="export again",
+        ) from error
+
+
+def _resolved(settings: Settings, folder: Path) -> dict[str, str]:
+    """Paths of the file, from its folder; names of profiles and of code stay."""
+    found = {}
+    for key in ("calib", "data", "labels", "weights", "target"):
+        value = getattr(settings, key)
+        is_name = (
+            key == "target" and not (value or "").endswith(".toml") and "/" not in (value or "")
+        )
+        if value is not None and not is_name and not names_code(value):
+            found[key] = str(folder / value)
+    return found
+
+
+def _fault(path: Path, error: ValidationError) -> InputError:
+    """The first fault; unknown keys first."""
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] not in _UNKNOWN)
+    location, fault = faults[0]["loc"], faults[0]
+    if fault["type"] in _UNKNOWN:
+        return _unknown(path, location)
+    missing = fault["type"] == "missing" or fault["type"] == "missing_argument"
+    key = ".".join(str(part) for part in location if str(part) not in ("int", "tuple[int, int]"))
+    return InputError(
+        f"{path}: {key}",
+        "a required key is missing" if missing else "a key has a value of its type",
+        found="nothing" if missing else json.dumps(fault["input"], default=str)[:80],
+        allowed=fault["msg"],
+        next_step=f"state {key}" if missing else f"change {key}",
+    )
+
+
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def _unknown(path: Path, location: tuple[int | str, ...]) -> InputError:
+    known = _known(location[:-1])
+    *tables, name = map(str, location)
+    key = nearest(name, known)
+    return InputError(
+        f"{path}: {'.'.join([*tables, name])}",
+        f"{FILE} has no such key",
+        found=name,
+        allowed=", ".join(known),
+        next_step=f"did you mean {'.'.join([*tables, key])}?",
+    )
+
+
+def _known(tables: tuple[int | str, ...]) -> list[str]:
+    kinds: Mapping[Any, list[str]] = {
+        "preprocessing": [field.name for field in fields(Preprocessing)],
+        "layers": list(LayerSettings.model_fields),
+    }
+    top = [name for name in Settings.model_fields if name != "path"]
+    return kinds[tables[0]] if tables else top
