@@ -10,8 +10,8 @@ import numpy as np
 from deployq.verifier.evidence import GOLDEN_FILE
 from deployq.verifier.report import Limits
 
-SPARE = 1.1
-"""Not every comparison covers every tensor that the golden vectors have."""
+SPARE = 1.5
+"""No comparison covers every tensor in the golden vectors: padded codes have no counterpart."""
 
 
 def images_wanted(bundle: Path) -> int:

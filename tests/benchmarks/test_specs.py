@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch.utils import _pytree as pytree
 
 from benchmarks.check_models import TOLERANCE, reference_difference
@@ -65,6 +66,14 @@ def test_auc_scores_clips_by_their_windows() -> None:
     rows = ClipAuc(2).rows([inputs + np.array([[1], [1], [0], [3]])], [], data)
     np.testing.assert_array_equal(rows, [[1, 0], [4.5, 1]])
     assert ClipAuc(2).statistic(rows) == 100
+
+
+def test_auc_is_the_one_of_scikit_learn() -> None:
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 2, 50)
+    scores = (labels + draw.normal(size=50)).round(1)  # with ties
+    rows = np.stack([scores, labels], 1)
+    assert ClipAuc(1).statistic(rows) == pytest.approx(100 * roc_auc_score(labels, scores))
 
 
 def test_relative_error_covers_every_output() -> None:
