@@ -1,0 +1,1 @@
+"""Convolutional networks of timm, one a family, with random weights."""

@@ -1,0 +1,61 @@
+"""Build a network of timm that has seen one batch of real images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.data import IMAGENET_STATISTICS, Floats, imagenet_images
+
+
+def images(name: str, size: int) -> Floats:
+    """All images of an ImageNet archive, (N, 3, size, size), normalized."""
+    return IMAGENET_STATISTICS(imagenet_images(name, (size, size))[0])
+
+
+def network(name: str, batch: Floats) -> nn.Module:
+    """Random weights (seed 0), BatchNorm statistics of ``batch``, in evaluation mode.
+
+    Args:
+        name: timm's name.
+        batch: (N, 3, H, W).
+    """
+    timm = _timm()
+    torch.manual_seed(0)
+    model: nn.Module = timm.create_model(name, pretrained=False, drop_rate=0.0)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
+    model.train()
+    with torch.no_grad():
+        model(torch.from_numpy(batch))
+    return model.eval()
+
+
+def _timm() -> Any:
+    """timm, without torchvision's compiled operators.
+
+    timm imports torchvision for operators that no network here has. Where its compiled library
+    does not load (CPU builds of torch beside the wheel of the package index), the registration of
+    shapes for these operators fails, so it is skipped.
+    """
+    register = torch.library.register_fake
+
+    def skipping(op: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(op, str) and op.startswith("torchvision::"):
+            return _unchanged
+        return register(op, *args, **options)
+
+    torch.library.register_fake = skipping
+    try:
+        import timm
+    finally:
+        torch.library.register_fake = register
+    return timm
+
+
+def _unchanged(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
