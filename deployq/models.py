@@ -1,4 +1,6 @@
-"""Where a model comes from: ``.pt2``, a prepared model's folder, or ``package.module:callable``."""
+"""Where a model comes from: a ``.pt2`` or ``.onnx`` file, a prepared model's folder, or
+``package.module:callable``.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from torch import fx, nn
 from deployq.data import LABELS, Dataset, check_dtype, load_arrays
 from deployq.errors import InputError
 from deployq.graph.capture import capture, graph_from_program
+from deployq.graph.onnx_import import import_onnx
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.prepared_files import GRAPH_FILE, load_prepared_model
 from deployq.graph.pt2_guard import open_pt2
@@ -32,21 +35,24 @@ def load_model(reference: str, data: Path) -> LoadedModel:
     """Open what the user named.
 
     Args:
-        reference: a ``.pt2`` file (opened through the guard), a folder with a prepared model, or
-            ``package.module:name`` of an ``nn.Module``, or of a callable that returns one; only
-            the last runs the user's code, because the user named it.
+        reference: a ``.pt2`` or float ``.onnx`` file (opened through guards), a folder with a
+            prepared model, or ``package.module:name`` of an ``nn.Module``, or of a callable that
+            returns one; only the last runs the user's code, because the user named it.
         data: the calibration data; its first samples give a callable's inputs their shapes.
 
     Raises:
         InputError: nothing there that can be opened, the user's code raises, or the data does not
             fit the arguments of ``forward``.
-        UnsafeFileError: a file that could run code.
+        UnsafeFileError: a file that could run code, or that reaches outside its folder.
+        UnsupportedError: an ONNX operator or shape that cannot be imported.
     """
     path = Path(reference)
     if path.is_dir() and (path / GRAPH_FILE).is_file():
         return LoadedModel(prepared=load_prepared_model(path))
     if path.suffix == ".pt2":
         return LoadedModel(captured=graph_from_program(open_pt2(path)))
+    if path.suffix == ".onnx":
+        return LoadedModel(captured=import_onnx(path, data))
     if ":" in reference:
         return LoadedModel(captured=_capture_callable(reference, data))
     raise _no_model(reference, path)
@@ -63,7 +69,7 @@ def _no_model(reference: str, path: Path) -> InputError:
         step = f"name the folder that holds {GRAPH_FILE}, such as a bundle, or a .pt2 file"
     return InputError(
         reference,
-        "the model must be a .pt2 file, a prepared model or package.module:callable",
+        "the model must be a .pt2 or .onnx file, a prepared model or package.module:callable",
         found=found,
         next_step=step,
     )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, fx, nn
 
-from deployq.errors import InputError, UnsupportedError
+from deployq.errors import DeployqError, InputError, UnsupportedError
 from deployq.graph.captured_checks import check_batch, check_ends, check_evaluation
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.node_names import is_leaf_call, module_path, name_nodes
@@ -50,6 +50,8 @@ def capture(model: nn.Module, example_inputs: Sequence[Tensor]) -> fx.GraphModul
     with evaluation_mode(model):
         try:
             program = torch.export.export(model, inputs, dynamic_shapes=dynamic)
+        except DeployqError:  # of a module of our own: it names more than its first line
+            raise
         except Exception as error:  # torch.export raises many types; the user needs its first line
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
