@@ -1,8 +1,8 @@
 """The number of samples stays free, and samples never mix.
 
 Every activation has exactly one symbolic dimension: the batch, or the batch times a number that a
-Reshape merged into it. Sample n owns a contiguous part of it. What would break this is refused, so
-a file written for one sample computes each sample of a batch as it would compute it alone.
+Reshape merged into it. In a file written for one sample, sample n owns the n-th part of it; what
+would break this is refused, so each sample of a batch is computed as it would be alone.
 """
 
 from __future__ import annotations
@@ -75,37 +75,48 @@ def check_samples(node: OnnxNode, operands: Sequence[Any], results: Sequence[Ten
 def reshaped(node: OnnxNode, shape: Sequence[Size], target: Sequence[Size]) -> list[int]:
     """The shape that a Reshape gives a batch, -1 for the dimension that holds the batch.
 
-    A sample stays in one piece where the batch has as many elements before it as it had.
+    A file with a free batch says where it goes, by -1 or a computed size. A file for one sample
+    often does not; there a sample stays in one piece where the batch has as many elements before
+    it as it had.
 
     Args:
         shape: of the input, with one batch axis.
         target: for the whole tensor, without zeros; at most one -1.
 
     Raises:
-        UnsupportedError: no place for the batch keeps the samples apart.
+        UnsupportedError: there is no place for the batch.
     """
     sample, wanted = [one_sample(d) for d in shape], [one_sample(d) for d in target]
     rest = prod(d for d in wanted if d != -1)
     if -1 in wanted and rest:
         wanted[wanted.index(-1)] = prod(sample) // rest
-    (axis,) = batch_axes(shape)
-    before = prod(sample[:axis])
-    places = [k for k in range(len(wanted)) if prod(wanted[:k]) == before]
     stated = batch_axes(target)
-    if not stated and node.free_batch:
-        stated = [k for k, size in enumerate(target) if not is_batch(size) and size == -1]
-    elif not stated:
-        stated = _place_for(axis, sample[axis], wanted, places)
-    if prod(wanted) != prod(sample) or len(stated) != 1 or stated[0] not in places:
+    if node.free_batch:
+        stated = stated or [k for k, size in enumerate(target) if not is_batch(size) and size == -1]
+    else:
+        stated = _kept_in_one_piece(shape, sample, wanted, stated)
+    if prod(wanted) != prod(sample) or len(stated) != 1:
         raise _no_place(node, shape, target)
     wanted[stated[0]] = -1
     return wanted
 
 
-def _place_for(axis: int, part: int, wanted: list[int], places: list[int]) -> list[int]:
-    """Where a shape that was written for one sample has its batch: best where it was, unmerged."""
-    unmerged = [k for k in places if wanted[k] == part]
-    return [axis] if axis in (unmerged or places) else unmerged[:1] or places
+def _kept_in_one_piece(
+    shape: Sequence[Size], sample: list[int], wanted: list[int], stated: list[int]
+) -> list[int]:
+    """The stated axis if it keeps samples in one piece; else the axis that does."""
+    (axis,) = batch_axes(shape)
+    before = prod(sample[:axis])
+    places = [k for k in range(len(wanted)) if prod(wanted[:k]) == before]
+    if stated:
+        return [k for k in stated if k in places]
+    return _place_for(axis, wanted, places)
+
+
+def _place_for(axis: int, wanted: list[int], places: list[int]) -> list[int]:
+    """Where a shape that was written for one sample has its batch: a 1, best where it was."""
+    ones = [k for k in places if wanted[k] == 1]
+    return [axis] if axis in (ones or places) else ones[:1] or places
 
 
 def _no_place(node: OnnxNode, shape: Sequence[Size], target: Sequence[Size]) -> Exception:

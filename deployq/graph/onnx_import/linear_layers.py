@@ -79,6 +79,8 @@ def _row(bias: Array, outputs: int) -> Array:
 
 def _replaced(graph: OnnxGraph, name: str, array: Array) -> str:
     """Another array under the name of the old one; beside it where others read the old one."""
+    if np.array_equal(graph.constants[name], array):
+        return name
     free, number = name, 0
     while free in graph.constants and (number or graph.uses(name) > 1):
         number += 1

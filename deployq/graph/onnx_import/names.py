@@ -67,6 +67,8 @@ class Names:
         return free
 
     def _leaf(self, path: str) -> str:
+        if self._leaves.intersection(_prefixes(path)):  # nothing lies inside a tensor
+            path = path.replace(".", "_")
         free = _numbered(path, self._is_free)
         self._leaves.add(free)
         self._inside.update([*_prefixes(free), free])
@@ -74,7 +76,7 @@ class Names:
 
     def _is_free(self, path: str) -> bool:
         calls = path.replace(".", "__") in self._labels
-        return not (calls or path in self._inside or self._leaves.intersection(_prefixes(path)))
+        return not (calls or path in self._inside)
 
 
 def _prefixes(path: str) -> list[str]:

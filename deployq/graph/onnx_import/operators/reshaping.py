@@ -32,7 +32,8 @@ def is_zero(size: Any) -> bool:
 
 def flatten(node: OnnxNode, x: Tensor) -> Tensor:
     """Flatten-1 to 21: a matrix, split at ``axis``."""
-    axis = node.get("axis", 1) % (x.ndim + 1) if node.get("axis", 1) < 0 else node.get("axis", 1)
+    axis = node.get("axis", 1)
+    axis = axis + x.ndim if axis < 0 else axis
     if axis == 1 and is_batch(x.shape[0]):
         return x.flatten(1) if x.ndim > 1 else x.unsqueeze(1)
     target = [prod(x.shape[:axis]), prod(x.shape[axis:])]
