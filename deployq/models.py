@@ -1,9 +1,12 @@
-"""Where a model comes from: ``.pt2``, a prepared model's folder, or ``package.module:callable``."""
+"""Where a model comes from: a ``.pt2`` or ``.onnx`` file, a prepared model's folder, or
+``package.module:callable``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import fx, nn
@@ -11,6 +14,7 @@ from torch import fx, nn
 from deployq.errors import InputError
 from deployq.forward_arguments import example_inputs
 from deployq.graph.capture import capture, graph_from_program
+from deployq.graph.onnx_import import Shapes, import_onnx
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.prepared_files import GRAPH_FILE, load_prepared_model
 from deployq.graph.pt2_guard import open_pt2
@@ -19,11 +23,14 @@ from deployq.user_code import call_user, user_object
 from deployq.weights import check_finite_weights, load_weights
 
 
-def _capture_pt2(path: Path) -> fx.GraphModule:
+def _capture_pt2(path: Path, shapes: Shapes) -> fx.GraphModule:
     return graph_from_program(open_pt2(path))
 
 
-FILES: dict[str, Callable[[Path], fx.GraphModule]] = {".pt2": _capture_pt2}
+FILES: dict[str, Callable[[Path, Shapes], fx.GraphModule]] = {
+    ".pt2": _capture_pt2,
+    ".onnx": import_onnx,
+}
 """Suffix of a file with a float network, to what captures it without running code in it."""
 
 
@@ -49,14 +56,15 @@ def load_model(
         reference: a file that :data:`FILES` lists, a folder with a prepared model, or
             ``package.module:name`` of an ``nn.Module``, or of a callable that returns one; only
             the last runs the user's code, because the user named it.
-        samples: gives the calibration data; called for ``package.module:name`` only, whose inputs
-            get their shapes from it.
+        samples: gives the calibration data; called for ``package.module:name``, whose inputs get
+            their shapes from it, and for files that leave dimensions open.
         weights: a checkpoint for ``package.module:name``.
 
     Raises:
         InputError: nothing there that can be opened, the user's code raises, the data does not fit
             the arguments of ``forward``, weights that do not fit, or that are NaN or infinite.
-        UnsafeFileError: a file that could run code.
+        UnsafeFileError: a file that could run code, or that reaches outside its folder.
+        UnsupportedError: an ONNX operator or shape that cannot be imported.
     """
     path = Path(reference)
     prepared = path.is_dir() and (path / GRAPH_FILE).is_file()
@@ -70,7 +78,7 @@ def load_model(
     if prepared:
         return LoadedModel(prepared=load_prepared_model(path))
     if path.suffix in FILES:
-        loaded = LoadedModel(FILES[path.suffix](path))
+        loaded = LoadedModel(FILES[path.suffix](path, partial(_shapes, samples)))
     elif ":" in reference:
         model = _user_model(reference)
         notes = () if weights is None else load_weights(model, weights)
@@ -83,6 +91,10 @@ def load_model(
     buffers = dict(loaded.captured.named_buffers())
     check_finite_weights(reference, buffers, buffers)
     return loaded
+
+
+def _shapes(samples: Callable[[], Samples]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(column.shape) for name, column in samples().columns.stored().items()}
 
 
 def _no_model(reference: str, path: Path) -> InputError:

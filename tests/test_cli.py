@@ -90,11 +90,12 @@ def test_a_prepared_model_is_exported_again_byte_identical(
             "cannot be read|must exist|No such file",
         ),
         (("export", "no.module:net", "--target", "int4-npu"), "No module named 'no'"),
-        (("export", "model.onnx", "--target", "int4-npu"), "must be a .pt2 file"),
+        (("export", "model.bin", "--target", "int4-npu"), "must be a .pt2 or .onnx file"),
+        (("export", "missing.onnx", "--target", "int4-npu"), "No such file"),
         (("export", "builtins:dict", "--target", "int4-npu"), "returns a torch.nn.Module"),
         (("export", "missing.pt2", "--target", "int4-npy"), "did you mean|int4-npu, int8-npu"),
     ],
-    ids=["no file", "no module", "not a model", "not a network", "no target"],
+    ids=["no file", "no module", "not a model", "no onnx file", "not a network", "no target"],
 )
 def test_a_users_mistake_exits_2_without_a_traceback(
     run: Run, calib_npz: Path, arguments: tuple[str, ...], text: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
-from deployq.errors import InputError, UnsupportedError
+from deployq.errors import DeployqError, InputError, UnsupportedError
 from deployq.graph.captured_checks import check_batch, check_ends, check_evaluation
 from deployq.graph.captured_inputs import (
     Examples,
@@ -57,6 +57,8 @@ def capture(model: nn.Module, example_inputs: Examples) -> fx.GraphModule:
     with evaluation_mode(model):
         try:
             program = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
+        except DeployqError:  # of a module of our own: it names more than its first line
+            raise
         except Exception as error:  # torch.export raises many types; the user needs its first line
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
