@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file, save_model
 from torch import nn
 
-from benchmarks.zoo import CifarResNet
+from benchmarks.models.cifar_resnet import CifarResNet
 from deployq.errors import InputError, UnsafeFileError
 from deployq.weights import load_weights
 

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import fx, nn
 
-from deployq.arithmetic.geometry import ConvGeometry
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.batch_norm import move_sign_into_weight
 from deployq.graph.capture import NORM_TENSORS
 from deployq.graph.captured_inputs import input_shapes, input_types
+from deployq.graph.conv_calls import conv_geometry, conv_input
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.layer_placement import clamp_is_redundant
 from deployq.graph.obeyed import refuse_unobeyed
@@ -168,7 +168,8 @@ def _insert_unit(
     last = site.batch_norm or core
     with module.graph.inserting_before(last):
         norm = _batch_norm_arguments(module, site.batch_norm)
-        operands = argument(core, 0, "input"), argument(core, 1, "weight")
+        source = conv_input(core) if layer.op_type == "Conv" else argument(core, 0, "input")
+        operands = source, argument(core, 1, "weight")
         args = (*operands, argument(core, 2, "bias"), *norm)
         call = module.graph.call_module(path, args)
     call.meta = {**last.meta, "name": site.name}
@@ -193,21 +194,6 @@ def _unit(
         eps=norm.eps if norm else 1e-5,
         momentum=norm.momentum if norm and norm.momentum is not None else 0.1,
         bias_bits=profile.bias.bits,
-    )
-
-
-def conv_geometry(node: fx.Node) -> ConvGeometry:
-    """Strides, pads, dilations and groups of an ``aten.conv2d`` call."""
-
-    def pair(index: int, name: str, default: int) -> tuple[int, int]:
-        value = argument(node, index, name, default)
-        values = (value, value) if isinstance(value, int) else tuple(value)
-        return values if len(values) == 2 else (values[0], values[0])
-
-    top, left = pair(4, "padding", 0)
-    groups = argument(node, 6, "groups", 1)
-    return ConvGeometry(
-        pair(3, "stride", 1), (top, left, top, left), pair(5, "dilation", 1), groups
     )
 
 

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from deployq.arithmetic.geometry import ConvGeometry
-from deployq.errors import UnsupportedError
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, grid_of, is_on_grid, layer_integers
 from deployq.graph.operators import aten, is_movement
@@ -120,27 +118,12 @@ class _Builder:
             return self.graph.call_function(aten.linear.default, (x, weight, bias))
         geometry = unit.geometry
         strides, dilations = list(geometry.strides), list(geometry.dilations)
-        pads = _symmetric_pads(name, geometry)
-        args = (x, weight, bias, strides, pads, dilations, geometry.groups)
+        top, left, bottom, right = geometry.pads
+        if (top, left) != (bottom, right):  # `pad_into_conv` brings it back
+            x = self.graph.call_function(aten.pad.default, (x, [left, right, top, bottom]))
+            top, left = 0, 0
+        args = (x, weight, bias, strides, [top, left], dilations, geometry.groups)
         return self.graph.call_function(aten.conv2d.default, args)
-
-
-def _symmetric_pads(name: str, geometry: ConvGeometry) -> list[int]:
-    """Top and left, which ``aten.conv2d`` uses on the other sides too.
-
-    Raises:
-        UnsupportedError: the other sides differ.
-    """
-    top, left, bottom, right = geometry.pads
-    if (top, left) != (bottom, right):
-        raise UnsupportedError(
-            name,
-            "a convolution is lowered with equal padding on opposite sides",
-            found=f"top {top}, left {left}, bottom {bottom}, right {right}",
-            allowed="top equal to bottom, left equal to right",
-            next_step="pad in a layer before the convolution",
-        )
-    return [top, left]
 
 
 def _holds(root: nn.Module, name: str) -> bool:

@@ -23,6 +23,7 @@ from deployq_exporters.integer_ops import DOMAIN, TRANSLATIONS
 from deployq_exporters.rewrites import (
     mean_to_global_pool,
     name_after_tensors,
+    pad_into_conv,
     reshape_to_flatten,
     typed_integers,
 )
@@ -34,6 +35,7 @@ CANONICAL: tuple[Rewrite, ...] = (
     typed_integers.RULE,  # first: later rules see standard operators
     mean_to_global_pool.RULE,
     reshape_to_flatten.RULE,
+    pad_into_conv.RULE,
     name_after_tensors.RULE,  # last: it names what the others made
 )
 IR_VERSIONS = {21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13}
