@@ -130,5 +130,5 @@ def _fault(key: str, rule: str, found: object, allowed: str) -> InputError:
         rule,
         found=str(found),
         allowed=allowed,
-        next_step=f"correct {key} in deployq.toml or the flag --{key}",
+        next_step=f"correct {key} where it is stated: in deployq.toml, by a flag or in Python",
     )
