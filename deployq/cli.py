@@ -85,6 +85,13 @@ def export(
     observer: Annotated[
         str | None, typer.Option(help="minmax or mse, for activations; mse by default.")
     ] = None,
+    corrections: Annotated[
+        str | None,
+        typer.Option(help="equalization, rounding, bias, with commas, or none; rounding,bias."),
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Steps of learned rounding for each block.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quantize MODEL for a target, calibrate it and write a bundle.
@@ -92,12 +99,12 @@ def export(
     A prepared model is exported as it is: its widths and scales, from calibration or training,
     stand.
     """
-    from deployq import jobs, pipeline
+    from deployq import jobs
     from deployq.graph.recipe import Recipe
     from deployq.rendering import bundle_lines
 
     recipe = Recipe(weight_bits, activation_bits)
-    settings = None if observer is None else pipeline.CalibrationSettings(observer)
+    settings = jobs.calibration_settings(observer, corrections, iterations)
     with progress(total=None) as advance:
         prepared, bundle = jobs.export_model(
             model, calib, output, target, recipe, settings, advance

@@ -18,6 +18,7 @@ from deployq.graph.recipe import Recipe
 from deployq.models import load_model
 from deployq.simulator import Simulation
 from deployq.verifier.evidence import Evidence
+from deployq_calibration.corrections import Change
 
 
 def prepare_model(
@@ -60,11 +61,22 @@ def prepare_model(
         raise InputError(
             reference,
             "a prepared model is exported as it is: its widths and scales stand",
-            found="--weight-bits, --activation-bits or --observer",
+            found="--weight-bits, --activation-bits, --observer, --corrections or --iterations",
             allowed="none of them",
             next_step="leave them out, or prepare the float model again",
         )
     return prepared, read_data(calib, prepared.inputs), False
+
+
+def calibration_settings(
+    observer: str | None, corrections: str | None, iterations: int | None
+) -> pipeline.CalibrationSettings | None:
+    """Settings from flags; None when no flag asks for anything."""
+    wanted: dict[str, Any] = {"activations": observer, "iterations": iterations}
+    if corrections is not None:
+        wanted["corrections"] = () if corrections == "none" else tuple(corrections.split(","))
+    given = {key: value for key, value in wanted.items() if value is not None}
+    return pipeline.CalibrationSettings(**given) if given else None
 
 
 def export_model(
@@ -82,8 +94,10 @@ def export_model(
     facts: dict[str, object] = {"calibration": "by the prepared model"}
     if fresh:
         settings = settings or pipeline.CalibrationSettings()
-        pipeline.calibrate(prepared, data, settings, progress=advance)
+        changes: list[Change] = []
+        pipeline.calibrate(prepared, data, settings, progress=advance, report=changes.extend)
         facts = {"calibration": {**vars(settings), "samples": len(data)}}
+        facts["corrections"] = [change.to_json() for change in changes]
     return prepared, pipeline.export(prepared, output, data, facts=facts, progress=advance)
 
 

@@ -32,6 +32,13 @@ from deployq.verifier.evidence import CANONICAL_FILE, GOLDEN_FILE, Evidence
 from deployq.verifier.report import Limits, Report
 from deployq.verifier.verification import verify_bundle
 from deployq_calibration import calibrate_model
+from deployq_calibration.corrections import (
+    DEFAULT,
+    Change,
+    CorrectionSettings,
+    check_corrections,
+    correct_model,
+)
 from deployq_exporters.dialects import DIALECTS, translate
 from deployq_exporters.lowering import lower, to_proto
 from deployq_targets import TargetProfile, load_profile
@@ -76,10 +83,20 @@ def as_profile(target: Target) -> TargetProfile:
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """How scales are chosen: ``minmax`` or ``mse`` for each kind of tensor."""
+    """How scales are chosen, and what is corrected around that choice.
+
+    Args:
+        activations, weights: ``minmax`` or ``mse``.
+        corrections: names, in any order; see :func:`deployq_calibration.corrections.correct_model`.
+        iterations: optimizer steps for each block of learned rounding.
+        seed: of the samples that these steps take.
+    """
 
     activations: str = "mse"
     weights: str = "mse"
+    corrections: tuple[str, ...] = DEFAULT
+    iterations: int = CorrectionSettings.iterations
+    seed: int = 0
 
 
 def calibrate(
@@ -88,31 +105,44 @@ def calibrate(
     settings: CalibrationSettings | None = None,
     *,
     progress: Advance = lambda stage: None,
+    report: Callable[[tuple[Change, ...]], None] = lambda changes: None,
 ) -> PreparedModel:
     """Set every scale and zero point from ``data``, in place; returns the same model.
+
+    Weights and biases change where a correction is asked for; ``report`` is told how.
 
     A tensor that is constantly zero over the data gets the smallest scale, and a warning.
 
     Raises:
-        InputError: an unknown observer, or data that does not fit the model.
+        InputError: an unknown observer or correction, or data that does not fit the model.
     """
     settings = settings or CalibrationSettings()
+    check_corrections(settings.corrections)
     check_dataset(prepared.inputs, data)
 
     def batches() -> Iterator[list[Tensor]]:
         for batch in data.batches(BATCH):
             yield [torch.from_numpy(np.array(batch.inputs[name])) for name in prepared.inputs]
 
-    silent = calibrate_model(
-        prepared,
-        batches,
-        activations=settings.activations,
-        weights=settings.weights,
-        progress=progress,
+    def set_scales() -> None:
+        silent = calibrate_model(
+            prepared,
+            batches,
+            activations=settings.activations,
+            weights=settings.weights,
+            progress=progress,
+        )
+        if silent:
+            names = ", ".join(silent)
+            warnings.warn(f"constantly zero over the calibration data: {names}", stacklevel=4)
+
+    effort = CorrectionSettings(iterations=settings.iterations, seed=settings.seed)
+    names = settings.corrections
+    report(
+        correct_model(
+            prepared, batches, effort, names=names, calibrate=set_scales, progress=progress
+        )
     )
-    if silent:
-        names = ", ".join(silent)
-        warnings.warn(f"constantly zero over the calibration data: {names}", stacklevel=2)
     return prepared
 
 
