@@ -108,6 +108,13 @@ def export(
     std: flags.StdOption = None,
     resize: flags.ResizeOption = None,
     crop: flags.CropOption = None,
+    corrections: Annotated[
+        str | None,
+        typer.Option(help="equalization, rounding, bias, with commas, or none; rounding,bias."),
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Steps of learned rounding for each block.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quantize MODEL for a target, calibrate it and write a bundle.
@@ -124,7 +131,7 @@ def export(
     target, calib = file.require("target", target), file.require("calib", calib)
     images = flags.stated_preprocessing(file.preprocessing, scale, mean, std, resize, crop)
     recipe = file.recipe(weight_bits, activation_bits, keep_float or [])
-    settings = file.calibration(observer, weight_observer)
+    settings = file.calibration(observer, weight_observer, corrections, iterations)
     weights = weights or (None if file.weights is None else Path(file.weights))
     with progress(total=None) as advance:
         prepared, bundle = jobs.export_model(

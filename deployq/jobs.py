@@ -22,6 +22,7 @@ from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
 from deployq.sources import DataRequest, Preprocessing, Samples, open_samples
 from deployq.verifier.evidence import Evidence
+from deployq_calibration.corrections import Change
 
 PREPROCESSING = "preprocessing"
 """The fact of a manifest that says how images become the model's input."""
@@ -73,7 +74,7 @@ def prepare_model(
         raise InputError(
             reference,
             "a prepared model is exported as it is: its widths and scales stand",
-            found="--weight-bits, --activation-bits, --observer or --weight-observer",
+            found="a width, observer or correction",
             allowed="none of them",
             next_step="leave them out, or prepare the float model again",
         )
@@ -98,8 +99,10 @@ def export_model(
     facts: dict[str, object] = {"calibration": "by the prepared model"}
     if fresh:
         settings = settings or pipeline.CalibrationSettings()
-        pipeline.calibrate(prepared, data, settings, progress=advance)
+        changes: list[Change] = []
+        pipeline.calibrate(prepared, data, settings, progress=advance, report=changes.extend)
         facts = {"calibration": {**vars(settings), "samples": len(data)}}
+        facts["corrections"] = [change.to_json() for change in changes]
     if calib.preprocessing is not None and any(
         isinstance(column, LazyColumn) for column in data.columns.values()
     ):

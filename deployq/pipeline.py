@@ -33,6 +33,13 @@ from deployq.verifier.evidence import CANONICAL_FILE, GOLDEN_FILE, Evidence
 from deployq.verifier.report import Limits, Report
 from deployq.verifier.verification import verify_bundle
 from deployq_calibration import calibrate_model
+from deployq_calibration.corrections import (
+    DEFAULT,
+    Change,
+    CorrectionSettings,
+    check_corrections,
+    correct_model,
+)
 from deployq_exporters.dialects import DIALECTS, translate
 from deployq_exporters.lowering import lower, to_proto
 from deployq_targets import TargetProfile, load_profile
@@ -77,16 +84,22 @@ def as_profile(target: Target) -> TargetProfile:
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """How scales are chosen.
+    """How scales are chosen, and what is corrected around that choice.
 
     Args:
         activations: ``minmax``, ``mse``, ``percentile``, ``entropy`` or ``moving_average``; a
             parameter follows a colon, ``percentile:99.9``.
         weights: ``minmax``, ``mse`` or ``percentile``.
+        corrections: names, in any order; see :func:`deployq_calibration.corrections.correct_model`.
+        iterations: optimizer steps for each block of learned rounding.
+        seed: of the samples that these steps take.
     """
 
     activations: str = "mse"
     weights: str = "mse"
+    corrections: tuple[str, ...] = DEFAULT
+    iterations: int = CorrectionSettings.iterations
+    seed: int = 0
 
 
 def calibrate(
@@ -95,32 +108,44 @@ def calibrate(
     settings: CalibrationSettings | None = None,
     *,
     progress: Advance = lambda stage: None,
+    report: Callable[[tuple[Change, ...]], None] = lambda changes: None,
 ) -> PreparedModel:
     """Set every scale and zero point from ``data``, in place; returns the same model.
 
-    A tensor that is constantly zero over the data gets the smallest scale, and a warning, as do
-    channels that are, and outliers that were set aside.
+    Weights and biases change where a correction is asked for; ``report`` is told how. A tensor that
+    is constantly zero over the data gets the smallest scale, and a warning, as do channels that
+    are, and outliers that were set aside.
 
     Raises:
-        InputError: an unknown observer, or data that does not fit the model.
+        InputError: an unknown observer or correction, or data that does not fit the model.
         QuantizationError: scales that the target's multiplier cannot express.
     """
     settings = settings or CalibrationSettings()
+    check_corrections(settings.corrections)
     check_dataset(prepared.inputs, data, prepared.input_dtypes())
 
     def batches() -> Iterator[list[Tensor]]:
         for batch in data.batches(BATCH):
             yield [torch.from_numpy(np.array(batch.inputs[name])) for name in prepared.inputs]
 
-    found = calibrate_model(
-        prepared,
-        batches,
-        activations=settings.activations,
-        weights=settings.weights,
-        progress=progress,
+    def set_scales() -> None:
+        found = calibrate_model(
+            prepared,
+            batches,
+            activations=settings.activations,
+            weights=settings.weights,
+            progress=progress,
+        )
+        for line in found.lines():
+            warnings.warn(line, stacklevel=4)
+
+    effort = CorrectionSettings(iterations=settings.iterations, seed=settings.seed)
+    names = settings.corrections
+    report(
+        correct_model(
+            prepared, batches, effort, names=names, calibrate=set_scales, progress=progress
+        )
     )
-    for line in found.lines():
-        warnings.warn(line, stacklevel=2)
     return prepared
 
 

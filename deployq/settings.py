@@ -21,6 +21,9 @@ from deployq_targets.names import nearest
 
 FILE = "deployq.toml"
 _CLOSED = ConfigDict(extra="forbid", frozen=True, strict=True)
+_OF_PREPARATION = (
+    "weight_bits", "activation_bits", "observer", "weight_observer", "corrections", "iterations",
+)  # fmt: skip
 T = TypeVar("T")
 
 
@@ -40,7 +43,7 @@ class Settings(BaseModel):
     Args:
         path: the file that they come from, None where there is none.
         target, calib, data, labels, weights, metric, weight_bits, activation_bits, observer,
-            weight_observer: as the flags of these names.
+            weight_observer, corrections, iterations: as the flags of these names.
         preprocessing: of images.
         layers: glob pattern over layer names to what they become; the last match wins.
     """
@@ -57,6 +60,8 @@ class Settings(BaseModel):
     activation_bits: int | None = None
     observer: str | None = None
     weight_observer: str | None = None
+    corrections: str | None = None
+    iterations: int | None = None
     preprocessing: Preprocessing | None = None
     layers: dict[str, LayerSettings] = Field(default_factory=dict)
 
@@ -82,14 +87,21 @@ class Settings(BaseModel):
         )
 
     def calibration(
-        self, observer: str | None, weight_observer: str | None
+        self,
+        observer: str | None,
+        weight_observer: str | None,
+        corrections: str | None,
+        iterations: int | None,
     ) -> CalibrationSettings | None:
-        """How scales are chosen, where flags win; None where nothing is stated."""
-        wishes = {
+        """How scales are chosen and corrected, where flags win; None where nothing is stated."""
+        names = corrections or self.corrections
+        wishes: dict[str, Any] = {
             "activations": observer or self.observer,
             "weights": weight_observer or self.weight_observer,
+            "iterations": iterations or self.iterations,
+            "corrections": None if names is None else _names(names),
         }
-        stated = {kind: name for kind, name in wishes.items() if name is not None}
+        stated = {kind: wish for kind, wish in wishes.items() if wish is not None}
         return CalibrationSettings(**stated) if stated else None
 
     def require(self, key: str, flag: T | None) -> T | str:
@@ -111,6 +123,10 @@ class Settings(BaseModel):
         return stated if flag is None else flag  # type: ignore[return-value]  # one of them is stated
 
 
+def _names(corrections: str) -> tuple[str, ...]:
+    return () if corrections == "none" else tuple(corrections.split(","))
+
+
 def find_settings(reference: str, config: Path | None = None) -> Settings:
     """The settings for a model: ``config``, else the file beside it, else none.
 
@@ -129,9 +145,7 @@ def find_settings(reference: str, config: Path | None = None) -> Settings:
     prepared = Path(reference) / GRAPH_FILE
     if not prepared.is_file():
         return settings
-    own: dict[str, Any] = dict.fromkeys(
-        ("weight_bits", "activation_bits", "observer", "weight_observer")
-    )
+    own: dict[str, Any] = dict.fromkeys(_OF_PREPARATION)
     return settings.model_copy(update={**own, "layers": {}})  # a prepared model has its own
 
 

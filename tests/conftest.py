@@ -46,7 +46,8 @@ def make_prepared(digits_net: DigitsNet, calibration: Dataset) -> Callable[..., 
 
     def make(target: str, recipe: Recipe | None = None) -> PreparedModel:
         prepared = pipeline.prepare(digits_net, [torch.zeros(2, 1, 8, 8)], target, recipe)
-        return pipeline.calibrate(prepared, calibration)
+        settings = pipeline.CalibrationSettings(iterations=20)  # all of the default, but quick
+        return pipeline.calibrate(prepared, calibration, settings)
 
     return make
 

@@ -68,9 +68,22 @@ class QuantizedLinear(nn.Module):
             batch_norm: the fields of :class:`BatchNormTensors`, or nothing.
         """
         norm = BatchNormTensors.of(*batch_norm)
+        on_grid = self.weight_quantizer(self.scaled_weight(weight, norm))
+        return self.forward_on_grid(x, on_grid, bias, *batch_norm)
+
+    def forward_on_grid(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None = None, *batch_norm: Tensor | None
+    ) -> Tensor:
+        """:meth:`forward` with a weight that the weight quantizer has nothing left to do to.
+
+        Args:
+            weight: (O, ...), with gamma / sigma in it where that is folded.
+            x, bias, batch_norm: as in :meth:`forward`.
+        """
+        norm = BatchNormTensors.of(*batch_norm)
         if norm is not None and self.batch_norm == "fold":
             bias = norm.folded_bias(bias, self.eps)
-        y = self._product(x, self.weight_quantizer(self.scaled_weight(weight, norm)), bias)
+        y = self._product(x, weight, bias)
         if norm is None or self.batch_norm == "fold":
             return y
         gamma = None if norm.gamma is None else bounded(norm.gamma, 0.0)

@@ -1,0 +1,99 @@
+"""Corrections: what post-training quantization does beside choosing ranges.
+
+One file each: cross-layer equalization, learned rounding, bias correction. :func:`correct_model`
+puts those that are asked for around the choice of the scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from deployq.errors import InputError
+from deployq.graph.preparation import PreparedModel
+from deployq_calibration.corrections import bias_correction, equalization, rounding
+from deployq_calibration.corrections.bias_correction import correct_biases
+from deployq_calibration.corrections.equalization import equalize
+from deployq_calibration.corrections.rounding import learn_rounding
+from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
+
+__all__ = [
+    "AFTER",
+    "BEFORE",
+    "DEFAULT",
+    "Change",
+    "CorrectionSettings",
+    "check_corrections",
+    "correct_biases",
+    "correct_model",
+    "equalize",
+    "learn_rounding",
+]
+
+Correction: TypeAlias = Callable[
+    [PreparedModel, Batches, CorrectionSettings, Advance], tuple[Change, ...]
+]
+
+BEFORE: dict[str, Correction] = {equalization.NAME: equalize}
+"""Corrections of the float weights: the scales are chosen afterwards."""
+
+AFTER: dict[str, Correction] = {rounding.NAME: learn_rounding, bias_correction.NAME: correct_biases}
+"""Corrections of a calibrated model, in the order in which they run."""
+
+DEFAULT = (rounding.NAME, bias_correction.NAME)
+"""Those that helped every network of ``benchmarks/corrections_resnet20.py``."""
+
+
+def correct_model(
+    prepared: PreparedModel,
+    batches: Batches,
+    settings: CorrectionSettings,
+    *,
+    names: Sequence[str] = DEFAULT,
+    calibrate: Callable[[], None] = lambda: None,
+    progress: Advance = lambda stage: None,
+) -> tuple[Change, ...]:
+    """Run the named corrections in the order that they need, in place.
+
+    Args:
+        prepared: a calibrated model, or one that ``calibrate`` calibrates.
+        batches: called once for each pass over the calibration data.
+        settings: of all corrections.
+        names: ``equalization``, ``rounding``, ``bias``; their order does not matter.
+        calibrate: chooses the scales; runs after the equalization and before the others.
+        progress: told of each step.
+
+    Returns:
+        What was changed, in the order of the changes.
+
+    Raises:
+        InputError: an unknown name, or no data.
+    """
+    check_corrections(names)
+    changes: list[Change] = []
+    for name, correction in BEFORE.items():
+        if name in names:
+            changes += correction(prepared, batches, settings, progress)
+    calibrate()
+    for name, correction in AFTER.items():
+        if name in names:
+            changes += correction(prepared, batches, settings, progress)
+    return tuple(changes)
+
+
+def check_corrections(names: Sequence[str]) -> None:
+    """Refuse a correction that there is not.
+
+    Raises:
+        InputError: with the names that there are.
+    """
+    known = [*BEFORE, *AFTER]
+    for name in names:
+        if name not in known:
+            raise InputError(
+                "corrections",
+                "a correction must exist",
+                found=name,
+                allowed=", ".join([*known, "none"]),
+                next_step="name some of these, with commas between them, or none",
+            )

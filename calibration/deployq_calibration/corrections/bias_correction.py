@@ -1,0 +1,101 @@
+"""Empirical bias correction: the mean error that quantization leaves is taken off the bias.
+
+Nagel et al. 2019, arXiv 1906.04721, section 4.2 and appendix D: for each output channel of a
+layer, ``E[float output] - E[quantized output]`` is added to the bias. Layers are taken in graph
+order, each fed what the quantized and already corrected layers before it give, so that one layer
+also mends what the earlier ones did to the mean.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx
+
+from deployq.graph.modes import evaluation_mode
+from deployq.graph.preparation import PreparedModel
+from deployq_calibration.corrections.biases import bias_of
+from deployq_calibration.corrections.blocks import (
+    Block,
+    Call,
+    channel_axis,
+    find_blocks,
+    linear_nodes,
+)
+from deployq_calibration.corrections.modes import in_float
+from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
+from deployq_calibration.corrections.streams import Stream, collect
+
+NAME = "bias"
+FIGURE = "root mean square over the channels of the mean error"
+
+
+def correct_biases(
+    prepared: PreparedModel,
+    batches: Batches,
+    settings: CorrectionSettings,
+    progress: Advance = lambda stage: None,
+) -> tuple[Change, ...]:
+    """Take the mean error of every linear layer off its bias, in place.
+
+    The bias is the beta of a BatchNorm, the layer's bias, or a new one where it has neither; one
+    that several layers read stays.
+
+    Args:
+        prepared: a calibrated model.
+        batches: one pass over the calibration data.
+        settings: how many samples.
+        progress: told of each layer.
+
+    Returns:
+        One entry a linear layer, in graph order.
+
+    Raises:
+        InputError: no data.
+    """
+    samples = collect(batches(), settings.samples)
+    real, coded = Stream(prepared, samples), Stream(prepared, samples)
+    changes: list[Change] = []
+    with evaluation_mode(prepared.module):
+        for block in find_blocks(prepared.module, most_layers=1):
+            layers = linear_nodes(prepared.module, block.nodes)
+            with in_float(prepared.module):
+                wanted = _watched_means(prepared.module, real, block, layers)
+            for node in layers:
+                changes.append(_correct(prepared.module, coded, block, node, wanted[node]))
+                progress("correct biases")
+            coded.advance(block)
+    return tuple(changes)
+
+
+def _correct(
+    module: fx.GraphModule, coded: Stream, block: Block, node: fx.Node, wanted: Tensor
+) -> Change:
+    name = str(node.meta["name"])
+    bias = bias_of(module, node)
+    if bias is None:
+        return Change(NAME, name, skipped="another layer reads its bias")
+    error = wanted - _watched_means(module, coded.peek(), block.until(node), [node])[node]
+    with torch.no_grad():
+        bias.add_(error.to(bias))
+    return Change(NAME, name, float(error.square().mean().sqrt()), 0.0, FIGURE)
+
+
+def _watched_means(
+    module: fx.GraphModule, stream: Stream, block: Block, layers: list[fx.Node]
+) -> dict[fx.Node, Tensor]:
+    """Let a stream advance and watch the mean of each output channel, (C,) float64."""
+    sums: dict[fx.Node, Tensor] = {}
+
+    def watch(node: fx.Node) -> Call:
+        unit = module.get_submodule(str(node.target))
+
+        def call(*args: Tensor) -> Tensor:
+            y: Tensor = unit(*args)
+            channels = y.detach().movedim(channel_axis(y), 0).flatten(1)
+            sums[node] = sums.get(node, 0.0) + channels.double().mean(1) * (len(y) / len(stream))
+            return y
+
+        return call
+
+    stream.advance(block, {node: watch(node) for node in layers})
+    return sums

@@ -1,0 +1,117 @@
+"""Learned rounding: codes are chosen block by block so that the block's output stays the float one.
+
+AdaRound's soft rounding (Nagel et al. 2020, arXiv 2004.10568, eq. 21 to 25) on BRECQ's blocks
+(Li et al. 2021, arXiv 2102.05426), asymmetric: a block reads what the quantized and already
+rounded blocks before it give, and is held to what the float network gives. A factor on each weight
+scale learns with the codes. The result is plain weights and scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Generator, fx
+
+from deployq.graph.layer_placement import count_reads
+from deployq.graph.modes import evaluation_mode
+from deployq.graph.preparation import PreparedModel
+from deployq.graph.tensors import read_tensor
+from deployq.graph.units import QuantizedLinear
+from deployq_calibration.corrections.blocks import Block, find_blocks, linear_nodes
+from deployq_calibration.corrections.modes import in_float
+from deployq_calibration.corrections.reconstruction import Reconstruction, reconstruct
+from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
+from deployq_calibration.corrections.soft_weights import SoftWeight
+from deployq_calibration.corrections.streams import Stream, collect
+from deployq_calibration.lattice import needs_lattice
+from deployq_targets.words import ScaleForm
+
+NAME = "rounding"
+PRODUCTS = ("Conv", "Gemm")
+FIGURE = "mean squared error of the block's output, summed over channels"
+
+
+def learn_rounding(
+    prepared: PreparedModel,
+    batches: Batches,
+    settings: CorrectionSettings,
+    progress: Advance = lambda stage: None,
+) -> tuple[Change, ...]:
+    """Choose the codes of every layer under ``settings.rounding_below`` bits, in place.
+
+    Every code ends as floor or ceiling of ``w / s`` (saturated), with ``s`` the scale of before;
+    the weight becomes the centre of its code's cell. Weights that several layers read, and
+    activations' scales and all zero points, stay; so does a block whose error would not fall.
+
+    Args:
+        prepared: a calibrated model.
+        batches: one pass over the calibration data.
+        settings: effort, seed and rates.
+        progress: told of each block.
+
+    Returns:
+        One entry a block
+
+    Raises:
+        InputError: no data.
+    """
+    samples = collect(batches(), settings.samples)
+    real, coded = Stream(prepared, samples), Stream(prepared, samples)
+    generator = Generator().manual_seed(settings.seed)
+    changes: list[Change] = []
+    module, any_scale = prepared.module, _takes_any_scale(prepared)
+    with evaluation_mode(module):
+        for block in find_blocks(module):
+            nodes, left_out = _layers(module, block, settings)
+            changes += left_out
+            with in_float(module):
+                real.advance(block)
+            if nodes:
+                layers = {node: SoftWeight(module, node, any_scale) for node in nodes}
+                task = Reconstruction(module, block, coded, real)
+                changes.append(_round(task, layers, settings, generator))
+            progress("learn rounding")
+            coded.advance(block)
+    return tuple(changes)
+
+
+def _takes_any_scale(prepared: PreparedModel) -> bool:
+    """False where weight scales lie on a lattice, which learning would leave."""
+    contract, form = prepared.profile.contract(), prepared.profile.weight.scale_form
+    return form is ScaleForm.ANY and not any(needs_lattice(contract.form(o)) for o in PRODUCTS)
+
+
+def _layers(
+    module: fx.GraphModule, block: Block, settings: CorrectionSettings
+) -> tuple[list[fx.Node], list[Change]]:
+    """The layers of a block that learn, and entries on narrow ones that do not."""
+    reads = count_reads(module)
+    learned, left_out = [], []
+    for node in linear_nodes(module, block.nodes):
+        unit = module.get_submodule(str(node.target))
+        assert isinstance(unit, QuantizedLinear)
+        if unit.weight_quantizer.qtype.bits >= settings.rounding_below:
+            continue
+        if reads[id(read_tensor(module, node.args[1]))] > 1:
+            name = str(node.meta["name"])
+            left_out.append(Change(NAME, name, skipped="another layer reads its weight"))
+        else:
+            learned.append(node)
+    return learned, left_out
+
+
+def _round(
+    task: Reconstruction,
+    layers: Mapping[fx.Node, SoftWeight],
+    settings: CorrectionSettings,
+    generator: Generator,
+) -> Change:
+    before = task.error()
+    reconstruct(task, layers, settings, generator)
+    undo = [layer.settle() for layer in layers.values()]
+    after = task.error()
+    if not after < before:
+        for put_back in undo:
+            put_back()
+        return Change(NAME, task.block.name, skipped="rounding to the nearest has less error")
+    return Change(NAME, task.block.name, before, after, FIGURE)
