@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from deployq.verifier.layer_facts import NO_FACTS, LayerFacts
 from deployq.verifier.tally import LayerRow
 
 FLOAT_RATE = 5e-5
@@ -136,6 +137,7 @@ class Latency:
         float_median_ms: of the un-optimised canonical file, interleaved in the same run.
         integer_share: part of the multiply-accumulates that ran in integer kernels.
         float_nodes: operators that did not run in integer kernels, linear or not.
+        samples_ms, float_samples_ms: every run of either file, in the order they ran.
     """
 
     runtime: str
@@ -147,6 +149,8 @@ class Latency:
     float_median_ms: float
     integer_share: float
     float_nodes: tuple[str, ...]
+    samples_ms: tuple[float, ...] = ()
+    float_samples_ms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,7 @@ class Report:
         latency: of the runtime's file.
         floats: nodes that do not run in integers on the target, by the plan.
         limits: how much evidence was asked for.
+        layers: SQNR and ranges of each layer, over some of the samples; no limit speaks of them.
     """
 
     target: str
@@ -172,6 +177,7 @@ class Report:
     latency: Latency
     floats: tuple[str, ...]
     limits: Limits
+    layers: LayerFacts = NO_FACTS
 
     def misses(self) -> list[str]:
         """Every limit that was missed; empty means good."""

@@ -9,6 +9,7 @@ from deployq.verifier.accuracy import top1
 from deployq.verifier.conformance import check_conformance
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.latency import measure_latency
+from deployq.verifier.layers import measure_layers
 from deployq.verifier.parity import (
     Progress,
     float_layers_against_reference,
@@ -40,6 +41,8 @@ def verify_bundle(
     # files that speak of different networks have no codes to compare
     parities = () if conformance else _parities(evidence, dataset, progress)
     accuracy = {} if conformance else top1(evidence, plain, _batches(dataset), progress)
+    layers = measure_layers(evidence.prepared, dataset)
+    progress("layers")
     latency = measure_latency(
         evidence, plain, evidence.float_session(probes=False), dataset.take(1), runs=latency_runs
     )
@@ -53,6 +56,7 @@ def verify_bundle(
         latency,
         plan.floats,
         limits or Limits(),
+        layers,
     )
 
 
@@ -72,7 +76,7 @@ def _parities(evidence: Evidence, dataset: Dataset, progress: Progress) -> tuple
 
 def steps_of(dataset: Dataset) -> int:
     """How often ``verify_bundle`` reports progress, where everything runs in integers."""
-    return 5 * -(-len(dataset) // BATCH)
+    return 5 * -(-len(dataset) // BATCH) + 1
 
 
 def _batches(dataset: Dataset) -> Iterator[Dataset]:
