@@ -125,6 +125,7 @@ def verify(
         int, typer.Option(min=1, help="A layer with fewer distinct codes is thin.")
     ] = 32,
     latency_runs: Annotated[int, typer.Option(min=1, help="Timed runs of one sample.")] = 100,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hold a bundle's files against its reference: codes, accuracy, latency.
@@ -132,16 +133,21 @@ def verify(
     Exits 1 when a limit was missed or the evidence is too thin to say.
     """
     from deployq import jobs, pipeline
+    from deployq.html_report.page import check_page_path, write_page
     from deployq.rendering import print_report
     from deployq.verifier.report import Limits
     from deployq.verifier.verification import steps_of
 
+    if html is not None:
+        check_page_path(html)
     evidence, dataset = jobs.open_for_verification(bundle, data)
     limits = Limits(min_images, min_codes, min_distinct)
     with progress(steps_of(dataset)) as advance:
         report = pipeline.verify(
             evidence, dataset, limits=limits, latency_runs=latency_runs, progress=advance
         )
+    if html is not None:
+        write_page(report, bundle.resolve().name, html)
     if as_json:
         _print_json(report.to_json())
     else:
@@ -172,6 +178,22 @@ def simulate(
         _print_json(simulation_facts(simulation))
     else:
         print("\n".join(simulation_lines(simulation)))
+
+
+@app.command()
+def inspect(
+    source: Annotated[Path, typer.Argument(help="A bundle, or a QDQ or QOperator .onnx file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a file holds: types, shapes, scales, ranges, sizes, multiply-accumulates."""
+    from deployq import jobs
+    from deployq.inspection.tables import print_inspection
+
+    inspection = jobs.inspect_file(source)
+    if as_json:
+        _print_json(inspection.to_json())
+    else:
+        print_inspection(inspection)
 
 
 def _print_json(facts: dict[str, Any]) -> None:

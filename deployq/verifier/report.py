@@ -86,13 +86,19 @@ class Parity:
     def different(self) -> int:
         return sum(row.different for row in self.layers)
 
+    def broken(self, row: LayerRow) -> bool:
+        """Whether a row's codes differ by more than this comparison allows."""
+        if self.judged is Judged.EXACT:
+            return row.different > 0
+        return self.judged is Judged.NEAR and not _near(row)
+
     def misses(self) -> list[str]:
         """Broken limits, one sentence each."""
         found = []
-        for row in self.layers:
-            if self.judged is Judged.EXACT and row.different:
+        for row in filter(self.broken, self.layers):
+            if self.judged is Judged.EXACT:
                 found.append(f"{row.tensor}: {row.different} of {row.compared} codes differ, 0 may")
-            if self.judged is Judged.NEAR and not _near(row):
+            else:
                 found.append(
                     f"{row.tensor}: {row.different} of {row.compared} codes differ by up to "
                     f"{row.max_lsb} LSB, {row.far_from_tie} of them far from a tie; "
@@ -184,6 +190,15 @@ class Report:
         found = [f"conformance: {text}" for text in self.conformance]
         found += [text for parity in self.parities for text in parity.misses()]
         return found + [text for parity in self.parities for text in parity.thin(self.limits)]
+
+    @property
+    def verdict(self) -> str:
+        """The misses in a few words."""
+        if self.misses():
+            return "limits missed"
+        if self.limits.lowered:
+            return f"no difference found, with less evidence than the law asks for: {self.limits}"
+        return "good: what was trained is what the file computes"
 
     @property
     def exit_code(self) -> int:
