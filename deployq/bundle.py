@@ -1,29 +1,31 @@
 """The bundle: a folder whose manifest names every file in it with its size and SHA-256.
 
-``manifest.json`` is canonical JSON (sorted keys, two spaces, newline at the end)::
-
-    {"facts": {...}, "files": [{"path", "sha256", "size"}, ...],
-     "format": "deployq-bundle", "schema_version": 1}
-
-It holds no time, host name or path of the machine, so two exports are byte-identical.
+``manifest.json`` (:mod:`deployq.manifest`) holds no time, host name or path of the machine, so two
+exports are byte-identical.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import JsonValue
 
 from deployq.environment import environment_facts
 from deployq.errors import InputError, UnsafeFileError
+from deployq.manifest import (
+    MANIFEST,
+    BundleFile,
+    is_portable,
+    manifest_text,
+    read_manifest,
+    refuse_unreadable,
+)
 from deployq.staging import recover, replacing_folder
 
 __all__ = [
@@ -36,26 +38,6 @@ __all__ = [
     "write_manifest",
     "writing_bundle",
 ]
-
-MANIFEST = "manifest.json"
-_CLOSED = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class BundleFile(BaseModel):
-    """One file: its posix path relative to the bundle, size in bytes and SHA-256 in hex."""
-
-    model_config = _CLOSED
-    path: str
-    size: int = Field(ge=0)
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-
-
-class _Manifest(BaseModel):
-    model_config = _CLOSED
-    format: Literal["deployq-bundle"] = "deployq-bundle"
-    schema_version: Literal[1] = 1
-    facts: dict[str, JsonValue]
-    files: list[BundleFile]
 
 
 @dataclass(frozen=True)
@@ -75,7 +57,7 @@ def writing_bundle(path: Path) -> AbstractContextManager[Path]:
 
     Raises:
         InputError: ``path`` is a file, a link or a folder with other things in it, another
-            process writes it, or the file system refuses.
+            process writes it, or the file system refuses, be it for want of space in the block.
         RuntimeError: the block wrote no manifest (a programming error).
     """
     return _writing(path)
@@ -100,14 +82,8 @@ def write_manifest(folder: Path, facts: Mapping[str, object]) -> None:
         UnsafeFileError: a link, device or unportable file name in the folder.
         ValueError, TypeError: ``facts`` is not JSON (a programming error).
     """
-    manifest = {
-        "format": "deployq-bundle",
-        "schema_version": 1,
-        "facts": dict(facts),
-        "files": [_describe(folder, name).model_dump() for name in _file_names(folder)],
-    }
-    text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    files = [_describe(folder, name) for name in _file_names(folder)]
+    (folder / MANIFEST).write_text(manifest_text(facts, files), encoding="utf-8")
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -117,7 +93,7 @@ def read_bundle(path: Path) -> Bundle:
         InputError: no bundle here; or names the first file that differs, is missing or extra.
         UnsafeFileError: a link in the folder, or a name in the manifest that leaves it.
     """
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     listed = {file.path: file for file in manifest.files}
     present = set(_file_names(path))
     for name in sorted(present | set(listed)):
@@ -144,59 +120,10 @@ def _check_file(path: Path, name: str, listed: BundleFile | None, present: bool)
         )
 
 
-def _read_manifest(path: Path) -> _Manifest:
-    file = path / MANIFEST
-    if not os.path.lexists(file):
-        raise InputError(
-            str(path),
-            "a bundle is a folder with a manifest.json",
-            found="no manifest.json" if path.is_dir() else "no such folder",
-            next_step="give the folder that deployq export wrote",
-        )
-    if file.is_symlink() or not file.is_file():
-        raise UnsafeFileError(str(file), "the manifest is a regular file", found="a link or folder")
-    try:
-        manifest = _Manifest.model_validate_json(file.read_bytes())
-    except OSError as error:
-        _refuse_unreadable(error)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{file}: {where}" if where else str(file),
-            "not a manifest of this schema",
-            found=first["msg"],
-            allowed="format deployq-bundle, schema_version 1",
-            next_step="export again with this version of deployq",
-        ) from error
-    _check_names(file, [listed.path for listed in manifest.files])
-    return manifest
-
-
-def _check_names(file: Path, names: Sequence[str]) -> None:
-    for name in names:
-        if name == MANIFEST or not _is_portable(name):
-            raise UnsafeFileError(
-                str(file),
-                "a manifest names files inside its own folder",
-                found=repr(name),
-                allowed="relative posix paths without '..'",
-                next_step="do not use this bundle",
-            )
-    if len(set(names)) < len(names):
-        raise InputError(str(file), "a manifest names each file once", next_step="export again")
-
-
-def _is_portable(name: str) -> bool:
-    parts = name.split("/")
-    bad = "\\" in name or ":" in parts[0] or not name.isprintable()
-    return not bad and all(part not in ("", ".", "..") for part in parts)
-
-
 def _file_names(folder: Path) -> list[str]:
     """Posix names of all files but the manifest, sorted; refuses links and odd names."""
     names = []
-    for root, folders, files in os.walk(folder, onerror=_refuse_unreadable):
+    for root, folders, files in os.walk(folder, onerror=refuse_unreadable):
         for entry in (Path(root, name) for name in folders + files):
             name = entry.relative_to(folder).as_posix()
             if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
@@ -206,7 +133,7 @@ def _file_names(folder: Path) -> list[str]:
                     found="a link or a device",
                     next_step="put the file itself there",
                 )
-            if not _is_portable(name):
+            if not is_portable(name):
                 raise UnsafeFileError(
                     str(entry),
                     "file names in a bundle are portable",
@@ -225,16 +152,7 @@ def _describe(folder: Path, name: str) -> BundleFile:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             return BundleFile(path=name, size=stream.tell(), sha256=digest)
     except OSError as error:
-        _refuse_unreadable(error)
-
-
-def _refuse_unreadable(error: OSError) -> NoReturn:
-    raise InputError(
-        str(error.filename),
-        "every file of a bundle is readable",
-        found=error.strerror or "",
-        next_step="mend the permissions",
-    ) from error
+        refuse_unreadable(error)
 
 
 def check_replaceable(path: Path) -> None:
@@ -258,7 +176,7 @@ def check_replaceable(path: Path) -> None:
 
 def _foreign_content(path: Path) -> str:
     try:
-        listed = {file.path for file in _read_manifest(path).files}
+        listed = {file.path for file in read_manifest(path).files}
         foreign = [name for name in _file_names(path) if name not in listed]
     except InputError as error:
         return f"a folder that is no bundle ({error.rule}: {error.found})"

@@ -167,6 +167,7 @@ def verify(
         int, typer.Option(min=1, help="A layer with fewer distinct codes is thin.")
     ] = 32,
     latency_runs: Annotated[int, typer.Option(min=1, help="Timed runs of one sample.")] = 100,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
     config: flags.ConfigOption = None,
     scale: flags.ScaleOption = None,
     mean: flags.MeanOption = None,
@@ -180,12 +181,15 @@ def verify(
     Exits 1 when a limit was missed or the evidence is too thin to say.
     """
     from deployq import jobs, pipeline
+    from deployq.html_report.page import check_page_path, write_page
     from deployq.rendering import print_report
     from deployq.settings import find_settings
     from deployq.sources import DataRequest
     from deployq.verifier.report import Limits
     from deployq.verifier.verification import steps_of
 
+    if html is not None:
+        check_page_path(html)
     file = find_settings(str(bundle), config)
     base = file.preprocessing or jobs.exported_preprocessing(bundle)
     images = flags.stated_preprocessing(base, scale, mean, std, resize, crop)
@@ -203,6 +207,8 @@ def verify(
             metric=metric or file.metric,
             progress=advance,
         )
+    if html is not None:
+        write_page(report, bundle.resolve().name, html)
     if as_json:
         _print_json(report.to_json())
     else:
@@ -233,6 +239,22 @@ def simulate(
         _print_json(simulation_facts(simulation))
     else:
         print("\n".join(simulation_lines(simulation)))
+
+
+@app.command()
+def inspect(
+    source: Annotated[Path, typer.Argument(help="A bundle, or a QDQ or QOperator .onnx file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a file holds: types, shapes, scales, ranges, sizes, multiply-accumulates."""
+    from deployq import jobs
+    from deployq.inspection.tables import print_inspection
+
+    inspection = jobs.inspect_file(source)
+    if as_json:
+        _print_json(inspection.to_json())
+    else:
+        print_inspection(inspection)
 
 
 def _print_json(facts: dict[str, Any]) -> None:

@@ -16,8 +16,12 @@ from deployq.data import Dataset, load_dataset
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
+from deployq.inspection.facts import Inspection
+from deployq.inspection.reading import inspect_graph
+from deployq.inspection.shapes import code_shapes
 from deployq.models import load_model
 from deployq.progress import notice
+from deployq.qgraph import read_graph
 from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
 from deployq.sources import DataRequest, Preprocessing, Samples, open_samples
@@ -143,6 +147,25 @@ def simulate_file(source: Path, data: Path, target: str | None) -> Simulation:
     dtypes = {value.name: _declared_dtype(value) for value in declared}
     arrays = load_dataset(data, list(shapes), input_shapes=shapes, input_dtypes=dtypes).inputs
     return pipeline.simulate(model, arrays, own if target is None else target)
+
+
+def inspect_file(source: Path) -> Inspection:
+    """What a bundle's canonical file, or a bare one, holds; the plan's floats where there is one.
+
+    Raises:
+        InputError, UnsafeFileError: nothing there that can be read.
+        UnsupportedError: a node has no integer form; the message names it.
+    """
+    model, target = pipeline.open_file(source)
+    graph = read_graph(model)
+    plan, sizes = None, []
+    if target is None:
+        sizes = [(source.name, source.stat().st_size)]
+    else:
+        plan = pipeline.load_prepared(source).plan
+        sizes = [(file.path, file.size) for file in read_bundle(source).files]
+    name, shapes = source.resolve().name, code_shapes(model, graph)
+    return inspect_graph(graph, shapes, source=name, plan=plan, files=sizes)
 
 
 def _declared_shape(value: onnx.ValueInfoProto) -> list[int | None]:

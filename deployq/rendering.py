@@ -39,15 +39,7 @@ def print_report(report: Report) -> None:
     misses = report.misses()
     for line in misses:
         console.print(f"[bold]limit missed[/bold] {line}")
-    console.print(f"{report.target}: {_verdict(report)}")
-
-
-def _verdict(report: Report) -> str:
-    if report.misses():
-        return "limits missed"
-    if report.limits.lowered:
-        return f"no difference found, with less evidence than the law asks for: {report.limits}"
-    return "good: what was trained is what the file computes"
+    console.print(f"{report.target}: {report.verdict}")
 
 
 def _parity_table(parity: Parity) -> Table:

@@ -27,6 +27,7 @@ from pathlib import Path
 from deployq.errors import InputError
 
 _AT_FDCWD = -100  # linux/fcntl.h
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RENAME_EXCHANGE = 2  # linux/fs.h, renameat2(2)
 
 
@@ -54,7 +55,7 @@ def replacing_folder(path: Path, check_replaceable: Callable[[Path], None]) -> I
     """Yield an empty staging folder that becomes ``path`` when the block ends well.
 
     Missing parent folders are created. When the block raises, or the process dies, ``path``
-    keeps what it held.
+    keeps what it held; an OSError of the block, such as a full disk, leaves as an InputError.
 
     Args:
         path: the folder to make or replace.
@@ -71,8 +72,8 @@ def replacing_folder(path: Path, check_replaceable: Callable[[Path], None]) -> I
         with _os_errors(sites.bundle):
             sites.staging.mkdir()
         try:
-            yield sites.staging
             with _os_errors(sites.bundle):
+                yield sites.staging
                 _sync_tree(sites.staging)
                 _swap(sites)
         finally:
@@ -199,10 +200,12 @@ def _os_errors(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        full = error.errno in _FULL
         raise InputError(
             str(where),
             "the bundle cannot be written here",
             found=error.strerror or str(error),
-            allowed="a folder that this user may write",
-            next_step="choose another path, or mend the folder's permissions",
+            allowed="a disk with room for it" if full else "a folder that this user may write",
+            next_step="choose another path, or "
+            + ("free some space" if full else "mend the folder's permissions"),
         ) from error

@@ -119,7 +119,8 @@ def test_manifest_names_that_leave_the_folder_are_unsafe(tmp_path: Path, name: s
 @pytest.mark.parametrize(
     "edit",
     [
-        ('"schema_version": 1', '"schema_version": 2'),
+        ('"schema_version": 2', '"schema_version": 3'),
+        ('"schema_version": 2', '"schema_version": 1'),
         ("deployq-bundle", "other"),
         ("{", "["),
         ('"sub/model.onnx"', '"a.txt"'),

@@ -165,3 +165,26 @@ def test_simulate_refuses_what_it_cannot_write_or_read(
 def test_verify_refuses_what_is_no_bundle(run: Run, test_npz: Path, tmp_path: Path) -> None:
     result = run("verify", tmp_path, "--data", test_npz, code=2)
     assert "bundle" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_inspect(run: Run, bundles: Callable[[str], Path], tmp_path: Path) -> None:
+    shown = run("inspect", bundles("int4-npu")).stdout
+    assert "block1.depthwise" in shown and "s4[-7,7]" in shown and "100.0 % of them" in shown
+    facts = json.loads(run("inspect", bundles("int4-npu") / "model.onnx", "--json").stdout)
+    assert facts["target"] is None and facts["macs"] > 10**5
+    assert "next:" in run("inspect", tmp_path, code=2).stderr
+
+
+def test_verify_writes_a_page(
+    run: Run, bundles: Callable[[str], Path], test_npz: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    verify = ("verify", bundles("int4-npu"), "--data", test_npz, "--latency-runs", "2")
+    facts = json.loads(run(*verify, "--html", page, "--json").stdout)
+    text = page.read_text(encoding="utf-8")
+    assert "Good: what was trained" in text and "block2.pointwise" in text
+    assert f"{100 * facts['accuracy']['runtime']:.2f} %" in text
+    assert [len(facts["latency"][key]) for key in ("samples_ms", "float_samples_ms")] == [2, 2]
+    assert facts["layers"]["samples"] == 64 and len(facts["layers"]["sqnr"]) == 10
+    refused = run(*verify, "--html", tmp_path / "no/report.html", code=2)
+    assert "no such folder" in refused.stderr and "accuracy" not in refused.stderr

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from deployq.errors import InputError
@@ -23,11 +23,11 @@ from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.graph_json import graph_from_json, graph_to_json
 from deployq.graph.plan import Plan
 from deployq.graph.preparation import PreparedModel, quantizer_path
+from deployq.graph.prepared_upgrades import FORMAT, upgraded
 from deployq.graph.tensors import attach
 from deployq.graph.units import QuantizedLinear
 from deployq_targets.loader import parse_profile
 
-FORMAT = 2
 GRAPH_FILE = "prepared.json"
 TENSOR_FILE = "prepared.safetensors"
 
@@ -52,7 +52,7 @@ def save_prepared_model(prepared: PreparedModel, folder: Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state}
     written = [folder / f".{name}.part" for name in (TENSOR_FILE, GRAPH_FILE)]
     try:
-        save_file(tensors, written[0])
+        written[0].write_bytes(save(tensors))  # save_file hides what the disk said
         facts["tensors_sha256"] = _digest(written[0])
         text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
         written[1].write_text(text + "\n", encoding="utf-8")
@@ -76,19 +76,12 @@ def load_prepared_model(folder: Path) -> PreparedModel:
         UnsafeFileError: the graph calls what a prepared model may not call.
     """
     facts = _read_json(folder / GRAPH_FILE)
-    if facts.get("format") != FORMAT:
-        raise InputError(
-            GRAPH_FILE,
-            "the prepared model must be of a known format",
-            found=repr(facts.get("format")),
-            allowed=str(FORMAT),
-            next_step="prepare the model again with this version",
-        )
     try:
-        digest = _digest(folder / TENSOR_FILE)
+        digest, tensors = _digest(folder / TENSOR_FILE), load_file(folder / TENSOR_FILE)
+        facts = upgraded(facts, tensors, digest, GRAPH_FILE)
         if digest != facts["tensors_sha256"]:
             raise _apart(folder, f"{TENSOR_FILE} with SHA-256 {digest}", facts["tensors_sha256"])
-        return _build(facts, load_file(folder / TENSOR_FILE))
+        return _build(facts, tensors)
     except FileNotFoundError as error:
         raise _apart(folder, f"no {TENSOR_FILE}") from error
     except _BROKEN as error:

@@ -54,6 +54,8 @@ def measure_latency(
         float_median_ms=float(np.median(times["float"])),
         integer_share=_integer_share(evidence.prepared.plan.layers, floats),
         float_nodes=floats,
+        samples_ms=tuple(times["integer"]),
+        float_samples_ms=tuple(times["float"]),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from deployq.verifier.layer_facts import NO_FACTS, LayerFacts
 from deployq.verifier.metrics.metric import Measured
 from deployq.verifier.tally import LayerRow
 
@@ -87,13 +88,19 @@ class Parity:
     def different(self) -> int:
         return sum(row.different for row in self.layers)
 
+    def broken(self, row: LayerRow) -> bool:
+        """Whether a row's codes differ by more than this comparison allows."""
+        if self.judged is Judged.EXACT:
+            return row.different > 0
+        return self.judged is Judged.NEAR and not _near(row)
+
     def misses(self) -> list[str]:
         """Broken limits, one sentence each."""
         found = []
-        for row in self.layers:
-            if self.judged is Judged.EXACT and row.different:
+        for row in filter(self.broken, self.layers):
+            if self.judged is Judged.EXACT:
                 found.append(f"{row.tensor}: {row.different} of {row.compared} codes differ, 0 may")
-            if self.judged is Judged.NEAR and not _near(row):
+            else:
                 found.append(
                     f"{row.tensor}: {row.different} of {row.compared} codes differ by up to "
                     f"{row.max_lsb} LSB, {row.far_from_tie} of them far from a tie; "
@@ -138,6 +145,7 @@ class Latency:
         float_median_ms: of the un-optimised canonical file, interleaved in the same run.
         integer_share: part of the multiply-accumulates that ran in integer kernels.
         float_nodes: operators that did not run in integer kernels, linear or not.
+        samples_ms, float_samples_ms: every run of either file, in the order they ran.
     """
 
     runtime: str
@@ -149,6 +157,8 @@ class Latency:
     float_median_ms: float
     integer_share: float
     float_nodes: tuple[str, ...]
+    samples_ms: tuple[float, ...] = ()
+    float_samples_ms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,6 +175,7 @@ class Report:
         floats: nodes that do not run in integers on the target, by the plan.
         limits: how much evidence was asked for.
         metric: what ``accuracy`` is, and further figures.
+        layers: SQNR and ranges of each layer, over some of the samples; no limit speaks of them.
     """
 
     target: str
@@ -176,12 +187,22 @@ class Report:
     floats: tuple[str, ...]
     limits: Limits
     metric: Measured = field(default_factory=Measured)
+    layers: LayerFacts = NO_FACTS
 
     def misses(self) -> list[str]:
         """Every limit that was missed; empty means good."""
         found = [f"conformance: {text}" for text in self.conformance]
         found += [text for parity in self.parities for text in parity.misses()]
         return found + [text for parity in self.parities for text in parity.thin(self.limits)]
+
+    @property
+    def verdict(self) -> str:
+        """The misses in a few words."""
+        if self.misses():
+            return "limits missed"
+        if self.limits.lowered:
+            return f"no difference found, with less evidence than the law asks for: {self.limits}"
+        return "good: what was trained is what the file computes"
 
     @property
     def exit_code(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,8 @@ class LayerRow:
         far_from_tie: differing codes whose value was 1e-3 LSB or more from a rounding tie.
         distinct: different values that the reference's codes took.
         wanted_distinct: at least so many make the comparison telling.
+        by_lsb: (size of the difference, codes that differ by it), ascending; the last size,
+            :data:`MOST_LSB`, stands for all from there on. Empty where nothing differs.
     """
 
     tensor: str
@@ -35,8 +38,11 @@ class LayerRow:
     far_from_tie: int
     distinct: int
     wanted_distinct: int
+    by_lsb: tuple[tuple[int, int], ...] = ()
 
 
+MOST_LSB = 8
+"""Larger differences are counted together."""
 TIE_LSB = 1e-3
 """A value this near a tie may go either way in float32 (law 12 b)."""
 
@@ -52,6 +58,7 @@ class Tally:
     max_lsb: int = 0
     far_from_tie: int = 0
     values: set[int] = field(default_factory=set)
+    by_lsb: Counter[int] = field(default_factory=Counter)
 
     def add(self, reference: Array, found: Array, steps: Array | None = None) -> None:
         """Count one batch.
@@ -66,6 +73,7 @@ class Tally:
         self.values.update(_distinct(reference))
         wrong = gap > 0
         self.different += int(wrong.sum())
+        self.by_lsb.update(np.minimum(gap[wrong], MOST_LSB).tolist())
         if steps is not None and wrong.any():
             off = steps[wrong] - np.floor(steps[wrong])
             self.far_from_tie += int((np.abs(off - 0.5) >= TIE_LSB).sum())
@@ -73,7 +81,7 @@ class Tally:
     def row(self) -> LayerRow:
         return LayerRow(
             self.tensor, self.compared, self.different, self.max_lsb, self.far_from_tie,
-            len(self.values), self.wanted_distinct,
+            len(self.values), self.wanted_distinct, tuple(sorted(self.by_lsb.items())),
         )  # fmt: skip
 
 

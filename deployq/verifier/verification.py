@@ -9,6 +9,7 @@ from deployq.verifier.accuracy import measure
 from deployq.verifier.conformance import check_conformance
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.latency import measure_latency
+from deployq.verifier.layers import measure_layers
 from deployq.verifier.metrics import Measured, choose_metric
 from deployq.verifier.parity import (
     Progress,
@@ -46,6 +47,8 @@ def verify_bundle(
     if chosen is not None and not conformance:
         measured = measure(evidence, plain, dataset, chosen, progress)
     parities = () if conformance else _parities(evidence, dataset, progress)
+    layers = measure_layers(evidence.prepared, dataset)
+    progress("layers")
     latency = measure_latency(
         evidence, plain, evidence.float_session(probes=False), dataset.take(1), runs=latency_runs
     )
@@ -60,6 +63,7 @@ def verify_bundle(
         plan.floats,
         limits or Limits(),
         measured,
+        layers,
     )
 
 
@@ -79,7 +83,7 @@ def _parities(evidence: Evidence, dataset: Dataset, progress: Progress) -> tuple
 
 def steps_of(dataset: Dataset) -> int:
     """How often ``verify_bundle`` reports progress, where everything runs in integers."""
-    return 5 * -(-len(dataset) // BATCH)
+    return 5 * -(-len(dataset) // BATCH) + 1
 
 
 def _batches(dataset: Dataset) -> Iterator[Dataset]:

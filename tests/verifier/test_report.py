@@ -63,7 +63,7 @@ def test_tally_counts_codes_ties_and_distinct_values() -> None:
     tally = Tally("conv", 8)
     reference, found = np.array([[1, 2, 3, 3]]), np.array([[1, 3, 3, 5]])
     tally.add(reference, found, steps=np.array([[1.0, 2.5002, 3.0, 3.1]]))
-    assert tally.row() == LayerRow("conv", 4, 2, 2, 1, 3, 8)
+    assert tally.row() == LayerRow("conv", 4, 2, 2, 1, 3, 8, ((1, 1), (2, 1)))
 
 
 def test_one_flip_next_to_a_tie_is_allowed_in_a_small_layer() -> None:

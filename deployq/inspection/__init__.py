@@ -1,0 +1,1 @@
+"""What a quantized file holds, row by row: types, scales, sizes, operations."""

@@ -1,0 +1,147 @@
+"""From an integer graph to the rows and totals of an inspection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from deployq.graph.plan import Plan
+from deployq.inspection.facts import Grid, Inspection, Row, Shape, Weight
+from deployq.inspection.liveness import largest_live_set
+from deployq.inspection.sizes import packed_size
+from deployq.qgraph import IntegerGraph
+from deployq.qgraph.nodes import Dequantize, Linear, MatMul, Node
+from deployq.qparams import PerBlock, PerTensor, QParams
+from deployq.qtypes import QType
+
+CODES = ".codes"
+BIAS = QType(32, True)
+
+
+def inspect_graph(
+    graph: IntegerGraph,
+    shapes: Mapping[str, Shape] | None,
+    *,
+    source: str,
+    plan: Plan | None = None,
+    files: Sequence[tuple[str, int]] = (),
+) -> Inspection:
+    """Rows and totals of a graph.
+
+    Args:
+        graph: from ``deployq.qgraph.read_graph``.
+        shapes: of every code tensor for one sample, or None.
+        source, files: as :class:`Inspection`.
+        plan: of a bundle; says what the codes' types are where a file only has containers.
+    """
+    types = _Types.of(plan)
+    nodes = [node for node in graph.nodes if not isinstance(node, Dequantize)]
+    macs = None if shapes is None else {node.output: _macs(node, shapes) for node in nodes}
+    total = None if macs is None else sum(macs.values())
+    rows = tuple(_row(graph, node, types, shapes, macs, total) for node in nodes)
+    weights = [row.weight for row in rows if row.weight is not None]
+    floats = () if plan is None else plan.floats
+    live = None if shapes is None else largest_live_set(graph, shapes)
+    return Inspection(
+        source=source,
+        target=None if plan is None else plan.target,
+        rows=rows,
+        parameters=sum(_parameters(node) for node in nodes),
+        size=sum(weight.size + weight.bias_size for weight in weights),
+        macs=total,
+        live_size=None if live is None else live.size,
+        live_at=None if live is None else live.tensor.removesuffix(CODES),
+        integer_share=None if total is None else _integer_share(rows, total, floats),
+        floats=floats,
+        files=tuple(files),
+    )
+
+
+@dataclass(frozen=True)
+class _Types:
+    """Types of codes by tensor and by layer, where a plan states them."""
+
+    tensors: Mapping[str, QType]
+    weights: Mapping[str, QType]
+
+    @classmethod
+    def of(cls, plan: Plan | None) -> _Types:
+        if plan is None:
+            return cls({}, {})
+        tensors = {name: grid.qtype for grid in plan.tensors for name in grid.tensors}
+        return cls(tensors, {layer.name: layer.qtype for layer in plan.layers})
+
+
+def _row(
+    graph: IntegerGraph,
+    node: Node,
+    types: _Types,
+    shapes: Mapping[str, Shape] | None,
+    macs: Mapping[str, int] | None,
+    total: int | None,
+) -> Row:
+    shape = None if shapes is None else shapes[node.output]
+    own = None if macs is None else macs[node.output]
+    qparams, name = graph.qparams[node.output], node.output.removesuffix(CODES)
+    return Row(
+        name=name,
+        operator=node.op_type,
+        weight=_weight(node, types.weights.get(name)) if isinstance(node, Linear) else None,
+        grid=_grid(qparams, types.tensors.get(name)),
+        shape=shape,
+        size=None if shape is None else packed_size(prod(shape), qparams.qtype),
+        macs=own,
+        share=None if own is None or total is None else own / max(total, 1),
+    )
+
+
+def _weight(node: Linear, qtype: QType | None) -> Weight:
+    return Weight(
+        shape=tuple(node.weight.shape),
+        grid=_grid(node.weight_qparams, qtype),
+        size=packed_size(node.weight.size, node.weight_qparams.qtype),
+        bias=None if node.bias is None else BIAS.name,
+        bias_size=0 if node.bias is None else packed_size(node.bias.size, BIAS),
+    )
+
+
+def _grid(qparams: QParams, qtype: QType | None) -> Grid:
+    """Parameters of the file, over the codes of ``qtype`` where that is known."""
+    qtype, scale = qtype or qparams.qtype, qparams.scale.astype(np.float64)
+    low, high = ((code - qparams.zero_point) * scale for code in (qtype.qmin, qtype.qmax))
+    names = {PerTensor: "tensor", PerBlock: "block"}
+    return Grid(
+        qtype=qtype.name,
+        codes=(qtype.qmin, qtype.qmax),
+        granularity=names.get(type(qparams.granularity), "channel"),
+        scales=qparams.scale.size,
+        scale=(float(scale.min()), float(scale.max())),
+        zero_point=(int(qparams.zero_point.min()), int(qparams.zero_point.max())),
+        covers=(float(low.min()), float(high.max())),
+    )
+
+
+def _parameters(node: Node) -> int:
+    if not isinstance(node, Linear):
+        return 0
+    return node.weight.size + (0 if node.bias is None else node.bias.size)
+
+
+def _macs(node: Node, shapes: Mapping[str, Shape]) -> int:
+    """Multiply-accumulates behind a node's output."""
+    outputs = prod(shapes[node.output])
+    if isinstance(node, Linear):
+        inner = prod(node.weight.shape[1:]) if node.op_type == "Conv" else node.weight.shape[0]
+        return outputs * int(inner)
+    if isinstance(node, MatMul):
+        return outputs * shapes[node.inputs[0]][-1]
+    return 0
+
+
+def _integer_share(rows: Sequence[Row], total: int, floats: Sequence[str]) -> float:
+    """Part of the multiply-accumulates outside what the plan leaves in float."""
+    left = {line.partition(":")[0] for line in floats}
+    return 1 - sum(row.macs or 0 for row in rows if row.name in left) / max(total, 1)
