@@ -92,7 +92,8 @@ class Inspection:
         live_at: the row where that is.
         integer_share: part of the multiply-accumulates that the plan keeps in integers; of a bare
             file all, because another is not read.
-        floats: what the plan leaves in float, with the reason.
+        floats: what the plan leaves in float, with the reason; of a bare file, its operators in
+            float.
         files: name and bytes of each file of a bundle, or of the file.
     """
 

@@ -13,7 +13,7 @@ from deployq.inspection.facts import Grid, Inspection, Row, Shape, Weight
 from deployq.inspection.liveness import largest_live_set
 from deployq.inspection.sizes import packed_size
 from deployq.qgraph import IntegerGraph
-from deployq.qgraph.nodes import Dequantize, Linear, MatMul, Node
+from deployq.qgraph.nodes import Linear, MatMul, Node
 from deployq.qparams import PerBlock, PerTensor, QParams
 from deployq.qtypes import QType
 
@@ -38,12 +38,13 @@ def inspect_graph(
         plan: of a bundle; says what the codes' types are where a file only has containers.
     """
     types = _Types.of(plan)
-    nodes = [node for node in graph.nodes if not isinstance(node, Dequantize)]
+    nodes = [node for node in graph.nodes if node.writes_codes]
     macs = None if shapes is None else {node.output: _macs(node, shapes) for node in nodes}
     total = None if macs is None else sum(macs.values())
     rows = tuple(_row(graph, node, types, shapes, macs, total) for node in nodes)
     weights = [row.weight for row in rows if row.weight is not None]
-    floats = () if plan is None else plan.floats
+    listed = tuple(f"{node.name}: {node.op_type}, in float in the file" for node in graph.floats)
+    floats = listed if plan is None else plan.floats
     live = None if shapes is None else largest_live_set(graph, shapes)
     return Inspection(
         source=source,
