@@ -96,11 +96,12 @@ def _site(
     if node.op == "call_function" and node.target in UNARY:
         bounds = clamp_bounds(node) or (low, INFINITY)
         return Site(name, "unary", node, low=bounds[0], high=bounds[1])
-    if is_linear(node) and not keeps_float(name):
+    if is_linear(node):
         norm = _only_user(node)
         if norm is None or not is_batch_norm(module, norm):
             norm = None
-        return _with_clamp(name, "linear", node, norm, apart)
+        kind = "float" if keeps_float(name) else "linear"
+        return _with_clamp(name, kind, node, norm, apart)
     if is_compute(node) and not _reads_constant(module, node):
         return _with_clamp(name, "compute", node, None, apart)
     site = _with_clamp(name, "float", node, None, apart)

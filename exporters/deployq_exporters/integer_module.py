@@ -6,6 +6,7 @@ quantize, dequantize; everything else stays.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -59,11 +60,18 @@ class _Builder:
                 return self._layer(node, module, self.integers[name])
             if isinstance(module, nn.Dropout):
                 return self._arg(node.args[0])
-            attach(self.root, str(node.target), module)  # BatchNorm of a layer in float
-        copy = self.graph.node_copy(node, self._arg)
+            return self._float_module(node, module)
+        copied = self.graph.node_copy(node, self._arg)
         if is_movement(self.source, node) and is_on_grid(self.source, node):
-            return self._grid(copy, name, grid_of(self.source, node))
-        return copy
+            return self._grid(copied, name, grid_of(self.source, node))
+        return copied
+
+    def _float_module(self, node: fx.Node, module: nn.Module) -> fx.Node:
+        """BatchNorm of a layer in float, at a path where no tensor's parameters are."""
+        path = f"float_layers.{node.target}"
+        if not _holds(self.root, path):
+            attach(self.root, path, copy.deepcopy(module))
+        return self.graph.call_module(path, (self._arg(node.args[0]),))
 
     def _arg(self, node: Any) -> Any:
         if isinstance(node, fx.Node) and node.op == "get_attr" and self.made[node] is None:

@@ -1,0 +1,73 @@
+"""Operators in float between codes: from torch to a verified bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deployq import pipeline
+from deployq.data import Dataset
+from deployq.graph.recipe import LayerRecipe, Recipe
+from deployq.verifier.report import Judged, Limits, Report
+
+
+class Mixed(nn.Module):
+    """LayerNorm between convolutions, a convolution with BatchNorm that may stay float, Softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.LayerNorm(8)
+        self.body = nn.Conv2d(8, 8, 3, padding=1)
+        self.body_norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        y = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = x + F.relu(self.body_norm(self.body(y)))
+        return self.head(x.mean((2, 3))).softmax(-1)
+
+
+KEPT = Recipe(layers={"body": LayerRecipe(keep_float=True)})
+
+
+def verified(target: str, recipe: Recipe | None, path: Path) -> Report:
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).normal(size=(96, 1, 8, 8)).astype(np.float32)
+    data = Dataset({"x": x}, np.arange(96) % 10)
+    prepared = pipeline.prepare(Mixed().eval(), [torch.zeros(2, 1, 8, 8)], target, recipe)
+    pipeline.calibrate(prepared, data)
+    pipeline.export(prepared, path, data)
+    return pipeline.verify(path, data, limits=Limits(min_codes=1, min_distinct=1), latency_runs=1)
+
+
+@pytest.mark.parametrize("target", ["ort-cpu", "int8-npu", "int4-npu"])
+@pytest.mark.parametrize("recipe", [None, KEPT])
+def test_every_limit_is_met(target: str, recipe: Recipe | None, tmp_path: Path) -> None:
+    report = verified(target, recipe, tmp_path / "b")
+    assert report.misses() == []
+    floats = {line.partition(":")[0] for line in report.floats}
+    assert floats == {"norm", "softmax", *(["body"] if recipe else [])}
+    exact, near = report.parities[:2]
+    assert (exact.judged, exact.different, near.judged) == (Judged.EXACT, 0, Judged.NEAR)
+    assert {row.tensor for row in near.layers} == {"norm", *(["body"] if recipe else [])}
+    assert "output softmax" in {row.tensor for row in exact.layers}
+    share = report.latency.integer_share
+    assert share == 1.0 if recipe is None else share < 1.0
+
+
+def test_the_file_has_plain_operators_where_it_is_float(tmp_path: Path) -> None:
+    verified("ort-cpu", KEPT, tmp_path / "b")
+    model = onnx.load(tmp_path / "b" / "model.onnx")
+    kinds = [node.op_type for node in model.graph.node]
+    assert {"LayerNormalization", "Softmax"} <= set(kinds)
+    weights = {t.name: t.data_type for t in model.graph.initializer}
+    assert weights["stem.weight.codes"] == onnx.TensorProto.INT8
+    assert weights["body.weight"] == onnx.TensorProto.FLOAT
