@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deployq.data import Dataset
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -176,13 +178,15 @@ def test_inspect(run: Run, bundles: Callable[[str], Path], tmp_path: Path) -> No
 
 
 def test_verify_writes_a_page(
-    run: Run, bundles: Callable[[str], Path], test_npz: Path, tmp_path: Path
+    run: Run, bundles: Callable[[str], Path], unseen: Dataset, tmp_path: Path
 ) -> None:
-    page = tmp_path / "report.html"
-    verify = ("verify", bundles("int4-npu"), "--data", test_npz, "--latency-runs", "2")
+    page, few = tmp_path / "report.html", unseen.take(64)
+    np.savez(tmp_path / "few.npz", x=few.inputs["x"], y=few.labels)
+    verify = ("verify", bundles("int4-npu"), "--data", tmp_path / "few.npz", "--latency-runs", "2")
+    verify = (*verify, "--min-codes", "1", "--min-distinct", "1")
     facts = json.loads(run(*verify, "--html", page, "--json").stdout)
     text = page.read_text(encoding="utf-8")
-    assert "Good: what was trained" in text and "block2.pointwise" in text
+    assert "No difference found" in text and "block2.pointwise" in text
     assert f"{100 * facts['accuracy']['runtime']:.2f} %" in text
     assert [len(facts["latency"][key]) for key in ("samples_ms", "float_samples_ms")] == [2, 2]
     assert facts["layers"]["samples"] == 64 and len(facts["layers"]["sqnr"]) == 10

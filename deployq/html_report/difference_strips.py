@@ -49,10 +49,19 @@ class Strip:
 
 
 def difference_strips(parities: Sequence[Parity]) -> tuple[Strip, ...]:
-    """The strips; columns are all tensors that any comparison has, outputs last."""
-    tensors = list(dict.fromkeys(row.tensor for parity in parities for row in parity.layers))
-    tensors.sort(key=lambda name: name.startswith("output "))
+    """The strips; columns are all tensors that any comparison has, outputs last.
+
+    The order is that of the comparison with the most tensors: others leave some out.
+    """
+    listed = [[row.tensor for row in parity.layers] for parity in parities]
+    listed.sort(key=lambda names: -sum(not _is_output(name) for name in names))
+    tensors = list(dict.fromkeys(name for names in listed for name in names))
+    tensors.sort(key=_is_output)
     return tuple(_strip(parity, tensors) for parity in parities)
+
+
+def _is_output(tensor: str) -> bool:
+    return tensor.startswith("output ")
 
 
 def _strip(parity: Parity, tensors: Sequence[str]) -> Strip:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,3 +79,12 @@ def test_slow_runs_lie_in_the_last_bin() -> None:
     assert [tick.label for tick in chart.ticks] == ["0", "1", "2", "3", "4"]
     (first, last), axis_end = chart.runs[0].bars, 1.02 * MEDIANS
     assert first[0] == pytest.approx(100 / axis_end, abs=2) and last[0] == 98.0
+
+
+def test_columns_follow_the_comparison_with_the_most_tensors() -> None:
+    first, second, third = report(["x", "conv", "flatten", "head"]).parities
+    outputs = (*second.layers[:1], replace(second.layers[0], tensor="output head"))
+    strips = difference_strips([replace(second, layers=outputs), first, third])
+    assert [cell.text.partition(":")[0] for cell in strips[0].cells] == [
+        "x", "conv", "flatten", "head", "output head",
+    ]  # fmt: skip
