@@ -71,7 +71,7 @@ def layer_plan(site: Site, grid: TensorPlan, wishes: Wishes, reads: Counter[int]
         per_channel,
         _batch_norm_mode(site, per_channel, wishes, reads),
         activation,
-        _macs(site.core),
+        macs_of(site.core),
     )
 
 
@@ -130,7 +130,7 @@ def _takes_any_scale(profile: TargetProfile, operator: str) -> bool:
     return own.any_channel_scale
 
 
-def _macs(node: fx.Node) -> int:
+def macs_of(node: fx.Node) -> int:
     """Multiply-accumulates of a linear node for one sample."""
     output, weight = node.meta["val"], argument(node, 1, "weight").meta["val"]
     return int(output.shape[1:].numel() * weight.shape[1:].numel())

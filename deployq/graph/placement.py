@@ -9,7 +9,13 @@ from torch import fx
 
 from deployq.errors import ProfileError, UnsupportedError
 from deployq.graph.float_nodes import float_nodes, refuse_movement
-from deployq.graph.layer_placement import Wishes, clamp_is_redundant, count_reads, layer_plan
+from deployq.graph.layer_placement import (
+    Wishes,
+    clamp_is_redundant,
+    count_reads,
+    layer_plan,
+    macs_of,
+)
 from deployq.graph.operator_rules import (
     Touch,
     accepted_bits,
@@ -105,7 +111,10 @@ def _place(
         if site.kind == "linear"
     )
     _check_one_width(layers, profile)
-    return Placement(Plan(profile.name, tensors, layers, floats), sites, grid_of)
+    left = {
+        s.name: macs_of(s.core) for s in sites.values() if s.kind == "float" and is_linear(s.core)
+    }
+    return Placement(Plan(profile.name, tensors, layers, floats, left), sites, grid_of)
 
 
 def _check_one_width(layers: tuple[LayerPlan, ...], profile: TargetProfile) -> None:

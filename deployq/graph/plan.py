@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deployq.qtypes import QType
@@ -78,12 +79,19 @@ class Plan:
         target: name of the profile.
         tensors, layers: quantizers, in graph order.
         floats: nodes that stay in float, each with the reason (law 3).
+        float_macs: multiply-accumulates for one sample of the linear layers among them, by name.
     """
 
     target: str
     tensors: tuple[TensorPlan, ...]
     layers: tuple[LayerPlan, ...]
     floats: tuple[str, ...] = ()
+    float_macs: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all linear layers for one sample."""
+        return sum(layer.macs for layer in self.layers) + sum(self.float_macs.values())
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for the prepared model on disk and for reports."""
@@ -94,7 +102,8 @@ class Plan:
         """Inverse of :meth:`to_json`."""
         tensors = (TensorPlan(**{**t, "tensors": tuple(t["tensors"])}) for t in facts["tensors"])
         layers = (LayerPlan(**layer) for layer in facts["layers"])
-        return cls(facts["target"], tuple(tensors), tuple(layers), tuple(facts["floats"]))
+        macs = facts.get("float_macs", {})  # plans of before had no linear layers in float
+        return cls(facts["target"], tuple(tensors), tuple(layers), tuple(facts["floats"]), macs)
 
     def lines(self) -> list[str]:
         """The plan as text, one decision a line."""

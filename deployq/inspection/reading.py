@@ -40,7 +40,8 @@ def inspect_graph(
     types = _Types.of(plan)
     nodes = [node for node in graph.nodes if node.writes_codes]
     macs = None if shapes is None else {node.output: _macs(node, shapes) for node in nodes}
-    total = None if macs is None else sum(macs.values())
+    apart = 0 if plan is None else sum(plan.float_macs.values())
+    total = None if macs is None else sum(macs.values()) + apart
     rows = tuple(_row(graph, node, types, shapes, macs, total) for node in nodes)
     weights = [row.weight for row in rows if row.weight is not None]
     listed = tuple(f"{node.name}: {node.op_type}, in float in the file" for node in graph.floats)
@@ -145,4 +146,4 @@ def _macs(node: Node, shapes: Mapping[str, Shape]) -> int:
 def _integer_share(rows: Sequence[Row], total: int, floats: Sequence[str]) -> float:
     """Part of the multiply-accumulates outside what the plan leaves in float."""
     left = {line.partition(":")[0] for line in floats}
-    return 1 - sum(row.macs or 0 for row in rows if row.name in left) / max(total, 1)
+    return sum(row.macs or 0 for row in rows if row.name not in left) / max(total, 1)

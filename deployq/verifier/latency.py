@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 import onnxruntime as ort
 
 from deployq.data import Dataset
-from deployq.graph.plan import LayerPlan
+from deployq.graph.plan import Plan
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.placement import float_operators
 from deployq.verifier.report import Latency
@@ -52,14 +52,14 @@ def measure_latency(
         low_ms=float(low),
         high_ms=float(high),
         float_median_ms=float(np.median(times["float"])),
-        integer_share=_integer_share(evidence.prepared.plan.layers, floats),
+        integer_share=_integer_share(evidence.prepared.plan, floats),
         float_nodes=floats,
         samples_ms=tuple(times["integer"]),
         float_samples_ms=tuple(times["float"]),
     )
 
 
-def _integer_share(layers: Sequence[LayerPlan], floats: Collection[str]) -> float:
+def _integer_share(plan: Plan, floats: Collection[str]) -> float:
     """Part of the multiply-accumulates outside the nodes that ran in float."""
-    total = sum(layer.macs for layer in layers)
-    return sum(layer.macs for layer in layers if layer.name not in floats) / max(total, 1)
+    integer = sum(layer.macs for layer in plan.layers if layer.name not in floats)
+    return integer / max(plan.macs, 1)
