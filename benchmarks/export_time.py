@@ -93,7 +93,7 @@ def deployq_seconds(spec: ModelSpec, target: str, data: Dataset, path: Path) -> 
     middle = time.perf_counter()
     prepared = pipeline.prepare(captured, (), target)
     end = time.perf_counter()
-    pipeline.calibrate(prepared, data)
+    pipeline.calibrate(prepared, data, pipeline.CalibrationSettings(corrections=()))
     again = time.perf_counter()
     pipeline.export(prepared, path, data)
     written = time.perf_counter()

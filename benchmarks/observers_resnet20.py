@@ -46,7 +46,7 @@ def right(prepared: PreparedModel, data: Dataset) -> int:
 def measure(graph: fx.GraphModule, target: str, chosen: tuple[str, str], data: Dataset) -> float:
     """Top-1 in percent."""
     prepared = pipeline.prepare(graph, (), target)
-    settings = pipeline.CalibrationSettings(*chosen)
+    settings = pipeline.CalibrationSettings(*chosen, corrections=())
     pipeline.calibrate(prepared, cifar10("cifar10_train10k", CALIBRATION), settings)
     return 100 * right(prepared, data) / len(data)
 

@@ -36,7 +36,8 @@ def run(target: str, data: Dataset, images: int) -> tuple[Report, dict[str, floa
     """Prepare, calibrate, export and verify for one target; top-1 over all of ``data``."""
     calibration = cifar10("cifar10_train10k", CALIBRATION)
     captured = capture(cifar10_resnet20(), [torch.zeros(2, 3, 32, 32)])
-    prepared = pipeline.calibrate(pipeline.prepare(captured, (), target), calibration)
+    settings = pipeline.CalibrationSettings(corrections=())  # of ranges alone
+    prepared = pipeline.calibrate(pipeline.prepare(captured, (), target), calibration, settings)
     few = data.take(images)
     with tempfile.TemporaryDirectory() as folder, progress(steps_of(few)) as advance:
         bundle = Path(folder) / target

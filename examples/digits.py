@@ -22,6 +22,7 @@ from torch.nn import functional
 import deployq
 from deployq.data import Dataset
 from deployq.graph.preparation import PreparedModel
+from deployq.pipeline import CalibrationSettings
 from deployq.train import learn_scales
 
 TRAIN = 1000
@@ -106,7 +107,8 @@ def fit(
 def tune(model: DigitsNet, images: np.ndarray, labels: np.ndarray) -> PreparedModel:
     """Prepare for int4-npu, calibrate, and train weights and step sizes on the grid."""
     prepared = deployq.prepare(model, [torch.zeros(2, 1, 8, 8)], "int4-npu")
-    deployq.calibrate(prepared, Dataset({"x": images[:512]}))
+    plain = CalibrationSettings(corrections=())  # training follows, which corrects more
+    deployq.calibrate(prepared, Dataset({"x": images[:512]}), plain)
     learn_scales(prepared)
     module = prepared.module
     fit(module, module.parameters(), images, labels, rate=2e-3, epochs=TUNING_EPOCHS)

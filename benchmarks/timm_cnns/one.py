@@ -96,7 +96,7 @@ def _run(outcome: Outcome, size: int, target: str, stages: tuple[str, ...]) -> N
 def _export(outcome: Outcome, prepared: PreparedModel, bundle: Path, pixels: np.ndarray) -> None:
     start = time.perf_counter()
     data = Dataset({next(iter(prepared.inputs)): pixels})
-    pipeline.calibrate(prepared, data)
+    pipeline.calibrate(prepared, data, pipeline.CalibrationSettings(corrections=()))
     pipeline.export(prepared, bundle, data)
     outcome.reached.append("export")
     outcome.seconds["export"] = time.perf_counter() - start

@@ -43,7 +43,7 @@ def verified(target: str, recipe: Recipe | None, path: Path) -> Report:
     x = np.random.default_rng(0).normal(size=(96, 1, 8, 8)).astype(np.float32)
     data = Dataset({"x": x}, np.arange(96) % 10)
     prepared = pipeline.prepare(Mixed().eval(), [torch.zeros(2, 1, 8, 8)], target, recipe)
-    pipeline.calibrate(prepared, data)
+    pipeline.calibrate(prepared, data, pipeline.CalibrationSettings(iterations=5))
     pipeline.export(prepared, path, data)
     return pipeline.verify(path, data, limits=Limits(min_codes=1, min_distinct=1), latency_runs=1)
 

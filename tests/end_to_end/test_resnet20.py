@@ -31,7 +31,8 @@ def test_rebuilt_network_is_the_stored_one() -> None:
 def test_resnet20_verifies(target: str, tmp_path: Path) -> None:
     calibration = cifar10("cifar10_train10k", slice(0, 128))
     captured = capture(cifar10_resnet20(), [torch.zeros(2, 3, 32, 32)])
-    prepared = pipeline.calibrate(pipeline.prepare(captured, (), target), calibration)
+    quick = pipeline.CalibrationSettings(iterations=5)  # every correction, none of its patience
+    prepared = pipeline.calibrate(pipeline.prepare(captured, (), target), calibration, quick)
     pipeline.export(prepared, tmp_path / "bundle", calibration)
     data = cifar10("cifar10_test8k", REPORT).take(64)
     report = pipeline.verify(tmp_path / "bundle", data, latency_runs=3)

@@ -136,7 +136,7 @@ def test_a_network_that_ends_in_movement_has_classes_and_all_outputs(
 ) -> None:
     torch.manual_seed(0)
     prepared = pipeline.prepare(Maps(), [torch.zeros(2, 1, 8, 8)], "int4-npu")
-    pipeline.calibrate(prepared, unseen)
+    pipeline.calibrate(prepared, unseen, pipeline.CalibrationSettings(corrections=()))
     assert unseen.labels is not None
     data = replace(unseen, labels=unseen.labels % 6)
     evidence = exported(prepared, data, tmp_path / "b")
