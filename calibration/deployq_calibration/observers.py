@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deployq.errors import InputError
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.qparams import PerChannel
 from deployq_calibration.ranges import fake_quantize_float64, qparams_of_range
 
 HISTOGRAM_BINS = 4096
@@ -129,7 +130,7 @@ def weight_qparams(weight: Tensor, quantizer: FakeQuantize, method: str) -> tupl
     """Scale and zero point of a weight, exact over its values.
 
     Args:
-        weight: (C, ...); per-channel scales are those of axis 0.
+        weight: any shape; per-channel scales lie along the axis of the granularity.
         quantizer: gives type, granularity and symmetry.
         method: ``minmax`` or ``mse``.
 
@@ -138,7 +139,11 @@ def weight_qparams(weight: Tensor, quantizer: FakeQuantize, method: str) -> tupl
     """
     _check_known(method)
     rows = weight.detach().double().cpu()
-    rows = rows.flatten(1) if quantizer.scale.ndim else rows.reshape(1, -1)
+    granularity = quantizer.granularity
+    if isinstance(granularity, PerChannel):
+        rows = rows.movedim(granularity.axis, 0).flatten(1)
+    else:
+        rows = rows.reshape(1, -1)
     low, high = rows.amin(1), rows.amax(1)
     scale, zero_point = qparams_of_range(quantizer, low, high)
     if method == "mse":

@@ -15,11 +15,11 @@ from deployq.graph.operator_rules import (
     group_of,
     weight_bits,
 )
-from deployq.graph.operators import onnx_type
+from deployq.graph.operators import aten, onnx_type
 from deployq.graph.plan import LayerPlan, TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.batch_norm_to_depthwise import is_batch_norm
-from deployq.graph.rewrites.rule import argument
+from deployq.graph.rewrites.rule import argument, calls
 from deployq.graph.sites import INFINITY, Site
 from deployq.graph.tensors import read_tensor
 from deployq_targets import TargetProfile
@@ -50,7 +50,7 @@ def layer_plan(site: Site, grid: TensorPlan, wishes: Wishes, reads: Counter[int]
     operator = onnx_type(module, site.core)
     rule = profile.op_rule(operator, group_of(site))
     qtype = profile.weight_qtype(weight_bits(site, rule, wishes.recipe, profile))
-    per_channel = _is_per_channel(operator, profile)
+    per_channel = _is_per_channel(site, operator, profile)
     if not qtype.signed:
         raise UnsupportedError(
             site.name,
@@ -75,10 +75,27 @@ def layer_plan(site: Site, grid: TensorPlan, wishes: Wishes, reads: Counter[int]
     )
 
 
-def _is_per_channel(operator: str, profile: TargetProfile) -> bool:
-    """True where channels have scales of their own: an operator without an axis has one scale."""
+def _is_per_channel(site: Site, operator: str, profile: TargetProfile) -> bool:
+    """True where channels have scales of their own: an operator without an axis has one scale.
+
+    So has a transposed convolution with groups: the axis of (C, O / g, kh, kw) that a scale can lie
+    along has the channels of one group, so all groups would share its scales.
+
+    Raises:
+        UnsupportedError: the target has no weight with one scale for such a convolution.
+    """
     if not profile.weight_is_per_channel:
         return False
+    if operator == "ConvTranspose" and argument(site.core, 6, "groups", 1) > 1:
+        if Sharing.TENSOR in profile.weight.granularity:
+            return False
+        raise UnsupportedError(
+            site.name,
+            "a transposed convolution with groups has one weight scale",
+            found=f"{profile.name} has weight.granularity channel only",
+            allowed="groups = 1",
+            next_step="use groups = 1, or a target with per-tensor weights",
+        )
     if operator not in profile.weight.axis and Sharing.TENSOR in profile.weight.granularity:
         return False
     profile.weight_axis(operator, trans_b=True)  # refuses an operator without an axis
@@ -109,6 +126,11 @@ def _batch_norm_mode(site: Site, per_channel: bool, wishes: Wishes, reads: Count
 
 
 def _macs(node: fx.Node) -> int:
-    """Multiply-accumulates of a linear node for one sample."""
-    output, weight = node.meta["val"], argument(node, 1, "weight").meta["val"]
-    return int(output.shape[1:].numel() * weight.shape[1:].numel())
+    """Multiply-accumulates of a linear node for one sample.
+
+    Each output of a convolution reads a window; each input of a transposed one writes a window.
+    """
+    weight = argument(node, 1, "weight").meta["val"]
+    transposed = calls(node, aten.conv_transpose2d.input)
+    counted = node.all_input_nodes[0].meta["val"] if transposed else node.meta["val"]
+    return int(counted.shape[1:].numel() * weight.shape[1:].numel())

@@ -12,7 +12,11 @@ from deployq.graph.rewrites.rule import argument, calls
 
 aten = torch.ops.aten
 
-LINEAR: dict[Any, str] = {aten.conv2d.default: "Conv", aten.linear.default: "Gemm"}
+LINEAR: dict[Any, str] = {
+    aten.conv2d.default: "Conv",
+    aten.conv_transpose2d.input: "ConvTranspose",
+    aten.linear.default: "Gemm",
+}
 """Integer products with constant weights; the value is the ONNX operator."""
 
 COMPUTE: dict[Any, str] = {
@@ -47,6 +51,7 @@ MOVEMENT: dict[Any, str] = {
     aten.squeeze.dims: "Squeeze",
     aten.unsqueeze.default: "Unsqueeze",
     aten.pad.default: "Pad",
+    aten.upsample_nearest2d.vec: "Resize",
 }
 """Operators that choose among codes or add the zero point; input and output share parameters."""
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from torch import fx, nn
 
-from deployq.arithmetic.geometry import ConvGeometry
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.batch_norm import move_sign_into_weight
 from deployq.graph.capture import NORM_TENSORS
+from deployq.graph.conv_geometry import conv_geometry
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.layer_placement import clamp_is_redundant
 from deployq.graph.obeyed import refuse_unobeyed
@@ -22,7 +22,7 @@ from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.rule import argument
 from deployq.graph.sites import Site
 from deployq.graph.tensors import attach, read_tensor
-from deployq.graph.units import QuantizedLinear
+from deployq.graph.units import QuantizedLinear, channel_axis
 from deployq.qparams import PerChannel, PerTensor
 from deployq_targets import TargetProfile
 
@@ -173,32 +173,18 @@ def _unit(
     module: fx.GraphModule, site: Site, layer: LayerPlan, profile: TargetProfile
 ) -> QuantizedLinear:
     weight = read_tensor(module, argument(site.core, 1, "weight"))
-    shape = (weight.shape[0],) if layer.per_channel else ()
-    granularity = PerChannel(0) if layer.per_channel else PerTensor()
+    axis = channel_axis(layer.op_type)
+    shape = (weight.shape[axis],) if layer.per_channel else ()
+    granularity = PerChannel(axis) if layer.per_channel else PerTensor()
     norm: Any = module.get_submodule(str(site.batch_norm.target)) if site.batch_norm else None
     return QuantizedLinear(
         layer.op_type,
         FakeQuantize(layer.qtype, granularity, shape, symmetric=True),
-        geometry=conv_geometry(site.core) if layer.op_type == "Conv" else None,
+        geometry=None if layer.op_type == "Gemm" else conv_geometry(site.core),
         batch_norm=layer.batch_norm,
         eps=norm.eps if norm else 1e-5,
         momentum=norm.momentum if norm and norm.momentum is not None else 0.1,
         bias_bits=profile.bias.bits,
-    )
-
-
-def conv_geometry(node: fx.Node) -> ConvGeometry:
-    """Strides, pads, dilations and groups of an ``aten.conv2d`` call."""
-
-    def pair(index: int, name: str, default: int) -> tuple[int, int]:
-        value = argument(node, index, name, default)
-        values = (value, value) if isinstance(value, int) else tuple(value)
-        return values if len(values) == 2 else (values[0], values[0])
-
-    top, left = pair(4, "padding", 0)
-    groups = argument(node, 6, "groups", 1)
-    return ConvGeometry(
-        pair(3, "stride", 1), (top, left, top, left), pair(5, "dilation", 1), groups
     )
 
 
@@ -217,9 +203,11 @@ def _batch_norm_arguments(
 
 def _make_gamma_positive(module: fx.GraphModule, call: fx.Node) -> None:
     _, weight, bias, gamma, _, mean, _ = call.args
+    unit = module.get_submodule(str(call.target))
+    assert isinstance(unit, QuantizedLinear)
     move_sign_into_weight(
         read_tensor(module, weight), None if bias is None else read_tensor(module, bias),
-        read_tensor(module, gamma), read_tensor(module, mean),
+        read_tensor(module, gamma), read_tensor(module, mean), unit.along_outputs,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
+from deployq.arithmetic.kernels.resize import nearest_resize
 from deployq.qgraph.nodes import Move
 
 
@@ -64,6 +65,14 @@ def _pad(x: Tensor, node: Move, zero_point: int) -> Tensor:
     return functional.pad(x, order, value=zero_point if stated is None else stated)
 
 
+def _resize(x: Tensor, node: Move, zero_point: int) -> Tensor:
+    rows, columns = node.attributes["sizes"] or (
+        length * factor
+        for length, factor in zip(x.shape[2:], node.attributes["scales"], strict=True)
+    )
+    return nearest_resize(x, (rows, columns))
+
+
 _MOVES: dict[str, Callable[[Tensor, Move, int], Tensor]] = {
     "Reshape": _reshape,
     "Flatten": _flatten,
@@ -72,6 +81,7 @@ _MOVES: dict[str, Callable[[Tensor, Move, int], Tensor]] = {
     "Unsqueeze": _unsqueeze,
     "Slice": _slice,
     "Pad": _pad,
+    "Resize": _resize,
     "Clip": lambda x, node, zero_point: x,  # its bounds apply to every node
     "Identity": lambda x, node, zero_point: x,
     "Dropout": lambda x, node, zero_point: x,

@@ -22,6 +22,7 @@ READ = {
     "ort_testdata/conv_qdq_s8s8.onnx": 3,
     "ort_testdata/conv_qdq_s8s8_perchannel.onnx": 3,
     "ort_testdata/conv_qdq_u8u8.onnx": 3,
+    "ort_testdata/test_conv_follow_convtrans_s8.onnx": 4,
 }
 """File to the number of its integer nodes."""
 
@@ -35,7 +36,9 @@ REFUSED = {
     "ultraface_rfb320_float.onnx": ("245", FLOAT_WEIGHT),
     "ort_testdata/constant_folding_dequantizelinear.qdq16.onnx": ("conv_node", FLOAT_OUTPUT),
     "ort_testdata/layout_transform_reshape.qdq.onnx": ("ReduceMean_216", NO_FORM),
-    "ort_testdata/nhwc_resize_sizes_opset18.quant.onnx": ("resize_out", NO_FORM),  # Resize
+    "ort_testdata/nhwc_resize_sizes_opset18.quant.onnx": (
+        "resize_out", "Resize has mode nearest",
+    ),
     "ort_testdata/qdq_with_multi_consumer_dq_nodes.fixed.qdq16.onnx": (
         "MobilenetEdgeTPU/expanded_conv_4/add", FLOAT_OUTPUT,
     ),
@@ -43,7 +46,6 @@ REFUSED = {
         "MobilenetEdgeTPU/expanded_conv_4/add", FLOAT_OUTPUT,
     ),
     "ort_testdata/qdq_with_multi_consumer_q_dq_axis.onnx": ("Convolution28", FLOAT_OUTPUT),
-    "ort_testdata/test_conv_follow_convtrans_s8.onnx": ("ConvTranspose_1", NO_FORM),
 }  # fmt: skip
 """File to the node that has no integer form, and the rule it breaks."""
 
