@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.qparams import PerChannel
 from deployq_calibration.observers.percentile import PERCENT
 from deployq_calibration.observers.registry import parse_name
 from deployq_calibration.ranges import Grid, fake_quantize_float64, qparams_of_range
@@ -27,7 +28,7 @@ def weight_qparams(weight: Tensor, quantizer: FakeQuantize, method: str) -> Grid
     """Scale and zero point of a weight.
 
     Args:
-        weight: (C, ...); per-channel scales are those of axis 0.
+        weight: any shape; per-channel scales lie along the axis of the granularity.
         quantizer: gives type, granularity and symmetry.
         method: ``minmax``, ``mse`` or ``percentile``, with a parameter ``percentile:99.9``.
 
@@ -49,8 +50,10 @@ def weight_qparams(weight: Tensor, quantizer: FakeQuantize, method: str) -> Grid
 
 def weight_rows(weight: Tensor, quantizer: FakeQuantize) -> Tensor:
     """(scales, values of each) float64 on the CPU."""
-    rows = weight.detach().double().cpu()
-    return rows.flatten(1) if quantizer.scale.ndim else rows.reshape(1, -1)
+    rows, granularity = weight.detach().double().cpu(), quantizer.granularity
+    if isinstance(granularity, PerChannel):
+        return rows.movedim(granularity.axis, 0).flatten(1)
+    return rows.reshape(1, -1)
 
 
 def weight_error(rows: Tensor, quantizer: FakeQuantize, grids: Grid) -> Tensor:

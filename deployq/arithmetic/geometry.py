@@ -84,6 +84,61 @@ class ConvGeometry:
 
 
 @dataclass(frozen=True)
+class ConvTransposeGeometry(ConvGeometry):
+    """Where a two-dimensional transposed convolution puts its windows (ONNX ConvTranspose).
+
+    Input cell (y, x) adds its window at output cell ``(y sh - top, x sw - left)``; cells outside
+    the output are dropped.
+
+    Args:
+        strides, pads, dilations, groups: as ONNX has them; pads cut the output.
+        output_padding: rows and columns added at the bottom and the right.
+
+    Raises:
+        InputError: as :class:`ConvGeometry`, or an output padding that is negative or not shorter
+            than stride and dilation both.
+    """
+
+    output_padding: Pair = (0, 0)
+
+    def __post_init__(self) -> None:
+        _check("ConvTransposeGeometry", self.strides, self.pads, (*self.dilations, self.groups))
+        steps = [max(pair) for pair in zip(self.strides, self.dilations, strict=True)]
+        extra = zip(self.output_padding, steps, strict=True)
+        if not all(0 <= cells < step for cells, step in extra):
+            raise InputError(
+                "ConvTransposeGeometry",
+                "output padding is shorter than the stride or the dilation",
+                found=f"output padding {self.output_padding}",
+                allowed=f"0 to {steps[0] - 1} rows and 0 to {steps[1] - 1} columns",
+            )
+
+    def whole_size(self, size: Pair, kernel: Pair) -> Pair:
+        """(rows, columns) that all windows together cover, before pads cut them."""
+        facts = zip(size, kernel, self.strides, self.dilations, strict=True)
+        rows, columns = ((n - 1) * s + d * (k - 1) + 1 for n, k, s, d in facts)
+        return rows, columns
+
+    def margins(self) -> Pads:
+        """Cells to add (or, negative, to cut) at top, left, bottom and right of the whole."""
+        top, left, bottom, right = self.pads
+        return -top, -left, self.output_padding[0] - bottom, self.output_padding[1] - right
+
+    def output_size(self, size: Pair, kernel: Pair) -> Pair:
+        """(rows, columns) of the output for an input of ``size`` and a window of ``kernel``."""
+        rows, columns = self.whole_size(size, kernel)
+        top, left, bottom, right = self.margins()
+        if min(rows + top + bottom, columns + left + right) < 1:
+            raise InputError(
+                "window",
+                "pads leave something of the output",
+                found=f"pads {self.pads} of {rows} x {columns} cells",
+                next_step="check the input size of the model",
+            )
+        return rows + top + bottom, columns + left + right
+
+
+@dataclass(frozen=True)
 class PoolGeometry:
     """Where the window of a two-dimensional pool goes (ONNX AveragePool, MaxPool).
 

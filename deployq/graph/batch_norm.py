@@ -7,6 +7,7 @@ Names: gamma, beta are weight and bias of the BatchNorm, mu, sigma the running m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,17 +59,29 @@ class BatchNormTensors(NamedTuple):
         return folded if self.beta is None else folded + self.beta
 
 
-def move_sign_into_weight(weight: Tensor, bias: Tensor | None, gamma: Tensor, mean: Tensor) -> None:
+def along_first_axis(values: Tensor, weight: Tensor) -> Tensor:
+    """(C,) values in a shape that broadcasts to a weight whose axis 0 is the output channels."""
+    return values.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def move_sign_into_weight(
+    weight: Tensor,
+    bias: Tensor | None,
+    gamma: Tensor,
+    mean: Tensor,
+    along_outputs: Callable[[Tensor, Tensor], Tensor] = along_first_axis,
+) -> None:
     """Make gamma non-negative in place: ``(w, b, gamma, mu)`` times the sign of gamma, exact.
 
     Args:
-        weight: (C, ...) weight of the layer before the BatchNorm.
+        weight: of the layer before the BatchNorm.
         bias: (C,) its bias, if any.
         gamma, mean: (C,) of the BatchNorm.
+        along_outputs: lays (C,) values along the output channels of the weight.
     """
     sign = torch.where(gamma < 0, -1.0, 1.0)
     with torch.no_grad():
-        weight.mul_(sign.reshape(-1, *[1] * (weight.ndim - 1)))
+        weight.mul_(along_outputs(sign, weight))
         gamma.mul_(sign)
         mean.mul_(sign)
         if bias is not None:
@@ -80,7 +93,7 @@ class LinearCodes:
     """The integers of one linear layer, as they stand in the file.
 
     Args:
-        codes: weight codes, the shape of the weight.
+        codes: (C, ...) weight codes, output channels first whatever the operator.
         scale: float32 weight scale after absorption, rank 0 or (C,).
         bias: (C,) int64 bias codes.
         bias_scale: float32 ``s_x * s_w``, the shape of ``scale``.

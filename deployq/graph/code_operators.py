@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from deployq import affine
 from deployq.arithmetic.contract import Form
 from deployq.arithmetic.geometry import PoolGeometry
-from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling
+from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling, resize
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.graph.operators import COMPUTE, aten, clamp_bounds, unary_params
 from deployq.graph.rewrites.rule import argument, calls
@@ -75,6 +75,8 @@ def move(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Codes
         return Codes(pooling.max_pool(value.data, pool_geometry(node)), value.qparams)
     if calls(node, aten.pad.default):
         return Codes(_pad(node, value), value.qparams)
+    if calls(node, aten.upsample_nearest2d.vec):
+        return Codes(resize.nearest_resize(value.data, args[1]), value.qparams)
     overload = cast(Callable[..., Tensor], node.target)
     return Codes(overload(value.data, *args[1:], **kwargs), value.qparams)
 

@@ -24,6 +24,7 @@ from deployq import affine
 from deployq.arithmetic.contract import QDQ, Contract
 from deployq.arithmetic.kernels import linear
 from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
 from deployq.errors import InputError
 from deployq.graph.code_operators import Bounds, Codes, Pending, compute, move, unary
@@ -190,11 +191,11 @@ class _CodesInterpreter(fx.Interpreter):
         codes, zero_point = integers.codes, int(integers.input.zero_point)
         weight = torch.from_numpy(codes.codes).to(x.data.device, torch_dtype(integers.weight.qtype))
         bias = torch.from_numpy(codes.bias).to(x.data.device)
-        if unit.op_type == "Conv":
-            acc = linear.conv_accumulate(x.data, zero_point, weight, 0, bias, unit.geometry)
+        if unit.op_type == "Gemm":
+            acc, axis = linear.gemm_accumulate(x.data, zero_point, weight.T, 0, bias), -1
         else:
-            acc = linear.gemm_accumulate(x.data, zero_point, weight.T, 0, bias)
-        axis = 1 if unit.op_type == "Conv" else -1
+            accumulate = CONVOLUTIONS[unit.op_type]
+            acc, axis = accumulate(x.data, zero_point, weight, 0, bias, unit.geometry), 1
         acc = fit_accumulator(acc, self.contract.accumulator, name, channel_axis=axis)
         scales = np.float32(integers.input.scale), codes.scale
         return Pending(

@@ -29,7 +29,7 @@ class LinearCall:
         name: of the layer.
         unit: the module that is called.
         source: node of the input.
-        weight: (O, C/g, kh, kw) or (O, C) float parameter.
+        weight: float parameter in the layout of its operator.
         rest: bias and BatchNorm tensors, as :meth:`QuantizedLinear.forward` takes them.
     """
 
@@ -57,7 +57,7 @@ class LayerIntegers:
     """One linear layer ready for an integer runtime.
 
     Args:
-        codes: weight and bias codes with the BatchNorm absorbed.
+        codes: weight and bias codes with the BatchNorm absorbed, output channels first.
         input: parameters of the input's grid.
         weight: parameters of the weight codes after absorption.
     """

@@ -15,11 +15,11 @@ from deployq.graph.operator_rules import (
     group_of,
     weight_bits,
 )
-from deployq.graph.operators import onnx_type
+from deployq.graph.operators import aten, onnx_type
 from deployq.graph.plan import LayerPlan, TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.batch_norm_to_depthwise import is_batch_norm
-from deployq.graph.rewrites.rule import argument
+from deployq.graph.rewrites.rule import argument, calls
 from deployq.graph.sites import INFINITY, Site
 from deployq.graph.tensors import read_tensor
 from deployq_targets import TargetProfile
@@ -50,7 +50,7 @@ def layer_plan(site: Site, grid: TensorPlan, wishes: Wishes, reads: Counter[int]
     operator = onnx_type(module, site.core)
     rule = profile.op_rule(operator, group_of(site))
     qtype = profile.weight_qtype(weight_bits(site, rule, wishes.recipe, profile))
-    per_channel = _is_per_channel(site.name, operator, profile, wishes.recipe)
+    per_channel = _is_per_channel(site, operator, profile, wishes.recipe)
     if not qtype.signed:
         raise UnsupportedError(
             site.name,
@@ -75,17 +75,21 @@ def layer_plan(site: Site, grid: TensorPlan, wishes: Wishes, reads: Counter[int]
     )
 
 
-def _is_per_channel(layer: str, operator: str, profile: TargetProfile, recipe: Recipe) -> bool:
+def _is_per_channel(site: Site, operator: str, profile: TargetProfile, recipe: Recipe) -> bool:
     """True where channels have scales of their own: an operator without an axis has one scale.
+
+    So has a transposed convolution with groups: the axis of (C, O / g, kh, kw) that a scale can lie
+    along has the channels of one group, so all groups would share its scales.
 
     Raises:
         ProfileError: the recipe asks for a granularity that the profile does not have.
+        UnsupportedError: the target has no weight with one scale for such a convolution.
     """
-    allowed, wanted = profile.weight.granularity, recipe.per_channel_of(layer)
+    allowed, wanted = profile.weight.granularity, recipe.per_channel_of(site.name)
     asked = Sharing.CHANNEL if wanted else Sharing.TENSOR
     if wanted is not None and asked not in allowed:
         raise ProfileError(
-            layer,
+            site.name,
             f"weight scales have a granularity of {profile.name}",
             found=asked,
             allowed=", ".join(allowed),
@@ -93,6 +97,16 @@ def _is_per_channel(layer: str, operator: str, profile: TargetProfile, recipe: R
         )
     if wanted is False or not (wanted or profile.weight_is_per_channel):
         return False
+    if operator == "ConvTranspose" and argument(site.core, 6, "groups", 1) > 1:
+        if Sharing.TENSOR in profile.weight.granularity:
+            return False
+        raise UnsupportedError(
+            site.name,
+            "a transposed convolution with groups has one weight scale",
+            found=f"{profile.name} has weight.granularity channel only",
+            allowed="groups = 1",
+            next_step="use groups = 1, or a target with per-tensor weights",
+        )
     if operator not in profile.weight.axis and Sharing.TENSOR in profile.weight.granularity:
         return False
     profile.weight_axis(operator, trans_b=True)  # refuses an operator without an axis
@@ -131,6 +145,11 @@ def _takes_any_scale(profile: TargetProfile, operator: str) -> bool:
 
 
 def macs_of(node: fx.Node) -> int:
-    """Multiply-accumulates of a linear node for one sample."""
-    output, weight = node.meta["val"], argument(node, 1, "weight").meta["val"]
-    return int(output.shape[1:].numel() * weight.shape[1:].numel())
+    """Multiply-accumulates of a linear node for one sample.
+
+    Each output of a convolution reads a window; each input of a transposed one writes a window.
+    """
+    weight = argument(node, 1, "weight").meta["val"]
+    transposed = calls(node, aten.conv_transpose2d.input)
+    counted = node.all_input_nodes[0].meta["val"] if transposed else node.meta["val"]
+    return int(counted.shape[1:].numel() * weight.shape[1:].numel())

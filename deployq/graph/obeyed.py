@@ -38,8 +38,12 @@ LOWEST_IR = 10
 BIAS_BITS = 32
 """Lowering writes biases of this width."""
 
-CHANNEL_AXES: dict[str, tuple[int | str, ...]] = {"Conv": (0,), "Gemm": (0, "n")}
-"""Lowering writes the output channels of these weights first (Gemm with transB = 1)."""
+CHANNEL_AXES: dict[str, tuple[int | str, ...]] = {
+    "Conv": (0,),
+    "ConvTranspose": (1,),
+    "Gemm": (0, "n"),
+}
+"""Axis of the output channels in the weights that lowering writes (Gemm with transB = 1)."""
 
 SHAPE_KEYS = (
     "kernel_h", "kernel_w", "kernel_area_max", "stride", "dilation", "pad", "cin_max", "cout_max",

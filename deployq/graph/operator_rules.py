@@ -9,10 +9,10 @@ from typing import TypeAlias
 from torch import fx
 
 from deployq.errors import ProfileError
-from deployq.graph.operators import is_movement, onnx_type
+from deployq.graph.operators import aten, is_movement, onnx_type
 from deployq.graph.plan import TensorPlan
 from deployq.graph.recipe import Recipe
-from deployq.graph.rewrites.rule import argument
+from deployq.graph.rewrites.rule import argument, calls
 from deployq.graph.sites import INTEGER, Site, moved_from
 from deployq_targets import TargetProfile
 from deployq_targets.graph import OpRule
@@ -39,7 +39,8 @@ def group_of(site: Site) -> Group:
     groups = int(argument(site.core, 6, "groups", 1))
     if groups == 1:
         return Group.DENSE
-    inputs = groups * weight.meta["val"].shape[1]
+    shape = weight.meta["val"].shape
+    inputs = shape[0] if calls(site.core, aten.conv_transpose2d.input) else groups * shape[1]
     return Group.DEPTHWISE if groups == inputs else Group.GROUPED
 
 

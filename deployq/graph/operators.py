@@ -13,7 +13,11 @@ from deployq.graph.rewrites.rule import argument, calls
 
 aten = torch.ops.aten
 
-LINEAR: dict[Any, str] = {aten.conv2d.default: "Conv", aten.linear.default: "Gemm"}
+LINEAR: dict[Any, str] = {
+    aten.conv2d.default: "Conv",
+    aten.conv_transpose2d.input: "ConvTranspose",
+    aten.linear.default: "Gemm",
+}
 """Integer products with constant weights; the value is the ONNX operator."""
 
 COMPUTE: dict[Any, str] = {
@@ -51,6 +55,7 @@ MOVEMENT: dict[Any, str] = {
     aten.squeeze.dims: "Squeeze",
     aten.unsqueeze.default: "Unsqueeze",
     aten.pad.default: "Pad",
+    aten.upsample_nearest2d.vec: "Resize",
 }
 """Operators that choose among codes or add the code of a constant; input and output share
 parameters.

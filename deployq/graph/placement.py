@@ -25,6 +25,7 @@ from deployq.graph.operator_rules import (
 )
 from deployq.graph.operators import is_linear, onnx_type
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
+from deployq.graph.ranks import check_ranks
 from deployq.graph.recipe import Recipe
 from deployq.graph.sites import (
     INFINITY,
@@ -69,6 +70,7 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
         InputError: a pattern of the recipe names no layer.
     """
     refuse_movement(module, profile)
+    check_ranks(module, profile)
     apart: frozenset[fx.Node] = frozenset()
     while True:
         placement = _place(module, profile, recipe, find_sites(module, apart, recipe.keeps_float))

@@ -45,7 +45,7 @@ class LayerPlan:
 
     Args:
         name: of the layer; its output tensor has the same name.
-        op_type: ``Conv`` or ``Gemm``.
+        op_type: ``Conv``, ``ConvTranspose`` or ``Gemm``.
         weight: name of the weight parameter.
         bits, signed, narrow_range: type of the weight codes.
         per_channel: a scale for each output channel.

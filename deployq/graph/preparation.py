@@ -14,7 +14,7 @@ from deployq.errors import InputError, UnsupportedError
 from deployq.graph.batch_norm import move_sign_into_weight
 from deployq.graph.capture import NORM_TENSORS
 from deployq.graph.captured_inputs import input_shapes, input_types
-from deployq.graph.conv_calls import conv_geometry, conv_input
+from deployq.graph.conv_geometry import conv_geometry, conv_input
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.layer_placement import clamp_is_redundant
 from deployq.graph.obeyed import refuse_unobeyed
@@ -26,7 +26,7 @@ from deployq.graph.rewrites.rule import argument
 from deployq.graph.simulated import refuse_unsimulated
 from deployq.graph.sites import INTEGER, Site
 from deployq.graph.tensors import attach, read_tensor
-from deployq.graph.units import QuantizedLinear
+from deployq.graph.units import QuantizedLinear, channel_axis
 from deployq.qparams import PerChannel, PerTensor
 from deployq_targets import TargetProfile
 
@@ -168,8 +168,7 @@ def _insert_unit(
     last = site.batch_norm or core
     with module.graph.inserting_before(last):
         norm = _batch_norm_arguments(module, site.batch_norm)
-        source = conv_input(core) if layer.op_type == "Conv" else argument(core, 0, "input")
-        operands = source, argument(core, 1, "weight")
+        operands = conv_input(core), argument(core, 1, "weight")
         args = (*operands, argument(core, 2, "bias"), *norm)
         call = module.graph.call_module(path, args)
     call.meta = {**last.meta, "name": site.name}
@@ -183,13 +182,14 @@ def _unit(
     module: fx.GraphModule, site: Site, layer: LayerPlan, profile: TargetProfile
 ) -> QuantizedLinear:
     weight = read_tensor(module, argument(site.core, 1, "weight"))
-    shape = (weight.shape[0],) if layer.per_channel else ()
-    granularity = PerChannel(0) if layer.per_channel else PerTensor()
+    axis = channel_axis(layer.op_type)
+    shape = (weight.shape[axis],) if layer.per_channel else ()
+    granularity = PerChannel(axis) if layer.per_channel else PerTensor()
     norm: Any = module.get_submodule(str(site.batch_norm.target)) if site.batch_norm else None
     return QuantizedLinear(
         layer.op_type,
         FakeQuantize(layer.qtype, granularity, shape, symmetric=True),
-        geometry=conv_geometry(site.core) if layer.op_type == "Conv" else None,
+        geometry=None if layer.op_type == "Gemm" else conv_geometry(site.core),
         batch_norm=layer.batch_norm,
         eps=norm.eps if norm else 1e-5,
         momentum=norm.momentum if norm and norm.momentum is not None else 0.1,
@@ -212,9 +212,11 @@ def _batch_norm_arguments(
 
 def _make_gamma_positive(module: fx.GraphModule, call: fx.Node) -> None:
     _, weight, bias, gamma, _, mean, _ = call.args
+    unit = module.get_submodule(str(call.target))
+    assert isinstance(unit, QuantizedLinear)
     move_sign_into_weight(
         read_tensor(module, weight), None if bias is None else read_tensor(module, bias),
-        read_tensor(module, gamma), read_tensor(module, mean),
+        read_tensor(module, gamma), read_tensor(module, mean), unit.along_outputs,
     )  # fmt: skip
 
 

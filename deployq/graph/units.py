@@ -15,20 +15,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deployq.arithmetic.geometry import ConvGeometry
-from deployq.graph.batch_norm import BatchNormTensors, LinearCodes, absorb
+from deployq.arithmetic.geometry import ConvGeometry, ConvTransposeGeometry
+from deployq.arithmetic.weight_layout import outputs_first
+from deployq.graph.batch_norm import BatchNormTensors, LinearCodes, absorb, along_first_axis
 from deployq.graph.bounded import bounded
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.qparams import PerChannel, QParams
+from deployq.qparams import PerChannel, PerTensor, QParams
+
+
+def channel_axis(op_type: str) -> int:
+    """Axis of the output channels in the weight of an operator, as ONNX and torch hold it.
+
+    Of a transposed convolution with groups, (C, O / g, kh, kw), the axis has the channels of one
+    group only.
+    """
+    return int(op_type == "ConvTranspose")
 
 
 class QuantizedLinear(nn.Module):
     """``bn(op(x, weight_quantizer(weight), bias))``.
 
     Args:
-        op_type: ``Conv`` or ``Gemm``.
-        weight_quantizer: its per-channel axis is 0, the output channel.
-        geometry: of the convolution; unused by ``Gemm``.
+        op_type: ``Conv``, ``ConvTranspose`` or ``Gemm``.
+        weight_quantizer: sees the weight as the user has it; its per-channel axis is that of the
+            output channels, :func:`channel_axis`.
+        geometry: of the convolution, a ConvTransposeGeometry for ``ConvTranspose``; unused by
+            ``Gemm``.
         batch_norm: ``none``; ``absorb``, the BatchNorm follows and its factor later moves into the
             per-channel scale, codes unchanged; ``fold``, the factor is in the weight before it is
             quantized, with running statistics, on grids that cannot take a factor (law 2).
@@ -63,7 +75,7 @@ class QuantizedLinear(nn.Module):
 
         Args:
             x: input on its grid.
-            weight: (O, C/g, kh, kw) or (O, C) float parameter.
+            weight: float parameter, (O, C/g, kh, kw), transposed (C, O/g, kh, kw), or (O, C).
             bias: (O,) or None.
             batch_norm: the fields of :class:`BatchNormTensors`, or nothing.
         """
@@ -95,12 +107,22 @@ class QuantizedLinear(nn.Module):
         """What the weight quantizer sees: the weight, times gamma / sigma where it is folded."""
         if norm is None or self.batch_norm != "fold":
             return weight
-        return weight * norm.factor(self.eps).reshape(-1, *[1] * (weight.ndim - 1))
+        return weight * self.along_outputs(norm.factor(self.eps), weight)
+
+    def along_outputs(self, values: Tensor, weight: Tensor) -> Tensor:
+        """(O,) values in a shape that broadcasts to the weight, along its output channels."""
+        groups = self.geometry.groups
+        if self.op_type != "ConvTranspose":
+            return along_first_axis(values, weight)
+        inputs = weight.shape[0] // groups
+        return values.reshape(groups, -1).repeat_interleave(inputs, 0)[:, :, None, None]
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.op_type == "Gemm":
             return functional.linear(x, weight, bias)
         geometry = self.geometry
+        if isinstance(geometry, ConvTransposeGeometry):
+            return _transposed(x, weight, bias, geometry)
         top, left, bottom, right = geometry.pads
         if (top, left) != (bottom, right):
             x, top, left = functional.pad(x, (left, right, top, bottom)), 0, 0
@@ -115,7 +137,7 @@ class QuantizedLinear(nn.Module):
         bias: Tensor | None = None,
         *batch_norm: Tensor | None,
     ) -> LinearCodes:
-        """The codes of weight and bias with the BatchNorm absorbed.
+        """The codes of weight and bias with the BatchNorm absorbed, output channels first.
 
         Args:
             input_scale: float32 scale of the layer's input.
@@ -125,8 +147,11 @@ class QuantizedLinear(nn.Module):
         with torch.no_grad():
             codes = self.weight_quantizer.codes(self.scaled_weight(weight, norm))
             factor, real_bias = self._factor_and_bias(weight, bias, norm)
+        found = codes.cpu().numpy().astype(np.int64)
+        if self.op_type == "ConvTranspose":
+            found = outputs_first(found, self.geometry.groups)
         return absorb(
-            codes.cpu().numpy().astype(np.int64),
+            found,
             self.weight_quantizer.qparams().scale,
             factor.cpu().numpy(),
             real_bias.cpu().numpy(),
@@ -146,7 +171,7 @@ class QuantizedLinear(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Factor that moves into the scale, and the real bias after the BatchNorm, in float64."""
         one = torch.ones((), dtype=torch.float64)
-        real_bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
+        real_bias = weight.new_zeros(self._outputs(weight)) if bias is None else bias
         if norm is None:
             return one, real_bias.double()
         norm = norm.double()
@@ -156,11 +181,15 @@ class QuantizedLinear(nn.Module):
         moved = factor if self.batch_norm == "absorb" else one
         return moved, norm.folded_bias(real_bias.double(), self.eps)
 
+    def _outputs(self, weight: Tensor) -> int:
+        transposed = self.op_type == "ConvTranspose"
+        return int(weight.shape[1] * self.geometry.groups if transposed else weight.shape[0])
+
     def weight_qparams(self, integers: LinearCodes) -> QParams:
-        """Parameters of the absorbed weight codes."""
+        """Parameters of the absorbed weight codes, whose output channels are axis 0."""
         quantizer = self.weight_quantizer
         zero_point = quantizer.zero_point.cpu().numpy()
-        granularity = PerChannel(0) if integers.scale.ndim else quantizer.granularity
+        granularity = PerChannel(0) if integers.scale.ndim else PerTensor()
         return QParams(quantizer.qtype, integers.scale, zero_point, granularity)
 
     def config(self) -> dict[str, Any]:
@@ -178,14 +207,26 @@ class QuantizedLinear(nn.Module):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> QuantizedLinear:
         """The unit that ``config`` describes."""
-        facts = config["geometry"]
-        strides, pads, dilations = (tuple(facts[key]) for key in ("strides", "pads", "dilations"))
+        kind = ConvTransposeGeometry if config["op_type"] == "ConvTranspose" else ConvGeometry
+        facts = config["geometry"].items()
+        geometry: dict[str, Any] = {k: tuple(v) if k != "groups" else v for k, v in facts}
         return cls(
             config["op_type"],
             FakeQuantize.from_config(config["weight_quantizer"]),
-            geometry=ConvGeometry(strides, pads, dilations, facts["groups"]),
+            geometry=kind(**geometry),
             batch_norm=config["batch_norm"],
             eps=config["eps"],
             momentum=config["momentum"],
             bias_bits=config["bias_bits"],
         )
+
+
+def _transposed(
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvTransposeGeometry
+) -> Tensor:
+    """Float transposed convolution; captured ones have equal pads on opposite sides."""
+    top, left, _, _ = geometry.pads
+    return functional.conv_transpose2d(
+        x, weight, bias, geometry.strides, (top, left), geometry.output_padding,
+        geometry.groups, geometry.dilations,
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from deployq.qgraph.values import (
     Real,
     Value,
     Waiting,
+    attributes,
     label,
     refuse,
 )
@@ -36,6 +37,8 @@ def runs_in_float(walk: Walk, node: onnx.NodeProto, handler: Handler | None) -> 
         return False
     if handler is None:
         return onnx.defs.has(node.op_type, walk.opset)
+    if node.op_type == "Resize" and attributes(node).get("mode", "nearest") != "nearest":
+        return True
     values = [walk.values.get(name) for name in node.input if name]
     if any(isinstance(value, Real) for value in values):
         return True

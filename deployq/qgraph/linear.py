@@ -1,4 +1,4 @@
-"""Conv, Gemm and MatMul on dequantized tensors, with their biases."""
+"""Conv, ConvTranspose, Gemm and MatMul on dequantized tensors, with their biases."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from deployq.qgraph.nodes import Linear, MatMul
+from deployq.qgraph.transposed import conv_transpose_geometry, transposed_weight
 from deployq.qgraph.values import (
     Clamp,
     Constant,
@@ -23,6 +24,9 @@ from deployq.qgraph.walk import PENDING, Handler, Walk
 from deployq.qgraph.windows import conv_geometry
 from deployq.qparams import IntArray, PerChannel, PerTensor
 
+OUTPUTS_FIRST = ("Conv", "ConvTranspose")
+"""Operators whose weights have the output channels first in an integer node."""
+
 BIAS_SCALE_RTOL = 1e-6
 """A bias scale may differ from ``s_x * s_w`` by float32 rounding, no more."""
 
@@ -33,6 +37,17 @@ def _conv(walk: Walk, node: onnx.NodeProto) -> None:
         name=label(node), op_type="Conv", inputs=(walk.operand(node, 0),), output=PENDING,
         weight=weight.codes, weight_qparams=weight.qparams, bias=None,
         geometry=conv_geometry(walk, node, weight.codes.shape[2:]),
+    )  # fmt: skip
+    walk.wait(node, _with_bias(walk, node, made, walk.optional(node, 2), axis=-1))
+
+
+def _conv_transpose(walk: Walk, node: onnx.NodeProto) -> None:
+    weight = _weight(walk, node, 1, channel_axis=1)
+    geometry = conv_transpose_geometry(walk, node, weight.codes.shape[2:])
+    codes, qparams = transposed_weight(weight, geometry.groups)
+    made = Linear(
+        name=label(node), op_type="ConvTranspose", inputs=(walk.operand(node, 0),), output=PENDING,
+        weight=codes, weight_qparams=qparams, bias=None, geometry=geometry,
     )  # fmt: skip
     walk.wait(node, _with_bias(walk, node, made, walk.optional(node, 2), axis=-1))
 
@@ -101,7 +116,7 @@ def add_bias(walk: Walk, node: onnx.NodeProto) -> bool:
             continue
         free = value.node.bias is None and value.clamp == Clamp()
         if free and isinstance(constant, Constant | QuantizedConstant):
-            axis = -3 if value.node.op_type == "Conv" else -1
+            axis = -3 if value.node.op_type in OUTPUTS_FIRST else -1
             walk.wait(node, _with_bias(walk, node, value.node, constant, axis=axis))
             return True
     return False
@@ -117,7 +132,7 @@ def _with_bias(
     """
     if value is None:
         return made
-    outputs = made.weight.shape[0 if made.op_type == "Conv" else 1]
+    outputs = made.weight.shape[0 if made.op_type in OUTPUTS_FIRST else 1]
     expected = walk.qparams[made.inputs[0]].scale * made.weight_qparams.scale
     if isinstance(value, Constant):
         reals = _per_channel(node, value.data.astype(np.float64), outputs, axis)
@@ -169,6 +184,7 @@ def _check_bias(node: onnx.NodeProto, bias: QuantizedConstant, expected: np.ndar
 
 HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Conv"): _conv,
+    ("", "ConvTranspose"): _conv_transpose,
     ("", "Gemm"): _gemm,
     ("", "MatMul"): _matmul,
 }

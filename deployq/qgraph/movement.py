@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 
 from deployq.qgraph.nodes import Move
+from deployq.qgraph.resizing import resize_facts
 from deployq.qgraph.shapes import Dimension
 from deployq.qgraph.values import CodesOf, attributes, label, refuse
 from deployq.qgraph.walk import PENDING, Handler, Walk
@@ -108,6 +109,7 @@ READ: dict[str, Callable[[Walk, onnx.NodeProto], Facts]] = {
     "Unsqueeze": _axes,
     "Slice": slice_facts,
     "Pad": _pad,
+    "Resize": resize_facts,
     "Identity": _nothing,
     "Dropout": _dropout,
 }

@@ -51,13 +51,14 @@ class Quantize(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Linear(Node):
-    """Conv, Gemm or MatMul with constant weights.
+    """Conv, ConvTranspose, Gemm or MatMul with constant weights.
 
     Args:
-        weight: codes, (O, C/g, kh, kw) for Conv and (K, N) for Gemm and MatMul.
-        weight_qparams: per tensor, or per output channel (Conv axis 0, Gemm and MatMul axis 1).
+        weight: codes, (O, C/g, kh, kw) for Conv and ConvTranspose, (K, N) for Gemm and MatMul.
+        weight_qparams: per tensor, or per output channel (Conv and ConvTranspose axis 0, Gemm and
+            MatMul axis 1).
         bias: (O,) or (N,) codes with scale ``s_x * s_w`` and zero point 0, if any.
-        geometry: of a Conv.
+        geometry: of a Conv; a ConvTransposeGeometry of a ConvTranspose.
     """
 
     weight: IntArray
@@ -112,7 +113,8 @@ class Move(Node):
     Args:
         attributes: by operator, with ONNX's names: ``shape`` (0 and -1 as in ONNX), ``perm``,
             ``axes``, ``starts``, ``ends``, ``steps``, ``axis``, ``pads``, ``mode``, ``value`` (the
-            code that Pad adds; None for that of ``real``, 0 or an infinity).
+            code that Pad adds; None for that of ``real``, 0 or an infinity); of Resize, rows and
+            columns each, ``scales`` (whole factors) or ``sizes``, the other None.
     """
 
     attributes: Mapping[str, Any] = field(default_factory=dict)

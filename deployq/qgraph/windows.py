@@ -13,14 +13,14 @@ from deployq.qgraph.walk import Walk
 
 
 def conv_geometry(walk: Walk, node: onnx.NodeProto, kernel: Sequence[int]) -> ConvGeometry:
-    """Window of a Conv or QLinearConv.
+    """Window of a Conv, QLinearConv or ConvTranspose.
 
     Raises:
         UnsupportedError: not two axes, or ``auto_pad`` SAME on an input of unknown size.
     """
     facts = attributes(node)
-    size = _pair(node, kernel)
-    strides, dilations = (_pair(node, facts.get(key, (1, 1))) for key in ("strides", "dilations"))
+    size = pair(node, kernel)
+    strides, dilations = (pair(node, facts.get(key, (1, 1))) for key in ("strides", "dilations"))
     pads = _pads(walk, node, facts, size, strides, dilations)
     return ConvGeometry(strides, pads, dilations, facts.get("group", 1))
 
@@ -28,7 +28,7 @@ def conv_geometry(walk: Walk, node: onnx.NodeProto, kernel: Sequence[int]) -> Co
 def pool_geometry(walk: Walk, node: onnx.NodeProto) -> PoolGeometry:
     """Window of an AveragePool or MaxPool; errors as :func:`conv_geometry`."""
     facts = attributes(node)
-    kernel, strides = _pair(node, facts["kernel_shape"]), _pair(node, facts.get("strides", (1, 1)))
+    kernel, strides = pair(node, facts["kernel_shape"]), pair(node, facts.get("strides", (1, 1)))
     if facts.get("ceil_mode", 0) or set(facts.get("dilations", ())) - {1}:
         raise refuse(
             node,
@@ -41,7 +41,12 @@ def pool_geometry(walk: Walk, node: onnx.NodeProto) -> PoolGeometry:
     return PoolGeometry(kernel, strides, pads, bool(facts.get("count_include_pad", 0)))
 
 
-def _pair(node: onnx.NodeProto, values: Sequence[int]) -> Pair:
+def pair(node: onnx.NodeProto, values: Sequence[int]) -> Pair:
+    """Rows and columns of an attribute.
+
+    Raises:
+        UnsupportedError: another number of axes.
+    """
     if len(values) != 2:
         raise refuse(
             node,

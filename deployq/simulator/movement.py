@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deployq import affine
+from deployq.arithmetic.kernels.resize import nearest_resize
 from deployq.qgraph.nodes import Move
 from deployq.qparams import QParams
 
@@ -79,6 +80,14 @@ def _code(node: Move, qparams: QParams) -> int:
     return int(affine.quantize(real, qparams))
 
 
+def _resize(x: Tensor, node: Move, qparams: QParams) -> Tensor:
+    rows, columns = node.attributes["sizes"] or (
+        length * factor
+        for length, factor in zip(x.shape[2:], node.attributes["scales"], strict=True)
+    )
+    return nearest_resize(x, (rows, columns))
+
+
 _TORCH_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
 _MOVES: dict[str, Callable[[Tensor, Move, QParams], Tensor]] = {
     "Reshape": _reshape,
@@ -88,6 +97,7 @@ _MOVES: dict[str, Callable[[Tensor, Move, QParams], Tensor]] = {
     "Unsqueeze": _unsqueeze,
     "Slice": _slice,
     "Pad": _pad,
+    "Resize": _resize,
     "Clip": lambda x, node, qparams: x,  # its bounds apply to every node
     "Identity": lambda x, node, qparams: x,
     "Dropout": lambda x, node, qparams: x,

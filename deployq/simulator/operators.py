@@ -11,6 +11,7 @@ from torch import Tensor
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels import concat, elementwise, linear, lookup, pooling
 from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
 from deployq.errors import DeployqError
 from deployq.qgraph.nodes import (
@@ -51,9 +52,9 @@ def _linear(node: Linear, operands: Sequence[Operand], out: QParams, contract: C
     weight, qw = torch.tensor(node.weight), node.weight_qparams
     zero_point: Any = int(qw.zero_point) if qw.zero_point.ndim == 0 else torch.tensor(qw.zero_point)
     bias = None if node.bias is None else torch.tensor(node.bias)
-    if node.op_type == "Conv":
-        axis, window = 1, node.geometry
-        acc = linear.conv_accumulate(x, int(qx.zero_point), weight, zero_point, bias, window)
+    if node.op_type in CONVOLUTIONS:
+        axis, accumulate = 1, CONVOLUTIONS[node.op_type]
+        acc = accumulate(x, int(qx.zero_point), weight, zero_point, bias, node.geometry)
     else:
         axis = x.ndim - 1
         acc = linear.gemm_accumulate(x, int(qx.zero_point), weight, zero_point, bias)

@@ -7,18 +7,21 @@ quantize, dequantize; everything else stays.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from deployq.arithmetic.geometry import ConvTransposeGeometry
+from deployq.arithmetic.weight_layout import inputs_first
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, grid_of, is_on_grid, layer_integers
 from deployq.graph.operators import aten, is_movement
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.tensors import attach
-from deployq.graph.units import QuantizedLinear
+from deployq.graph.units import QuantizedLinear, channel_axis
 from deployq.qparams import IntArray, PerChannel, QParams
 from deployq.qtypes import QType
 from deployq_exporters import integer_ops  # noqa: F401 # registers the operators
@@ -118,13 +121,15 @@ class _Builder:
     def _layer(self, node: fx.Node, unit: QuantizedLinear, layer: LayerIntegers) -> fx.Node:
         name, codes = str(node.meta["name"]), layer.codes
         granularity = layer.weight.granularity
-        weight = self._stored(f"{name}.weight", codes.codes, layer.weight)
+        weight = self._weight(f"{name}.weight", unit, layer)
         bias_params = QParams(BIAS_TYPE, codes.bias_scale, granularity=granularity)
         bias = self._stored(f"{name}.bias", codes.bias, bias_params)
         x = self._arg(node.args[0])
         if unit.op_type == "Gemm":
             return self.graph.call_function(aten.linear.default, (x, weight, bias))
         geometry = unit.geometry
+        if isinstance(geometry, ConvTransposeGeometry):
+            return self._transposed(name, (x, weight, bias), geometry)
         strides, dilations = list(geometry.strides), list(geometry.dilations)
         top, left, bottom, right = geometry.pads
         if (top, left) != (bottom, right):  # `pad_into_conv` brings it back
@@ -132,6 +137,23 @@ class _Builder:
             top, left = 0, 0
         args = (x, weight, bias, strides, [top, left], dilations, geometry.groups)
         return self.graph.call_function(aten.conv2d.default, args)
+
+    def _weight(self, name: str, unit: QuantizedLinear, layer: LayerIntegers) -> fx.Node:
+        """Dequantize the weight in the layout of its operator."""
+        codes, qparams = layer.codes.codes, layer.weight
+        if unit.op_type == "ConvTranspose":
+            codes = inputs_first(codes, unit.geometry.groups)
+            if isinstance(qparams.granularity, PerChannel):
+                qparams = replace(qparams, granularity=PerChannel(channel_axis(unit.op_type)))
+        return self._stored(name, codes, qparams)
+
+    def _transposed(
+        self, name: str, operands: tuple[fx.Node, fx.Node, fx.Node], geometry: ConvTransposeGeometry
+    ) -> fx.Node:
+        pads, extra = list(geometry.pads[:2]), list(geometry.output_padding)
+        strides, dilations = list(geometry.strides), list(geometry.dilations)
+        args = (*operands, strides, pads, extra, geometry.groups, dilations)
+        return self.graph.call_function(aten.conv_transpose2d.input, args)
 
 
 def _holds(root: nn.Module, name: str) -> bool:

@@ -18,6 +18,7 @@ import torch
 
 from deployq import __version__
 from deployq.graph.preparation import PreparedModel
+from deployq_exporters import resize_op
 from deployq_exporters.integer_module import integer_module
 from deployq_exporters.integer_ops import DOMAIN, TRANSLATIONS
 from deployq_exporters.rewrites import (
@@ -78,7 +79,7 @@ def _trace(prepared: PreparedModel, opset: int) -> ir.Model:
         program = torch.onnx.export(
             module, inputs, dynamo=True, opset_version=opset, verbose=False,
             dynamic_shapes=tuple({0: batch} for _ in inputs),
-            custom_translation_table=TRANSLATIONS,
+            custom_translation_table=TRANSLATIONS | resize_op.TRANSLATIONS,
         )  # fmt: skip
     assert program is not None
     return program.model

@@ -105,7 +105,7 @@ def test_bounds_to_clamp(body: Body, calls: str) -> None:
         (lambda m, x: x.view(x.size(0), -1), "flatten"),
         (lambda m, x: x.reshape(-1, 108), "flatten"),
         (lambda m, x: (x * x).view(x.shape[0], 108), "mul flatten"),
-        (lambda m, x: x.reshape(x.size(0), 3, -1), "sym_size reshape"),
+        (lambda m, x: x.reshape(x.size(0), 3, -1), "reshape"),
         (lambda m, x: x.reshape(-1, 6), "reshape"),
     ],
 )

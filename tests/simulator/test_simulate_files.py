@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +23,7 @@ FOLDER = DATA / "onnx_thirdparty"
 pytestmark = pytest.mark.skipif(
     not FOLDER.is_dir(), reason="the third-party models are not here; set DEPLOYQ_DATA"
 )
+Array = np.ndarray[Any, np.dtype[Any]]
 ORT = load_profile("ort-cpu").contract()
 
 
@@ -54,15 +56,24 @@ def test_same_padding_of_a_file(tmp_path: Path) -> None:
 
 
 def test_mobilenet_layer_by_layer(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    compare_layers(onnx.load(FOLDER / "mobilenetv2_qdq_pertensor.onnx"), x, tmp_path)
+
+
+def test_a_transposed_convolution_of_onnxruntime(tmp_path: Path) -> None:
+    model = onnx.load(FOLDER / "ort_testdata" / "test_conv_follow_convtrans_s8.onnx")
+    x = np.random.default_rng(0).standard_normal((4, 3, 24, 24)).astype(np.float32)
+    compare_layers(model, x, tmp_path)
+
+
+def compare_layers(model: onnx.ModelProto, x: Array, tmp_path: Path) -> None:
     """Law 12 (b): in float, at most 5e-5 of a layer's codes differ, and by 1."""
-    model = onnx.load(FOLDER / "mobilenetv2_qdq_pertensor.onnx")
     graph = read_graph(model)
     names = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
     for name in names:
         element = TensorProto.INT8 if graph.qparams[name].qtype.signed else TensorProto.UINT8
         model.graph.output.append(helper.make_tensor_value_info(name, element, None))
     runtime = session(model, tmp_path / "graph.onnx", LEVELS.ORT_DISABLE_ALL)
-    x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
     expected = dict(zip(names, runtime.run(names, {"input": x}), strict=True))
     forced = {name: torch.from_numpy(codes) for name, codes in expected.items()}
     found = run_graph(graph, QDQ, {"input": x}, forced=forced).codes

@@ -19,8 +19,10 @@ CONSTANTS: dict[str, Any] = {
     "size": np.int64([0, 2, -1, 2]), "starts": np.int64([-3, 1]), "ends": np.int64([2**62, -1]),
     "where": np.int64([2, -1]), "steps": np.int64([2, 1]), "zero": np.float32(0),
     "pads": np.int64([0, 1, 2, 0, 0, 0, 3, 1]), "crop": np.int64([0, 0, -1, 2, 0, 0, 0, -2]),
+    "roi": np.float32([]), "scales": np.float32([1, 1, 3, 2]),
     "some": np.int64([1, 2]), "last": np.int64([-1, 1]),
 }  # fmt: skip
+FLOOR = 'coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"'
 BODIES = [
     "v = Transpose <perm = [0, 3, 1, 2]> (xd)",
     "v = Transpose(xd)",
@@ -37,6 +39,9 @@ BODIES = [
     "v = Pad(xd, pads, zero)",
     "v = Pad(xd, crop)",
     "v = Concat <axis = -1> (xd, xd)",
+    f"v = Resize <{FLOOR}> (xd, roi, scales)",
+    "v = Resize(xd, roi, scales)",
+    'v = Resize <nearest_mode = "round_prefer_ceil"> (xd, roi, scales)',
     "v = MaxPool <kernel_shape = [3, 2], pads = [2, 0, 1, 1], strides = [2, 1]> (xd)",
 ]
 

@@ -28,6 +28,12 @@ BODIES = {
         v = Conv <strides = [2, 1], pads = [1, 0, 1, 1], dilations = [1, 2]> (xd, wd, bd)""",
     "depthwise": """wd = DequantizeLinear <axis = 0> (D, S6, Z6)
         v = Conv <group = 3, pads = [1, 1, 1, 1]> (xd, wd)""",
+    "transposed conv": """wd = DequantizeLinear <axis = 1> (T, S6, Z6)
+        bd = DequantizeLinear <axis = 0> (B6, SB6)
+        v = ConvTranspose <strides = [2, 1], pads = [1, 0, 2, 1], dilations = [1, 2],
+        output_padding = [1, 1]> (xd, wd, bd)""",
+    "transposed conv in groups": """wd = DequantizeLinear <axis = 1> (G, S2, Z2)
+        v = ConvTranspose <group = 3, strides = [3, 2]> (xd, wd)""",
     "clipped conv": """wd = DequantizeLinear(W, SW)
         a = Conv(xd, wd)
         v = Clip(a, low, high)""",
@@ -51,6 +57,8 @@ BODIES = {
 }
 CONSTANTS: dict[str, Any] = {
     "W": W, "D": D, "M": M, "S6": S6, "SW": np.float32(0.004), "SB6": np.float32(0.03) * S6,
+    "T": W.transpose(1, 0, 2, 3).copy(), "G": W[:3, :2].copy(), "S2": S6[1:3],
+    "Z2": np.int8([-5, 9]),
     "Z6": np.int8([0, 3, -4, 0, 127, -128]), "U6": np.uint8([0, 255, 128, 1, 2, 3]),
     "B6": RNG.integers(-3000, 3000, 6).astype(np.int32), "F6": np.linspace(-1, 1, 6, np.float32),
     "K": RNG.integers(-128, 128, (1, 3, 8, 8)).astype(np.int8), "low": np.float32(-0.2),

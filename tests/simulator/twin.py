@@ -8,11 +8,15 @@ import numpy as np
 
 from deployq import affine
 from deployq.arithmetic.contract import Contract
-from deployq.arithmetic.oracle import concat, elementwise, linear, lookup, pooling
+from deployq.arithmetic.oracle import concat, conv_transpose, elementwise, linear, lookup, pooling
 from deployq.arithmetic.oracle.requantize import fit_accumulator, requantize
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph import nodes as n
 
+CONVOLUTIONS: dict[str, Any] = {
+    "Conv": linear.conv_accumulate,
+    "ConvTranspose": conv_transpose.conv_transpose_accumulate,
+}
 Array = np.ndarray[Any, Any]
 
 
@@ -61,12 +65,12 @@ def _product(graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str
     operands = x, int(qx.zero_point)
     if isinstance(node, n.MatMul):
         acc = linear.matmul_accumulate(*operands, codes[node.inputs[1]], int(qw.zero_point))
-    elif node.op_type == "Conv":
+    elif node.op_type in CONVOLUTIONS:
         weight = node.weight, qw.zero_point, node.bias, node.geometry
-        acc = linear.conv_accumulate(*operands, *weight)
+        acc = CONVOLUTIONS[node.op_type](*operands, *weight)
     else:
         acc = linear.gemm_accumulate(*operands, node.weight, qw.zero_point, node.bias)
-    axis = 1 if node.op_type == "Conv" else acc.ndim - 1
+    axis = 1 if node.op_type in CONVOLUTIONS else acc.ndim - 1
     acc = fit_accumulator(acc, contract.accumulator, node.name, channel_axis=axis)
     form, out = contract.form(node.op_type), graph.qparams[node.output]
     return requantize(acc, qx.scale, qw.scale, out, form, channel_axis=axis, bounds=node.bounds)

@@ -51,7 +51,7 @@ class Layer:
         if self.norm is None:
             return self.weight.detach()
         factor = self.norm.factor(self.unit.eps).detach()
-        return self.weight.detach() * factor.reshape(-1, *[1] * (self.weight.ndim - 1))
+        return self.weight.detach() * self.unit.along_outputs(factor, self.weight)
 
     def output_tensors(self) -> list[Tensor]:
         """What is multiplied to scale the output channels, (O, ...) each."""
@@ -111,6 +111,8 @@ def find_pairs(module: fx.GraphModule) -> tuple[list[Pair], dict[str, str]]:
             reason = "a tensor is read twice"
         elif pair.first.norm is not None and pair.first.norm.gamma is None:
             reason = "the BatchNorm between them has no gamma"
+        elif "ConvTranspose" in (pair.first.unit.op_type, pair.second.unit.op_type):
+            reason = "a transposed convolution holds its channels the other way round"
         if reason:
             skipped[pair.name] = reason
         else:

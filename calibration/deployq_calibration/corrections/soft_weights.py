@@ -59,11 +59,11 @@ class SoftWeight(nn.Module):
         unit = self._unit[0]
         if norm is None or unit.batch_norm != "fold":
             return torch.ones((), device=weight.device)
-        return norm.factor(unit.eps).detach().reshape(-1, *[1] * (weight.ndim - 1))
+        return unit.along_outputs(norm.factor(unit.eps).detach(), weight)
 
     def _expanded(self, values: Tensor) -> Tensor:
         """A value an output channel (or one for all) as a factor of the weight."""
-        return values.reshape(-1, *[1] * (self._weight[0].ndim - 1)) if values.ndim else values
+        return self._unit[0].along_outputs(values, self._weight[0]) if values.ndim else values
 
     def scale(self) -> Tensor:
         """Of the weight quantizer, broadcastable to the weight."""

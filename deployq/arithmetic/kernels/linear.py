@@ -35,7 +35,7 @@ def conv_accumulate(
     if not symmetric:
         value = F.pad(value, (left, right, top, bottom))
     padding = (top, left) if symmetric else (0, 0)
-    weight = centre(w, _along(w_zero_point, (-1, 1, 1, 1)))
+    weight = centre(w, zero_point_along(w_zero_point, (-1, 1, 1, 1)))
 
     def convolve(cells: Tensor, kernel: Tensor) -> Tensor:
         strides, dilations = geometry.strides, geometry.dilations
@@ -43,7 +43,7 @@ def conv_accumulate(
 
     acc = exact_product(value, weight, weight.abs().flatten(1).sum(1), convolve)
     if acc is None:
-        codes = _codes(x), x_zero_point, _codes(w), _to_numpy(w_zero_point)
+        codes = as_numpy(x), x_zero_point, as_numpy(w), _to_numpy(w_zero_point)
         acc = torch.from_numpy(oracle.conv_accumulate(*codes, None, geometry)).to(x.device)
     return acc if bias is None else acc + bias.long().reshape(1, -1, 1, 1)
 
@@ -52,10 +52,10 @@ def gemm_accumulate(
     x: Tensor, x_zero_point: int, w: Tensor, w_zero_point: ZeroPoint, bias: Tensor | None
 ) -> Tensor:
     """Accumulators of a product with a constant; see ``oracle.linear.gemm_accumulate``."""
-    weight = centre(w, _along(w_zero_point, (-1,)))
+    weight = centre(w, zero_point_along(w_zero_point, (-1,)))
     acc = exact_product(centre(x, x_zero_point), weight, weight.abs().sum(0), torch.matmul)
     if acc is None:
-        codes = _codes(x), x_zero_point, _codes(w), _to_numpy(w_zero_point)
+        codes = as_numpy(x), x_zero_point, as_numpy(w), _to_numpy(w_zero_point)
         acc = torch.from_numpy(oracle.gemm_accumulate(*codes, None)).to(x.device)
     return acc if bias is None else acc + bias.long()
 
@@ -65,20 +65,20 @@ def matmul_accumulate(a: Tensor, a_zero_point: int, b: Tensor, b_zero_point: int
     right = centre(b, b_zero_point)
     acc = exact_product(centre(a, a_zero_point), right, right.abs().sum(-2), torch.matmul)
     if acc is None:
-        sums = oracle.matmul_accumulate(_codes(a), a_zero_point, _codes(b), b_zero_point)
+        sums = oracle.matmul_accumulate(as_numpy(a), a_zero_point, as_numpy(b), b_zero_point)
         acc = torch.from_numpy(sums).to(a.device)
     return acc
 
 
-def _along(zero_point: ZeroPoint, shape: tuple[int, ...]) -> int | Tensor:
+def zero_point_along(zero_point: ZeroPoint, shape: tuple[int, ...]) -> int | Tensor:
     if isinstance(zero_point, int):
         return zero_point
     return torch.tensor(zero_point.tolist()).reshape(shape)
 
 
 def _to_numpy(zero_point: ZeroPoint) -> int | IntArray:
-    return _codes(zero_point) if isinstance(zero_point, Tensor) else zero_point
+    return as_numpy(zero_point) if isinstance(zero_point, Tensor) else zero_point
 
 
-def _codes(tensor: Tensor) -> IntArray:
+def as_numpy(tensor: Tensor) -> IntArray:
     return np.asarray(tensor.detach().cpu())

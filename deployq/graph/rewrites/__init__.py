@@ -19,10 +19,16 @@ from deployq.graph.rewrites import (
     conv_padding_to_numbers,
     functionalize,
     mean_to_pool,
+    merge_axes,
+    nearest_to_resize,
     remove_expand,
     remove_identity,
+    select_to_slice,
+    shuffle_to_transpose,
     silu_to_mul,
+    split_to_slices,
     view_to_flatten,
+    view_to_reshape,
 )
 from deployq.graph.rewrites.rule import Rewrite
 
@@ -30,11 +36,17 @@ _log = logging.getLogger(__name__)
 
 NORMALIZATION: tuple[Rewrite, ...] = (
     functionalize.RULE,  # first: every later pattern is functional
+    split_to_slices.RULE,
+    select_to_slice.RULE,
     remove_identity.RULE,
     remove_expand.RULE,
     bounds_to_clamp.RULE,
     conv_padding_to_numbers.RULE,
+    shuffle_to_transpose.RULE,
+    nearest_to_resize.RULE,
     view_to_flatten.RULE,
+    view_to_reshape.RULE,  # after flatten, which is the simpler form
+    merge_axes.RULE,  # after it: one way to reshape
     silu_to_mul.RULE,
     mean_to_pool.RULE,
     adaptive_to_pool.RULE,

@@ -16,7 +16,7 @@ from deployq.graph.rewrites.rule import Rewrite, calls
 from deployq.graph.tensors import attach
 
 aten = torch.ops.aten
-LINEAR = (aten.conv2d.default, aten.linear.default)
+CONVOLUTIONS = (aten.conv2d.default, aten.conv_transpose2d.input)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -30,10 +30,10 @@ def is_batch_norm(module: fx.GraphModule, node: object) -> bool:
 def follows_linear(module: fx.GraphModule, node: fx.Node) -> bool:
     """True for a BatchNorm whose channels are the outputs of a layer that feeds nothing else."""
     producer = node.all_input_nodes[0]
-    if not calls(producer, *LINEAR) or len(producer.users) != 1:
+    if not calls(producer, *CONVOLUTIONS, aten.linear.default) or len(producer.users) != 1:
         return False
     # of (N, L, C) a fully connected layer makes C, and BatchNorm1d scales L
-    return calls(producer, aten.conv2d.default) or producer.meta["val"].ndim == 2
+    return calls(producer, *CONVOLUTIONS) or producer.meta["val"].ndim == 2
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:

@@ -11,11 +11,16 @@ from deployq_exporters.rewrites.typed_integers import TYPED
 
 DEFAULTS: dict[str, dict[str, object]] = {
     "Conv": {"auto_pad": "NOTSET"},
+    "ConvTranspose": {"auto_pad": "NOTSET", "output_padding": [0, 0]},
     "MaxPool": {"auto_pad": "NOTSET", "storage_order": 0, "ceil_mode": 0, "dilations": [1, 1]},
     "AveragePool": {"auto_pad": "NOTSET", "ceil_mode": 0},
     "Reshape": {"allowzero": 0},
+    "Resize": {
+        "antialias": 0, "cubic_coeff_a": -0.75, "exclude_outside": 0, "extrapolation_value": 0.0,
+        "keep_aspect_ratio_policy": "stretch",
+    },
     "Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0},
-}
+}  # fmt: skip
 """Attributes that say nothing."""
 
 

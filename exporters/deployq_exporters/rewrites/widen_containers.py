@@ -28,7 +28,8 @@ RANGES = {
 }  # fmt: skip
 
 
-MOVEMENT = ("MaxPool", "Flatten", "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Pad")
+MOVEMENT = ("MaxPool", "Flatten", "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Pad",
+            "Resize")  # fmt: skip
 
 
 def match(node: ir.Node) -> bool:
