@@ -1,4 +1,4 @@
-"""What an ``aten.conv2d`` or ``aten.conv_transpose2d`` call says: its window, the zeros before it."""
+"""An ``aten.conv2d`` or ``aten.conv_transpose2d`` call: its window, and the zeros before it."""
 
 from __future__ import annotations
 
