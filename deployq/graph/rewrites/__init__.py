@@ -18,6 +18,7 @@ from deployq.graph.rewrites import (
     mean_to_pool,
     merge_axes,
     nearest_to_resize,
+    pick_before_reshape,
     remove_identity,
     select_to_slice,
     shuffle_to_transpose,
@@ -40,7 +41,8 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     nearest_to_resize.RULE,
     view_to_flatten.RULE,
     view_to_reshape.RULE,  # after flatten, which is the simpler form
-    merge_axes.RULE,  # after it: one way to reshape
+    pick_before_reshape.RULE,  # after it: one way to reshape
+    merge_axes.RULE,
     mean_to_pool.RULE,
     batch_norm_to_depthwise.RULE,  # last: identities between a layer and its BatchNorm are gone
 )
