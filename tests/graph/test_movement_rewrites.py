@@ -94,6 +94,29 @@ def test_axes_that_stay_together_are_merged_and_no_others() -> None:
     assert max(n.meta["val"].ndim for n in graph.graph.nodes if "val" in n.meta) == 5
 
 
+def attention_parts(m: Any, x: Tensor) -> tuple[Tensor, ...]:
+    """(N, 12, 36) to query, key and value of 2 heads, (N, 2, 12, 6)."""
+    n, length, _ = x.flatten(2).shape
+    joint = x.flatten(2).reshape(n, length, 3, 2, 6).permute(2, 0, 3, 1, 4)
+    query, key, value = joint.unbind(0)
+    return query, key, value
+
+
+def test_joint_query_key_value_have_rank_4() -> None:
+    assert captured(attention_parts) == "flatten" + " slice reshape permute" * 3
+
+
+@pytest.mark.parametrize("body", [
+    lambda m, x: x.reshape(-1, 2, 6, 6, 6).permute(2, 0, 1, 3, 4)[1],  # a later factor
+    lambda m, x: x.reshape(-1, 6, 2, 3, 12).permute(1, 0, 2, 3, 4)[1],  # of two axes
+    lambda m, x: x.reshape(-1, 2, 6, 6, 6).permute(1, 0, 2, 3, 4)[1:3],
+])  # fmt: skip
+def test_other_parts_stay_behind_their_reshape(body: Body) -> None:
+    graph = capture(Net(body), [images(2, 12)])
+    assert calls_of(graph)[:3] == ["reshape", "permute", "slice"]
+    assert torch.equal(graph(images(3, 12)), body(None, images(3, 12)))
+
+
 def test_a_rank_above_the_targets_is_refused() -> None:
     graph = graph_of(lambda m, x: x.reshape(-1, 3, 2, 3, 6).flip(1) * 2)
     with pytest.raises(UnsupportedError, match=r"(?s)reshape: .*max_rank.*rank 5.*up to 4.*next:"):

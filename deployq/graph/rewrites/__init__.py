@@ -21,6 +21,7 @@ from deployq.graph.rewrites import (
     mean_to_pool,
     merge_axes,
     nearest_to_resize,
+    pick_before_reshape,
     remove_expand,
     remove_identity,
     select_to_slice,
@@ -46,7 +47,8 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     nearest_to_resize.RULE,
     view_to_flatten.RULE,
     view_to_reshape.RULE,  # after flatten, which is the simpler form
-    merge_axes.RULE,  # after it: one way to reshape
+    pick_before_reshape.RULE,  # after it: one way to reshape
+    merge_axes.RULE,
     silu_to_mul.RULE,
     mean_to_pool.RULE,
     adaptive_to_pool.RULE,

@@ -24,17 +24,15 @@ def match(module: fx.GraphModule, node: fx.Node) -> bool:
     before, users = node.all_input_nodes[0], list(node.users)
     if not calls(before, aten.reshape.default) or len(before.users) > 1 or len(users) != 1:
         return False
+    rank = before.meta["val"].ndim
+    if rank <= COMMON_RANK or not calls(users[0], aten.reshape.default):
+        return False
     shapes = static_shape(before.meta["val"]), static_shape(users[0].meta["val"])
-    return (
-        before.meta["val"].ndim > COMMON_RANK
-        and calls(users[0], aten.reshape.default)
-        and None not in shapes
-        and len(_runs(_order(node))) < before.meta["val"].ndim
-    )
+    return None not in shapes and len(_runs(permutation(node))) < rank
 
 
-def _order(node: fx.Node) -> list[int]:
-    """The permutation: input axis of each output axis."""
+def permutation(node: fx.Node) -> list[int]:
+    """Input axis of each output axis of a permute or transpose."""
     rank = node.meta["val"].ndim
     if calls(node, aten.permute.default):
         return [axis % rank for axis in argument(node, 1, "dims")]
@@ -56,7 +54,7 @@ def _runs(order: list[int]) -> list[list[int]]:
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     before, (after,) = node.all_input_nodes[0], list(node.users)
-    sizes, runs = static_shape(before.meta["val"]), _runs(_order(node))
+    sizes, runs = static_shape(before.meta["val"]), _runs(permutation(node))
     assert sizes is not None
     merged = [-1 if -1 in part else math.prod(part) for part in _sizes(sizes, sorted(runs))]
     narrow = build(node, aten.reshape.default, before.all_input_nodes[0], merged)
