@@ -18,6 +18,7 @@ from deployq.pipeline import CalibrationSettings
 from deployq.sources import Preprocessing
 from deployq.user_code import names_code
 from deployq_targets.names import nearest
+from deployq_targets.words import Edges
 
 FILE = "deployq.toml"
 _CLOSED = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -40,7 +41,7 @@ class Settings(BaseModel):
     Args:
         path: the file that they come from, None where there is none.
         target, calib, data, labels, weights, metric, weight_bits, activation_bits, observer,
-            weight_observer: as the flags of these names.
+            weight_observer, io: as the flags of these names.
         preprocessing: of images.
         layers: glob pattern over layer names to what they become; the last match wins.
     """
@@ -57,6 +58,7 @@ class Settings(BaseModel):
     activation_bits: int | None = None
     observer: str | None = None
     weight_observer: str | None = None
+    io: Edges | None = None
     preprocessing: Preprocessing | None = None
     layers: dict[str, LayerSettings] = Field(default_factory=dict)
 

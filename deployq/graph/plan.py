@@ -78,12 +78,14 @@ class Plan:
         target: name of the profile.
         tensors, layers: quantizers, in graph order.
         floats: nodes that stay in float, each with the reason (law 3).
+        notes: what else a person should know, one sentence each.
     """
 
     target: str
     tensors: tuple[TensorPlan, ...]
     layers: tuple[LayerPlan, ...]
     floats: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for the prepared model on disk and for reports."""
@@ -94,7 +96,8 @@ class Plan:
         """Inverse of :meth:`to_json`."""
         tensors = (TensorPlan(**{**t, "tensors": tuple(t["tensors"])}) for t in facts["tensors"])
         layers = (LayerPlan(**layer) for layer in facts["layers"])
-        return cls(facts["target"], tuple(tensors), tuple(layers), tuple(facts["floats"]))
+        floats, notes = tuple(facts["floats"]), tuple(facts.get("notes", ()))
+        return cls(facts["target"], tuple(tensors), tuple(layers), floats, notes)
 
     def lines(self) -> list[str]:
         """The plan as text, one decision a line."""
@@ -110,4 +113,4 @@ class Plan:
             scale = "" if tensor.scale is None else f", scale {tensor.scale}"
             shared = f", shared by {', '.join(tensor.tensors)}" if len(tensor.tensors) > 1 else ""
             text.append(f"  {tensor.name}: {tensor.qtype} zero point {zero_point}{scale}{shared}")
-        return text + [f"  {node}" for node in self.floats]
+        return text + [f"  {line}" for line in (*self.floats, *self.notes)]
