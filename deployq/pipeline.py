@@ -173,7 +173,7 @@ def export(
         inputs = feed(graph, golden.inputs)
         simulation = run_graph(graph, profile.contract(), inputs)
         _write_golden(inputs, simulation, folder / GOLDEN_FILE)
-        stated = {"io": str(edges), "edges": edge_facts(prepared, files)}
+        stated = {"io": str(edges), "edges": edge_facts(prepared, graph, files)}
         write_manifest(folder, {**_facts(prepared, model), **stated, **(facts or {})})
     return read_bundle(Path(path))
 

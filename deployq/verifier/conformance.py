@@ -60,7 +60,7 @@ def _edges(evidence: Evidence) -> list[str]:
         return []  # of a bundle from before there was a choice
     files = {CANONICAL_FILE: evidence.canonical, RUNTIME_FILE: evidence.runtime_file}
     found = []
-    for side, edges in edge_facts(evidence.prepared, files).items():
+    for side, edges in edge_facts(evidence.prepared, evidence.graph, files).items():
         said = stated.get(side)
         for name in edges:
             if not isinstance(said, dict) or said.get(name) != edges[name]:

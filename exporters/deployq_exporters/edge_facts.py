@@ -8,12 +8,14 @@ from typing import Any
 import onnx
 
 from deployq.graph.preparation import PreparedModel
-from deployq.qgraph.walk import ELEMENT_TYPES
+from deployq.qgraph import IntegerGraph
+from deployq.qgraph.edges import CODES
+from deployq.qgraph.nodes import Move
 from deployq.qparams import QParams
 
 
 def edge_facts(
-    prepared: PreparedModel, files: Mapping[str, onnx.ModelProto]
+    prepared: PreparedModel, graph: IntegerGraph, files: Mapping[str, onnx.ModelProto]
 ) -> dict[str, dict[str, Any]]:
     """Every input and output, by name, as the files have it.
 
@@ -22,15 +24,18 @@ def edge_facts(
     ``real = (code - zero_point) * scale``. ``tensors`` is the ONNX type of the tensor by file.
 
     Args:
-        prepared: has the parameters.
+        prepared: knows ranges that do not fill their container.
+        graph: what the first file says.
         files: by name; all have the same inputs and outputs.
     """
-    grids = prepared.grids()
     models = {name: (_values(m.graph.input), _values(m.graph.output)) for name, m in files.items()}
-    first = next(iter(models.values()))
+    first, grids = next(iter(models.values())), prepared.grids()
     return {
         side: {
-            edge: _fact(edge, {file: types[index][edge] for file, types in models.items()}, grids)
+            edge: _fact(
+                {file: types[index][edge] for file, types in models.items()},
+                _qparams(edge, graph, grids),
+            )
             for edge in first[index]
         }
         for index, side in enumerate(("inputs", "outputs"))
@@ -42,12 +47,22 @@ def _values(values: Any) -> dict[str, int]:
     return {value.name: value.type.tensor_type.elem_type for value in values}
 
 
-def _fact(edge: str, elements: Mapping[str, int], grids: Mapping[str, QParams]) -> dict[str, Any]:
+def _qparams(edge: str, graph: IntegerGraph, grids: Mapping[str, QParams]) -> QParams | None:
+    """Parameters of an edge that is codes: those of the tensor that it is, or is moved from."""
+    if edge not in graph.qparams:
+        return None
+    moves = {node.output: node.inputs[0] for node in graph.nodes if isinstance(node, Move)}
+    name = edge
+    while name.removesuffix(CODES) not in grids and name in moves:
+        name = moves[name]
+    return grids.get(name.removesuffix(CODES), graph.qparams[edge])
+
+
+def _fact(elements: Mapping[str, int], qparams: QParams | None) -> dict[str, Any]:
     tensors = {file: onnx.TensorProto.DataType.Name(kind) for file, kind in elements.items()}
-    element = next(iter(elements.values()))
-    if edge in grids and element in ELEMENT_TYPES:
-        return {**grid_fact(grids[edge]), "tensors": tensors}
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(element)
+    if qparams is not None:
+        return {**grid_fact(qparams), "tensors": tensors}
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(next(iter(elements.values())))
     return {"kind": "float" if dtype.kind == "f" else "index", "tensors": tensors}
 
 
