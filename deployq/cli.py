@@ -99,6 +99,10 @@ def export(
     weight_observer: Annotated[
         str | None, typer.Option(help="minmax, mse (default) or percentile[:99.99].")
     ] = None,
+    io: Annotated[
+        str | None,
+        typer.Option(help="Inputs and outputs of the files: float or integer; the target's."),
+    ] = None,
     keep_float: Annotated[
         list[str] | None, typer.Option(help="Layers that stay in float, as a pattern; repeatable.")
     ] = None,
@@ -135,8 +139,9 @@ def export(
     weights = weights or (None if file.weights is None else Path(file.weights))
     with progress(total=None) as advance:
         prepared, bundle = jobs.export_model(
-            model, DataRequest(calib, images), output, target, recipe, settings, advance, weights
-        )
+            model, DataRequest(calib, images), output, target, recipe, settings, advance, weights,
+            io or file.io,
+        )  # fmt: skip
     if as_json:
         _print_json(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,18 @@ import onnx
 
 from deployq import pipeline
 from deployq.bundle import MANIFEST, Bundle, check_replaceable, read_bundle
-from deployq.columns import LazyColumn
-from deployq.data import Dataset, load_dataset
+from deployq.columns import Columns
+from deployq.data import Dataset, fit_dataset, load_arrays
+from deployq.edges import (
+    choose_edges,
+    edge_dtypes,
+    edge_notes,
+    image_inputs,
+    pixel_facts,
+    real_columns,
+)
 from deployq.errors import InputError
+from deployq.graph.captured_inputs import input_shapes
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
 from deployq.inspection.facts import Inspection
@@ -21,12 +31,13 @@ from deployq.inspection.reading import inspect_graph
 from deployq.inspection.shapes import code_shapes
 from deployq.models import load_model
 from deployq.progress import notice
-from deployq.qgraph import read_graph
+from deployq.qgraph.edges import integer_inputs
 from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
 from deployq.sources import DataRequest, Preprocessing, Samples, open_samples
 from deployq.verifier.evidence import Evidence
 from deployq_calibration.corrections import Change
+from deployq_targets.words import Edges
 
 PREPROCESSING = "preprocessing"
 """The fact of a manifest that says how images become the model's input."""
@@ -40,6 +51,7 @@ def prepare_model(
     settings: pipeline.CalibrationSettings | None,
     weights: Path | None = None,
     advance: pipeline.Advance = lambda stage: None,
+    io: str | None = None,
 ) -> tuple[PreparedModel, Dataset, bool]:
     """Open and prepare what the user named.
 
@@ -49,6 +61,7 @@ def prepare_model(
         target: name or path of a profile.
         recipe, settings: what the user asked for; a prepared model takes nothing of it.
         weights: a checkpoint for ``package.module:callable``.
+        io: ``integer`` pins the grids of image inputs to their pixels, where that is exact.
 
     Returns:
         The model, its data, and whether it still needs calibration.
@@ -63,6 +76,10 @@ def prepare_model(
         notice(note)
     if loaded.prepared is None:
         assert loaded.captured is not None
+        if choose_edges(io, profile) is Edges.INTEGER:
+            inputs = list(input_shapes(loaded.captured.graph))
+            images = image_inputs(opened().columns, inputs, calib.preprocessing)
+            recipe = replace(recipe, images=images)
         prepared = pipeline.prepare(loaded.captured, (), profile, recipe)
         return prepared, fit_samples(opened(), prepared), True
     prepared = loaded.prepared
@@ -94,11 +111,12 @@ def export_model(
     settings: pipeline.CalibrationSettings | None,
     advance: pipeline.Advance,
     weights: Path | None = None,
+    io: str | None = None,
 ) -> tuple[PreparedModel, Bundle]:
     """Prepare, calibrate where needed, export; a path that cannot be replaced is refused first."""
     check_replaceable(output)
     prepared, data, fresh = prepare_model(
-        reference, calib, target, recipe, settings, weights, advance
+        reference, calib, target, recipe, settings, weights, advance, io
     )
     facts: dict[str, object] = {"calibration": "by the prepared model"}
     if fresh:
@@ -107,11 +125,17 @@ def export_model(
         pipeline.calibrate(prepared, data, settings, progress=advance, report=changes.extend)
         facts = {"calibration": {**vars(settings), "samples": len(data)}}
         facts["corrections"] = [change.to_json() for change in changes]
-    if calib.preprocessing is not None and any(
-        isinstance(column, LazyColumn) for column in data.columns.values()
-    ):
+    images = image_inputs(Columns(data.inputs), list(prepared.inputs), calib.preprocessing)
+    if images and calib.preprocessing is not None:
         facts[PREPROCESSING] = calib.preprocessing.facts()
-    return prepared, pipeline.export(prepared, output, data, facts=facts, progress=advance)
+    if choose_edges(io, prepared.profile) is Edges.INTEGER:
+        facts["pixels"] = pixel_facts(prepared, images)
+        for name, rule in pixel_facts(prepared, images).items() if not fresh else ():
+            notice(f"{name}: {rule or 'pixels are not its codes: the scales of the model stand'}")
+        if calib.preprocessing is not None and not images:
+            notice("the calibration data are no images: [preprocessing] sets no input's grid")
+    exported = pipeline.export(prepared, output, data, io=io, facts=facts, progress=advance)
+    return prepared, exported
 
 
 def open_for_verification(
@@ -119,7 +143,11 @@ def open_for_verification(
 ) -> tuple[Evidence, Dataset]:
     """A bundle and data in the shapes that its model takes."""
     evidence = Evidence(bundle)
-    return evidence, fit_samples(open_samples(data, advance), evidence.prepared)
+    samples = open_samples(data, advance)
+    for note in edge_notes(samples.columns, evidence.edges):
+        notice(note)
+    samples = replace(samples, columns=real_columns(samples.columns, evidence.edges))
+    return evidence, fit_samples(samples, evidence.prepared)
 
 
 def exported_preprocessing(bundle: Path) -> Preprocessing | None:
@@ -139,14 +167,23 @@ def fit_samples(samples: Samples, prepared: PreparedModel) -> Dataset:
 
 
 def simulate_file(source: Path, data: Path, target: str | None) -> Simulation:
-    """Run a bundle's file, or a bare one, on data in the shapes and types that it declares."""
-    model, own = pipeline.open_file(source)
-    constants = {tensor.name for tensor in model.graph.initializer}
-    declared = [value for value in model.graph.input if value.name not in constants]
+    """Run a bundle's file, or a bare one, on data in the shapes and types that it declares.
+
+    An input that takes codes also takes float32, which is quantized by law 1, and says so.
+    """
+    opened = pipeline.open_file(source)
+    constants = {tensor.name for tensor in opened.model.graph.initializer}
+    declared = [value for value in opened.model.graph.input if value.name not in constants]
     shapes = {value.name: _declared_shape(value) for value in declared}
     dtypes = {value.name: _declared_dtype(value) for value in declared}
-    arrays = load_dataset(data, list(shapes), input_shapes=shapes, input_dtypes=dtypes).inputs
-    return pipeline.simulate(model, arrays, own if target is None else target)
+    columns, edges = Columns(load_arrays(data)), integer_inputs(opened.graph)
+    for note in edge_notes(columns, edges):
+        notice(note)
+    dtypes |= edge_dtypes(columns, edges)
+    arrays = fit_dataset(str(data), columns, list(shapes), shapes, dtypes).inputs
+    return pipeline.simulate_graph(
+        opened.graph, arrays, opened.profile if target is None else target
+    )
 
 
 def inspect_file(source: Path) -> Inspection:
@@ -156,16 +193,15 @@ def inspect_file(source: Path) -> Inspection:
         InputError, UnsafeFileError: nothing there that can be read.
         UnsupportedError: a node has no integer form; the message names it.
     """
-    model, target = pipeline.open_file(source)
-    graph = read_graph(model)
+    opened = pipeline.open_file(source)
     plan, sizes = None, []
-    if target is None:
+    if opened.profile is None:
         sizes = [(source.name, source.stat().st_size)]
     else:
         plan = pipeline.load_prepared(source).plan
         sizes = [(file.path, file.size) for file in read_bundle(source).files]
-    name, shapes = source.resolve().name, code_shapes(model, graph)
-    return inspect_graph(graph, shapes, source=name, plan=plan, files=sizes)
+    name, shapes = source.resolve().name, code_shapes(opened.model, opened.graph)
+    return inspect_graph(opened.graph, shapes, source=name, plan=plan, files=sizes)
 
 
 def _declared_shape(value: onnx.ValueInfoProto) -> list[int | None]:

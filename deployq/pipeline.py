@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 
 from deployq.bundle import Bundle, environment_facts, read_bundle, write_manifest, writing_bundle
 from deployq.data import Dataset, check_dataset
+from deployq.edges import choose_edges, real_samples
 from deployq.errors import InputError
 from deployq.graph.capture import capture
 from deployq.graph.captured_inputs import Examples
@@ -27,7 +28,8 @@ from deployq.graph.onnx_guard import load_onnx
 from deployq.graph.preparation import PreparedModel, prepare_graph
 from deployq.graph.prepared_files import load_prepared_model, save_prepared_model
 from deployq.graph.recipe import Recipe
-from deployq.qgraph import read_graph
+from deployq.qgraph import IntegerGraph, read_graph
+from deployq.qgraph.edges import feed, with_ranges
 from deployq.simulator import Simulation, run_graph
 from deployq.verifier.evidence import CANONICAL_FILE, GOLDEN_FILE, Evidence
 from deployq.verifier.report import Limits, Report
@@ -41,8 +43,10 @@ from deployq_calibration.corrections import (
     correct_model,
 )
 from deployq_exporters.dialects import DIALECTS, translate
+from deployq_exporters.edge_facts import edge_facts
 from deployq_exporters.lowering import lower, to_proto
 from deployq_targets import TargetProfile, load_profile
+from deployq_targets.words import Edges
 
 Target: TypeAlias = str | Path | TargetProfile
 Advance: TypeAlias = Callable[[str], None]
@@ -154,6 +158,7 @@ def export(
     path: Path,
     samples: Dataset,
     *,
+    io: Edges | str | None = None,
     facts: Mapping[str, object] | None = None,
     progress: Advance = lambda stage: None,
 ) -> Bundle:
@@ -166,28 +171,35 @@ def export(
         prepared: a calibrated or trained model.
         path: folder of the bundle; an older bundle there is replaced at the last moment.
         samples: the first ones become golden vectors.
+        io: ``float`` or ``integer``: whether the files take and give reals, or codes where an input
+            or output is on a grid; None takes the profile's.
         facts: further entries of the manifest.
 
     Raises:
         InputError: something else than a bundle is at ``path``, another export writes it, samples
-            do not fit, or a tensor is not calibrated.
+            do not fit, a tensor is not calibrated, or ``io`` is another word.
         UnsupportedError: an operator cannot be lowered.
     """
     check_dataset(prepared.inputs, samples, prepared.input_dtypes())
-    profile = prepared.profile
+    profile, edges = prepared.profile, choose_edges(io, prepared.profile)
     with writing_bundle(Path(path)) as folder:
         progress("lower")
-        model = to_proto(lower(prepared, profile))
-        _write_model(model, folder / CANONICAL_FILE)
+        model = to_proto(lower(prepared, profile, edges))
+        files = {CANONICAL_FILE: model}
         for dialect in DIALECTS.values():
             progress("translate")
-            _write_model(translate(model, dialect), folder / dialect.file_name)
+            files[dialect.file_name] = translate(model, dialect)
+        for name, file in files.items():
+            _write_model(file, folder / name)
         save_prepared_model(prepared, folder)
         progress("golden vectors")
         golden = samples.take(min(GOLDEN_SAMPLES, len(samples)))
-        simulation = run_graph(read_graph(model), profile.contract(), golden.inputs)
-        _write_golden(golden, simulation, folder / GOLDEN_FILE)
-        write_manifest(folder, {**_facts(prepared, model), **(facts or {})})
+        graph = with_ranges(read_graph(model), prepared.grids())
+        inputs = feed(graph, golden.inputs)
+        simulation = run_graph(graph, profile.contract(), inputs)
+        _write_golden(inputs, simulation, folder / GOLDEN_FILE)
+        stated = {"io": str(edges), "edges": edge_facts(prepared, graph, files)}
+        write_manifest(folder, {**_facts(prepared, model), **stated, **(facts or {})})
     return read_bundle(Path(path))
 
 
@@ -196,9 +208,9 @@ def _write_model(model: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _write_golden(samples: Dataset, simulation: Simulation, path: Path) -> None:
+def _write_golden(fed: Mapping[str, npt.NDArray[Any]], simulation: Simulation, path: Path) -> None:
     """Inputs, every code tensor and the outputs, under ``input/``, ``codes/`` and ``output/``."""
-    inputs = {f"input/{name}": array for name, array in samples.inputs.items()}
+    inputs: dict[str, Any] = {f"input/{name}": array for name, array in fed.items()}
     np.savez(path, allow_pickle=False, **inputs, **simulation_arrays(simulation))
 
 
@@ -215,6 +227,7 @@ def _facts(prepared: PreparedModel, model: onnx.ModelProto) -> dict[str, object]
         "outputs": [output.name for output in model.graph.output],
         "opset": model.opset_import[0].version,
         "floats": list(prepared.plan.floats),
+        "notes": list(prepared.plan.notes),
         "rescued_channels": {
             layer: list(channels)
             for layer, channels in rescued_channels(layer_integers(prepared)).items()
@@ -232,39 +245,60 @@ def simulate(
 
     Args:
         source: a bundle, an ONNX file, or a model in memory.
-        inputs: graph input name to array, (N, ...).
+        inputs: graph input name to array, (N, ...); for an input that takes codes, codes or
+            float32, which is quantized by law 1.
         target: whose arithmetic; a bundle's own by default.
 
     Raises:
-        InputError: no target for a bare file, or a missing input.
+        InputError: no target for a bare file, a missing input, or what is no code of its type.
         UnsupportedError: a node has no integer form; the message names it.
     """
     if isinstance(source, onnx.ModelProto):
-        model, own = source, None
+        graph, own = read_graph(source), None
     else:
-        model, own = open_file(Path(source))
-    wanted = own if target is None else as_profile(target)
-    if wanted is None:
+        opened = open_file(Path(source))
+        graph, own = opened.graph, opened.profile
+    return simulate_graph(graph, inputs, own if target is None else target)
+
+
+def simulate_graph(
+    graph: IntegerGraph, inputs: Mapping[str, npt.NDArray[Any]], target: Target | None
+) -> Simulation:
+    """As :func:`simulate`, of a file that was read before."""
+    if target is None:
         raise InputError(
             "target",
             "a file says nothing of the arithmetic: name a target",
             found="none",
             next_step="--target ort-cpu, or the path of a profile",
         )
-    return run_graph(read_graph(model), wanted.contract(), inputs)
+    return run_graph(graph, as_profile(target).contract(), feed(graph, inputs))
 
 
-def open_file(source: Path) -> tuple[onnx.ModelProto, TargetProfile | None]:
+@dataclass(frozen=True, eq=False)
+class OpenedFile:
+    """An ONNX file, what it says, and the profile of the bundle that it is in, if it is in one."""
+
+    model: onnx.ModelProto
+    graph: IntegerGraph
+    profile: TargetProfile | None = None
+
+
+def open_file(source: Path) -> OpenedFile:
     """A bundle's canonical file and profile, or a bare ONNX file.
 
     Raises:
         InputError: nothing there that can be read.
         UnsafeFileError: external data outside the file's folder.
+        UnsupportedError: a node has no integer form.
     """
     if not source.is_dir():
-        return load_onnx(source), None
+        model = load_onnx(source)
+        return OpenedFile(model, read_graph(model))
     read_bundle(source)
-    return load_onnx(source / CANONICAL_FILE), load_prepared_model(source).profile
+    model, prepared = load_onnx(source / CANONICAL_FILE), load_prepared_model(source)
+    graph = with_ranges(read_graph(model), prepared.grids())
+    return OpenedFile(model, graph, prepared.profile)
 
 
 def verify(
@@ -280,7 +314,8 @@ def verify(
 
     Args:
         bundle: its folder, or one opened before.
-        data: samples, with labels for accuracy.
+        data: samples, with labels for accuracy; an input that the files take as codes may be given
+            as codes.
         limits: how much evidence a verdict needs.
         latency_runs: of one sample each.
         metric: ``top-1``, ``auc``, ``perplexity``, ``output-difference`` or ``module:callable``;
@@ -290,7 +325,7 @@ def verify(
         InputError: the bundle is broken, or data or metric does not fit the model.
     """
     evidence = bundle if isinstance(bundle, Evidence) else Evidence(Path(bundle))
-    prepared = evidence.prepared
+    prepared, data = evidence.prepared, real_samples(data, evidence.edges)
     check_dataset(prepared.inputs, data, prepared.input_dtypes())
     return verify_bundle(
         evidence, data, limits=limits, latency_runs=latency_runs, metric=metric, progress=progress

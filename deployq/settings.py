@@ -18,6 +18,7 @@ from deployq.pipeline import CalibrationSettings
 from deployq.sources import Preprocessing
 from deployq.user_code import names_code
 from deployq_targets.names import nearest
+from deployq_targets.words import Edges
 
 FILE = "deployq.toml"
 _CLOSED = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -43,7 +44,7 @@ class Settings(BaseModel):
     Args:
         path: the file that they come from, None where there is none.
         target, calib, data, labels, weights, metric, weight_bits, activation_bits, observer,
-            weight_observer, corrections, iterations: as the flags of these names.
+            weight_observer, corrections, iterations, io: as the flags of these names.
         preprocessing: of images.
         layers: glob pattern over layer names to what they become; the last match wins.
     """
@@ -62,6 +63,7 @@ class Settings(BaseModel):
     weight_observer: str | None = None
     corrections: str | None = None
     iterations: int | None = None
+    io: Edges | None = None
     preprocessing: Preprocessing | None = None
     layers: dict[str, LayerSettings] = Field(default_factory=dict)
 

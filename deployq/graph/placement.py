@@ -24,6 +24,7 @@ from deployq.graph.operator_rules import (
     find_touches,
 )
 from deployq.graph.operators import is_linear, onnx_type
+from deployq.graph.pixel_inputs import PixelInputs
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.ranks import check_ranks
 from deployq.graph.recipe import Recipe
@@ -103,7 +104,9 @@ def _place(
     positive = non_negative_sites(module, sites)
     wishes = Wishes(module, profile, recipe, positive, outputs, touches)
     groups = _share_grids(module, sites, gridded, profile)
-    tensors = tuple(_tensor_plan(group, wishes) for group in groups)
+    pixels = PixelInputs(recipe.images)
+    tensors = tuple(_tensor_plan(group, wishes, pixels) for group in groups)
+    pixels.check([site.name for site in sites.values() if site.kind == "input"])
     grid_of = {tensor: plan for plan in tensors for tensor in plan.tensors}
     check_activations(grid_of, touches)
     reads = count_reads(module)
@@ -116,7 +119,8 @@ def _place(
     left = {
         s.name: macs_of(s.core) for s in sites.values() if s.kind == "float" and is_linear(s.core)
     }
-    return Placement(Plan(profile.name, tensors, layers, floats, left), sites, grid_of)
+    plan = Plan(profile.name, tensors, layers, floats, left, tuple(pixels.notes.values()))
+    return Placement(plan, sites, grid_of)
 
 
 def _check_one_width(layers: tuple[LayerPlan, ...], profile: TargetProfile) -> None:
@@ -166,12 +170,13 @@ def _share_grids(
     return list(grids.values())
 
 
-def _tensor_plan(members: list[Site], wishes: Wishes) -> TensorPlan:
+def _tensor_plan(members: list[Site], wishes: Wishes, pixels: PixelInputs) -> TensorPlan:
     touches = [touch for site in members for touch in wishes.touches[site.name]]
     bits = max(_activation_bits(site, wishes, touches) for site in members)
     positive = all(site.name in wishes.non_negative for site in members)
     qtype, zero_point = _grid_type(wishes.profile, bits, positive, touches)
     fixed = _fixed_output(members, qtype, wishes)
+    fixed = fixed or pixels.pinned(wishes.module, members, qtype, wishes.profile)
     if fixed is not None:
         zero_point = fixed.zero_point
     return TensorPlan(

@@ -80,6 +80,7 @@ class Plan:
         tensors, layers: quantizers, in graph order.
         floats: nodes that stay in float, each with the reason (law 3).
         float_macs: multiply-accumulates for one sample of the linear layers among them, by name.
+        notes: what else a person should know, one sentence each.
     """
 
     target: str
@@ -87,6 +88,7 @@ class Plan:
     layers: tuple[LayerPlan, ...]
     floats: tuple[str, ...] = ()
     float_macs: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -102,8 +104,9 @@ class Plan:
         """Inverse of :meth:`to_json`."""
         tensors = (TensorPlan(**{**t, "tensors": tuple(t["tensors"])}) for t in facts["tensors"])
         layers = (LayerPlan(**layer) for layer in facts["layers"])
+        floats, notes = tuple(facts["floats"]), tuple(facts.get("notes", ()))
         macs = facts.get("float_macs", {})  # plans of before had no linear layers in float
-        return cls(facts["target"], tuple(tensors), tuple(layers), tuple(facts["floats"]), macs)
+        return cls(facts["target"], tuple(tensors), tuple(layers), floats, macs, notes)
 
     def lines(self) -> list[str]:
         """The plan as text, one decision a line."""
@@ -119,4 +122,4 @@ class Plan:
             scale = "" if tensor.scale is None else f", scale {tensor.scale}"
             shared = f", shared by {', '.join(tensor.tensors)}" if len(tensor.tensors) > 1 else ""
             text.append(f"  {tensor.name}: {tensor.qtype} zero point {zero_point}{scale}{shared}")
-        return text + [f"  {node}" for node in self.floats]
+        return text + [f"  {line}" for line in (*self.floats, *self.notes)]

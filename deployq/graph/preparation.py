@@ -27,7 +27,7 @@ from deployq.graph.simulated import refuse_unsimulated
 from deployq.graph.sites import INTEGER, Site
 from deployq.graph.tensors import attach, read_tensor
 from deployq.graph.units import QuantizedLinear, channel_axis
-from deployq.qparams import PerChannel, PerTensor
+from deployq.qparams import PerChannel, PerTensor, QParams
 from deployq_targets import TargetProfile
 
 Child = TypeVar("Child", bound=nn.Module)
@@ -63,6 +63,12 @@ class PreparedModel:
         """
         names = (tensor.name for tensor in self.plan.tensors)
         return {name: self._child("activations", name, FakeQuantize) for name in names}
+
+    def grids(self) -> dict[str, QParams]:
+        """Parameters of every tensor on a grid."""
+        quantizers = self.quantizers()
+        plans = self.plan.tensors
+        return {tensor: quantizers[p.name].qparams() for p in plans for tensor in p.tensors}
 
     def units(self) -> dict[str, QuantizedLinear]:
         """Linear units by layer name.

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from deployq.errors import InputError
+from deployq.sources.preprocessing import Preprocessing
 
 NEAREST = 3
 """Names that an error offers."""
@@ -42,11 +43,13 @@ class Recipe:
         weight_bits: width of every weight; None takes the profile's first.
         activation_bits: width of every activation; None takes the profile's first.
         layers: glob pattern over layer names to what they become; the last match wins.
+        images: input to the preprocessing whose pixels shall be its codes, where that is exact.
     """
 
     weight_bits: int | None = None
     activation_bits: int | None = None
     layers: Mapping[str, LayerRecipe] = field(default_factory=dict)
+    images: Mapping[str, Preprocessing] = field(default_factory=dict)
 
     def weight_bits_of(self, layer: str) -> int | None:
         """Requested weight width of a layer."""

@@ -75,6 +75,11 @@ class Preprocessing:
             raise _fault("size", "an image is resized once", "size and resize", "one of them")
 
     @property
+    def steps(self) -> list[tuple[str, float]]:
+        """What ``scale`` does to a byte, in order: ``x/127.5-1`` is ``/ 127.5``, then ``- 1``."""
+        return _parse(self.scale)
+
+    @property
     def crop_size(self) -> tuple[int, int] | None:
         """Height and width."""
         return _pair(self.crop)
@@ -92,7 +97,7 @@ class Preprocessing:
     def normalise(self, images: np.ndarray) -> np.ndarray:
         """uint8 (n, h, w, c), RGB or gray, to float32 in the model's layout."""
         x: np.ndarray = images.astype(np.float32)
-        for step, value in _parse(self.scale):
+        for step, value in self.steps:
             x = _STEPS[step](x, np.float32(value))
         if self.channels == "bgr":
             x = x[..., ::-1]

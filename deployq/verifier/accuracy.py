@@ -15,9 +15,9 @@ from deployq.graph.code_operators import Codes
 from deployq.graph.codes import evaluate_steps
 from deployq.graph.preparation import PreparedModel, disable_quantizers
 from deployq.verifier.evidence import Evidence
+from deployq.verifier.file_session import FileSession
 from deployq.verifier.metrics import Batch, Measured, Metric
 from deployq.verifier.parity import Progress, tensors_of
-from deployq_exporters.runtimes.onnxruntime import Session
 
 OFF = "quantizers off"
 """The float network; after training on the grid, what became of it."""
@@ -28,7 +28,7 @@ Outputs = dict[str, npt.NDArray[Any]]
 
 
 def measure(
-    evidence: Evidence, session: Session, dataset: Dataset, metric: Metric, progress: Progress
+    evidence: Evidence, session: FileSession, dataset: Dataset, metric: Metric, progress: Progress
 ) -> Measured:
     """The metric over all samples, by evaluator.
 
@@ -51,11 +51,11 @@ def measure(
     )
 
 
-def _outputs(evidence: Evidence, session: Session, batch: Dataset) -> dict[str, Outputs]:
+def _outputs(evidence: Evidence, session: FileSession, batch: Dataset) -> dict[str, Outputs]:
     """Real outputs of one batch, by evaluator."""
     prepared, names = evidence.prepared, evidence.runtime_graph.outputs
     inputs = tensors_of(prepared, batch)
-    ran, _ = session.run(batch.inputs)
+    ran = session.reals(session.run(batch.inputs)[0])
     evaluated = evaluate_steps(prepared, evidence.contract, *inputs, names=()).outputs
     by_evaluator = {
         OFF: _module_outputs(prepared, inputs, quantized=False),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from deployq.qgraph.edges import code_tensor
 from deployq.simulator import run_graph
-from deployq.verifier.evidence import CODES, Evidence
+from deployq.verifier.evidence import CANONICAL_FILE, RUNTIME_FILE, Evidence
+from deployq_exporters.edge_facts import edge_facts
 
 INPUT, CODE, OUTPUT = "input/", "codes/", "output/"
 """Prefixes of the arrays in ``golden.npz``."""
@@ -13,7 +15,9 @@ INPUT, CODE, OUTPUT = "input/", "codes/", "output/"
 
 def check_conformance(evidence: Evidence) -> tuple[str, ...]:
     """Contradictions between the files, one sentence each; empty is good."""
-    return (*_interfaces(evidence), *_tensors(evidence)) or tuple(_golden(evidence))
+    return (
+        *_interfaces(evidence), *_tensors(evidence), *_edges(evidence),
+    ) or tuple(_golden(evidence))  # fmt: skip
 
 
 def _interfaces(evidence: Evidence) -> list[str]:
@@ -36,7 +40,9 @@ def _tensors(evidence: Evidence) -> list[str]:
     found = []
     (output,) = [n for n in evidence.prepared.module.graph.nodes if n.op == "output"]
     for name, graph in (("model.onnx", evidence.graph), ("runtime file", evidence.runtime_graph)):
-        lost = [tensor for tensor in evidence.grids if tensor + CODES not in graph.qparams]
+        lost = [
+            tensor for tensor in evidence.grids if code_tensor(graph, tensor) not in graph.qparams
+        ]
         if lost:
             found.append(f"{name} lacks the tensors {', '.join(lost)}")
         if len(graph.outputs) != len(output.all_input_nodes):
@@ -44,6 +50,23 @@ def _tensors(evidence: Evidence) -> list[str]:
                 f"{name} has {len(graph.outputs)} outputs, the prepared model "
                 f"{len(output.all_input_nodes)}"
             )
+    return found
+
+
+def _edges(evidence: Evidence) -> list[str]:
+    """What the manifest tells firmware of inputs and outputs is what the files have."""
+    stated = evidence.facts.get("edges")
+    if not isinstance(stated, dict):
+        return []  # of a bundle from before there was a choice
+    files = {CANONICAL_FILE: evidence.canonical, RUNTIME_FILE: evidence.runtime_file}
+    found = []
+    for side, edges in edge_facts(evidence.prepared, evidence.graph, files).items():
+        said = stated.get(side)
+        for name in edges:
+            if not isinstance(said, dict) or said.get(name) != edges[name]:
+                found.append(
+                    f"manifest.json is wrong on {side} {name}: the files have {edges[name]}"
+                )
     return found
 
 

@@ -13,15 +13,17 @@ from deployq.errors import InputError
 from deployq.graph.onnx_guard import load_onnx
 from deployq.graph.prepared_files import load_prepared_model
 from deployq.qgraph import IntegerGraph, read_graph
+from deployq.qgraph.edges import CODES, code_tensor, integer_inputs, with_ranges
 from deployq.qgraph.nodes import Dequantize
+from deployq.qparams import QParams
+from deployq.verifier.file_session import FileSession
 from deployq_exporters.dialects import DIALECTS
-from deployq_exporters.runtimes.onnxruntime import Session
+from deployq_exporters.dialects.dialect import feedable
 from deployq_targets import load_profile
 
 CANONICAL_FILE = "model.onnx"
+RUNTIME_FILE = DIALECTS["onnxruntime"].file_name
 GOLDEN_FILE = "golden.npz"
-CODES = ".codes"
-"""A code tensor of a file is the reference's tensor of this name without the suffix."""
 
 
 class Evidence:
@@ -46,35 +48,49 @@ class Evidence:
         self.prepared = load_prepared_model(path)
         self.canonical: onnx.ModelProto = load_onnx(path / CANONICAL_FILE)
         self.runtime_file: onnx.ModelProto = load_onnx(path / dialect.file_name)
-        self.graph = read_graph(self.canonical)
-        self.runtime_graph = read_graph(self.runtime_file)
+        self.facts = bundle.facts
+        self.grids = self.prepared.grids()
+        """Parameters of every tensor of the reference."""
+        self.graph = self._read(self.canonical)
+        self.runtime_graph = self._read(self.runtime_file)
         self.contract = self.prepared.profile.contract()
         self.runtime_contract = load_profile(dialect.contract).contract()
         self.golden = load_arrays(path / GOLDEN_FILE)
-        quantizers, grids = self.prepared.quantizers(), self.prepared.plan.tensors
-        self.grids = {t: quantizers[grid.name].qparams() for grid in grids for t in grid.tensors}
-        """Parameters of every tensor of the reference."""
+
+    def _read(self, model: onnx.ModelProto) -> IntegerGraph:
+        return with_ranges(read_graph(model), self.grids)
+
+    @property
+    def edges(self) -> dict[str, QParams]:
+        """Parameters of the inputs that the files take as codes."""
+        return integer_inputs(self.graph)
 
     def shift(self, graph: IntegerGraph, tensor: str) -> int:
         """What a dialect's container adds to a tensor's codes: the zero points' difference."""
-        return int(graph.qparams[tensor + CODES].zero_point) - int(self.grids[tensor].zero_point)
+        codes = graph.qparams[code_tensor(graph, tensor)]
+        return int(codes.zero_point) - int(self.grids[tensor].zero_point)
 
-    def runtime_session(self, *, probes: bool) -> Session:
+    def runtime_session(self, *, probes: bool) -> FileSession:
         """The runtime's file as it is deployed."""
         names = _probes(self.runtime_file, self.runtime_graph) if probes else None
-        return Session(self.runtime_file, names)
+        return FileSession(self.runtime_file, self.runtime_graph, names)
 
-    def float_session(self, *, probes: bool) -> Session:
+    def float_session(self, *, probes: bool) -> FileSession:
         """The canonical file, un-optimised."""
-        names = _probes(self.canonical, self.graph) if probes else None
-        return Session(self.canonical, names, optimised=False)
+        model = feedable(self.canonical)
+        graph = self.graph if model is self.canonical else self._read(model)
+        names = _probes(model, graph) if probes else None
+        return FileSession(model, graph, names, optimised=False)
 
 
 def _probes(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, Any]:
-    """Every computed code tensor that the file itself has under this name."""
+    """Every computed code tensor that the file itself has under this name, but for an edge whose
+    codes it also has behind the change of container: the output itself shows that one.
+    """
     named = {name for node in model.graph.node for name in node.output}
     computed = [n.output for n in graph.nodes if n.writes_codes]
-    return {name: graph.qparams[name] for name in computed if name in named}
+    twice = {name for name in graph.outputs if name + CODES in graph.qparams}
+    return {n: graph.qparams[n] for n in computed if n in named and n not in twice}
 
 
 def tensor_name(codes: str) -> str:
@@ -85,4 +101,4 @@ def tensor_name(codes: str) -> str:
 def output_codes(graph: IntegerGraph) -> list[str]:
     """The code tensor behind each graph output, in order."""
     sources = {n.output: n.inputs[0] for n in graph.nodes if isinstance(n, Dequantize)}
-    return [sources.get(name, name) for name in graph.outputs]
+    return [sources.get(name, code_tensor(graph, name)) for name in graph.outputs]

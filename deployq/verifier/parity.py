@@ -22,13 +22,14 @@ from deployq.data import Dataset
 from deployq.graph.codes import Evaluation, evaluate_steps
 from deployq.graph.preparation import PreparedModel
 from deployq.qgraph import IntegerGraph
+from deployq.qgraph.edges import code_tensor, feed
 from deployq.simulator import run_graph
 from deployq.verifier.comparison import TINY, Comparison
-from deployq.verifier.evidence import CODES, Evidence, output_codes, tensor_name
+from deployq.verifier.evidence import Evidence, output_codes, tensor_name
+from deployq.verifier.file_session import FileSession
 from deployq.verifier.placement import float_tensors, tensors_from_floats
 from deployq.verifier.report import Judged, Parity
 from deployq.verifier.tally import wanted_distinct
-from deployq_exporters.runtimes.onnxruntime import Session
 
 Array = npt.NDArray[Any]
 Codes = Mapping[str, Array]
@@ -50,12 +51,14 @@ def reference_against_simulator(
     near = Comparison("reference ~ simulator, operators in float", QDQ.name, Judged.NEAR, False)
     for batch in batches:
         reference = evaluate_steps(prepared, contract, *tensors_of(prepared, batch), names=floats)
-        forced = {name + CODES: codes for name, codes in reference.codes.items()}
-        simulated = run_graph(graph, contract, batch.inputs, forced=forced if floats else None)
+        forced = {code_tensor(graph, name): codes for name, codes in reference.codes.items()}
+        fed = feed(graph, batch.inputs)
+        simulated = run_graph(graph, contract, fed, forced=forced if floats else None)
         codes = {name: tensor.numpy() for name, tensor in simulated.codes.items()}
         _compare_whole(exact, evidence, reference, graph, codes, simulated.outputs, apart=floats)
         for name, steps in reference.steps.items():
-            near.add(name, 0, reference.codes[name].numpy(), codes[name + CODES], steps.numpy())
+            found = codes[code_tensor(graph, name)]
+            near.add(name, 0, reference.codes[name].numpy(), found, steps.numpy())
         for part in (exact, near):
             part.images += len(batch)
         progress(exact.name)
@@ -71,16 +74,20 @@ def _compare_whole(
     outputs: Codes,
     apart: Collection[str] = (),
 ) -> None:
-    """Every tensor of the reference but those ``apart``, every output's reals, the best class."""
+    """Every tensor of the reference but those ``apart`` and those that the file is fed, every
+    output as the file gives it, reals or codes, the best class.
+    """
     wanted = wanted_distinct(graph)
     for tensor, expected in reference.codes.items():
-        name = tensor + CODES
+        name = code_tensor(graph, tensor)
         shifted = expected.numpy().astype(np.int64) + evidence.shift(graph, tensor)
-        if tensor not in apart:
+        if tensor not in apart and name not in graph.inputs:
             result.add(tensor, wanted[name], shifted, codes[name])
     for name, value in zip(graph.outputs, reference.outputs, strict=True):
         if isinstance(value, torch.Tensor):
             result.add_float_output(name, value.numpy(), outputs[name])
+        elif name in graph.qparams:  # an integer edge has the target's own parameters
+            result.add(f"output {name}", 0, value.data.numpy(), outputs[name])
         else:
             reals = affine.dequantize(value.data.numpy(), value.qparams)
             result.add_output(name, reals, outputs[name], float(value.qparams.scale))
@@ -104,7 +111,7 @@ def _steps_of_reals(reals: Array) -> Array:
 
 
 def runtime_against_reference(
-    evidence: Evidence, session: Session, batches: Iterable[Dataset], progress: Progress
+    evidence: Evidence, session: FileSession, batches: Iterable[Dataset], progress: Progress
 ) -> Parity:
     """The runtime's file as it runs against the prepared model under the runtime's arithmetic.
 
@@ -126,7 +133,7 @@ def runtime_against_reference(
 
 
 def runtime_against_simulator(
-    evidence: Evidence, session: Session, batches: Iterable[Dataset], progress: Progress
+    evidence: Evidence, session: FileSession, batches: Iterable[Dataset], progress: Progress
 ) -> tuple[Parity, ...]:
     """The runtime's kernels against the simulation of the runtime's own file.
 
@@ -141,12 +148,13 @@ def runtime_against_simulator(
     layers = Comparison(f"{label}, layer by layer", contract.name, Judged.EXACT, whole=not floats)
     for batch in batches:
         outputs, found = session.run(batch.inputs)
-        simulation = run_graph(graph, contract, batch.inputs)
+        fed_inputs = feed(graph, batch.inputs)
+        simulation = run_graph(graph, contract, fed_inputs)
         simulated = simulation.codes
         same = all(np.array_equal(simulated[n].numpy(), codes) for n, codes in found.items())
         fed = simulated
         if not same:  # with no difference, every layer was fed the runtime's codes already
-            fed = run_graph(graph, contract, batch.inputs, forced=_forced(graph, found)).codes
+            fed = run_graph(graph, contract, fed_inputs, forced=_forced(graph, found)).codes
         for name, codes in found.items():
             tensor = tensor_name(name)
             end.add(tensor, wanted[name], simulated[name].numpy(), codes)
@@ -170,7 +178,7 @@ def _forced(graph: IntegerGraph, found: Codes) -> dict[str, torch.Tensor]:
 
 
 def float_layers_against_reference(
-    evidence: Evidence, session: Session, batches: Iterable[Dataset], progress: Progress
+    evidence: Evidence, session: FileSession, batches: Iterable[Dataset], progress: Progress
 ) -> Parity | None:
     """What the runtime left in float, fed the runtime's codes, by law 12 b; None if nothing."""
     graph = evidence.runtime_graph
@@ -184,19 +192,19 @@ def float_layers_against_reference(
 
 
 def float_run_against_reference(
-    evidence: Evidence, session: Session, batches: Iterable[Dataset], progress: Progress
+    evidence: Evidence, session: FileSession, batches: Iterable[Dataset], progress: Progress
 ) -> Parity:
     """The un-optimised canonical file, which computes in float, by law 12 b."""
     name = "file un-optimised ~ reference, layer by layer"
     result = Comparison(name, QDQ.name, Judged.NEAR)
-    _compare_float(result, evidence, session, evidence.graph, batches, progress, None)
+    _compare_float(result, evidence, session, session.graph, batches, progress, None)
     return result.result()
 
 
 def _compare_float(
     result: Comparison,
     evidence: Evidence,
-    session: Session,
+    session: FileSession,
     graph: IntegerGraph,
     batches: Iterable[Dataset],
     progress: Progress,
@@ -209,13 +217,16 @@ def _compare_float(
     wanted, prepared = wanted_distinct(graph), evidence.prepared
     for batch in batches:
         outputs, found = session.run(batch.inputs)
-        own = {t: found[t + CODES] - evidence.shift(graph, t) for t in evidence.grids}
+        known = found | session.edge_codes(batch.inputs)
+        names = {tensor: code_tensor(graph, tensor) for tensor in evidence.grids}
+        own = {t: known[name] - evidence.shift(graph, t) for t, name in names.items()}
         forced = {t: torch.from_numpy(codes) for t, codes in own.items()}
         inputs = tensors_of(prepared, batch)
         fed = evaluate_steps(prepared, QDQ, *inputs, names=only, forced=forced)
         for tensor, steps in fed.steps.items():
-            reference = fed.codes[tensor].numpy()
-            result.add(tensor, wanted[tensor + CODES], reference, own[tensor], steps.numpy())
+            if names[tensor] not in graph.inputs:
+                reference = fed.codes[tensor].numpy()
+                result.add(tensor, wanted[names[tensor]], reference, own[tensor], steps.numpy())
         if only is None:
             free = evaluate_steps(prepared, QDQ, *inputs, names=())
             result.add_classes(class_codes(free), _class_codes(graph, found, outputs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deployq.errors import InputError
 from deployq.qgraph import IntegerGraph
+from deployq.qgraph.edges import changes_container
 from deployq.qgraph.nodes import Linear, Move, Node, Quantize
 from deployq_exporters.runtimes.onnxruntime import Placement
 
@@ -18,7 +19,7 @@ def tensors_from_floats(graph: IntegerGraph) -> dict[str, str]:
 def float_tensors(graph: IntegerGraph, placement: Placement) -> dict[str, str]:
     """Code tensors that were computed in float, with the name of their node.
 
-    Movement and the law-1 edges compute nothing.
+    Movement, the law-1 edges and changes of container compute nothing.
 
     Raises:
         InputError: a layer is not in the runtime's graph under its name, so nobody can tell.
@@ -26,6 +27,8 @@ def float_tensors(graph: IntegerGraph, placement: Placement) -> dict[str, str]:
     found = tensors_from_floats(graph)
     for node in graph.nodes:
         if isinstance(node, (Move, Quantize)) or not node.writes_codes or node.op_type == "MaxPool":
+            continue
+        if changes_container(graph, node):
             continue
         if not placement.runs_in_integers(node.name):
             _check_known(node, placement)

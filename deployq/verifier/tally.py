@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deployq.qgraph import IntegerGraph
+from deployq.qgraph.edges import changes_container
 from deployq.qgraph.nodes import Move, Quantize
 
 Array = npt.NDArray[Any]
@@ -99,8 +100,8 @@ ENOUGH = 32
 def wanted_distinct(graph: IntegerGraph) -> dict[str, int]:
     """How many distinct codes each code tensor should take (law 12).
 
-    Nothing is asked of inputs, which take what the data has, of moved codes, and of codes that are
-    saturated to a narrower range right after.
+    Nothing is asked of inputs, which take what the data has, of codes that are moved or change
+    their container, and of codes that are saturated to a narrower range right after.
     """
     saturated = {n.inputs[0] for n in graph.nodes if n.op_type == "Clip"}
     given = set(graph.inputs)
@@ -108,6 +109,7 @@ def wanted_distinct(graph: IntegerGraph) -> dict[str, int]:
     wanted = {}
     for node in graph.nodes:
         moved = (isinstance(node, Move) and node.op_type != "Clip") or node.op_type == "MaxPool"
+        moved = moved or changes_container(graph, node)
         if not node.writes_codes:
             continue
         if moved or node.output in inputs or node.output in saturated:

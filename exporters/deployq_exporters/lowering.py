@@ -22,6 +22,7 @@ from deployq_exporters import resize_op
 from deployq_exporters.integer_module import integer_module
 from deployq_exporters.integer_ops import DOMAIN, TRANSLATIONS
 from deployq_exporters.rewrites import (
+    integer_edges,
     mean_to_global_pool,
     name_after_tensors,
     pad_into_conv,
@@ -31,6 +32,7 @@ from deployq_exporters.rewrites import (
 from deployq_exporters.rewrites.rule import Rewrite, apply
 from deployq_exporters.rewrites.strip_trace import strip_trace
 from deployq_targets import TargetProfile
+from deployq_targets.words import Edges
 
 CANONICAL: tuple[Rewrite, ...] = (
     typed_integers.RULE,  # first: later rules see standard operators
@@ -46,12 +48,13 @@ OLDEST_TRACE_OPSET = 21
 """First opset with 4- and 16-bit codes; a profile that prefers an older one gets this."""
 
 
-def lower(prepared: PreparedModel, profile: TargetProfile) -> ir.Model:
+def lower(prepared: PreparedModel, profile: TargetProfile, io: Edges = Edges.FLOAT) -> ir.Model:
     """The canonical QDQ model of a calibrated network.
 
     Args:
         prepared: its quantizers hold the final parameters.
         profile: states opset and types.
+        io: whether inputs and outputs on a grid are reals or codes.
 
     Returns:
         A model of standard ONNX operators, weights and biases as integer initializers, names that
@@ -63,6 +66,8 @@ def lower(prepared: PreparedModel, profile: TargetProfile) -> ir.Model:
     opset = max(profile.opset_for(types), OLDEST_TRACE_OPSET)
     model = _trace(prepared, opset)
     apply(model, CANONICAL)
+    if io is Edges.INTEGER:
+        apply(model, [integer_edges.RULE])  # after all names are given
     strip_trace(model)
     model.opset_imports.pop(DOMAIN, None)
     model.ir_version = IR_VERSIONS[opset]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from deployq_targets.section import Bits, Count, OpType, Section, Span, TypeName
 from deployq_targets.words import (
+    Edges,
     Format,
     Group,
     Layout,
@@ -72,6 +73,8 @@ class Graph(Section):
     """Only an operator whose output is quantized runs in integers."""
     residual: Residual = Residual.ANY
     """Where Q and DQ stand on the inputs of an Add of two branches."""
+    io: Edges = Edges.FLOAT
+    """Whether the exported files take and give reals or codes where nobody asks (``--io``)."""
     same_qparams: tuple[OpType, ...] = ()
     """Operators whose inputs and outputs share scale and zero point."""
     unique_initializers: bool = False

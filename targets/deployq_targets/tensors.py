@@ -66,7 +66,7 @@ class InputOutput(Section):
     float_edges: bool = True
     """The package's inputs and outputs are float, the outer Q and DQ are inside it.
 
-    Concerns the target's package; the exchange file always has float edges.
+    Concerns the target's package; ``graph.io`` is for the exchange file.
     """
 
 

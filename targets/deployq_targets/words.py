@@ -144,6 +144,13 @@ class Bound(StrEnum):
     WEIGHTS = "weights"  # the actual weights
 
 
+class Edges(StrEnum):
+    """What the inputs and outputs of the exported files are, where they have a grid."""
+
+    FLOAT = "float"  # reals: the first QuantizeLinear and the last DequantizeLinear are inside
+    INTEGER = "integer"  # codes: whoever feeds the file quantizes
+
+
 class ReluFusion(StrEnum):
     """When a ReLU or Clip costs nothing behind a weighted operator."""
 

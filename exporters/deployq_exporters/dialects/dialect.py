@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from deployq.errors import UnsupportedError
+from deployq_exporters.rewrites import edge_containers
 from deployq_exporters.rewrites.rule import Rewrite, apply
 from deployq_exporters.rewrites.strip_trace import drop_unused_initializers
 
@@ -43,6 +44,16 @@ def translate(model: onnx.ModelProto, dialect: Dialect) -> onnx.ModelProto:
     apply(copy, dialect.rewrites)
     drop_unused_initializers(copy.graph)
     return ir.to_proto(copy)
+
+
+def feedable(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, or a copy with a byte for each code at its edges, where those are narrower.
+
+    ONNX Runtime's Python interface has no tensors of codes under 8 bits.
+    """
+    copy = ir.from_proto(model)
+    changed = apply(copy, [edge_containers.NARROW])[edge_containers.NARROW.name]
+    return ir.to_proto(copy) if changed else model
 
 
 def _check_own_parameters(model: ir.Model) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from deployq_exporters.dialects.dialect import Dialect
-from deployq_exporters.rewrites import pad_on_codes, unsigned_activations, widen_containers
+from deployq_exporters.rewrites import (
+    edge_containers,
+    pad_on_codes,
+    unsigned_activations,
+    widen_containers,
+)
 
 ONNXRUNTIME = Dialect(
     "onnxruntime",
     contract="ort-cpu",
     rewrites=(
+        edge_containers.RULE,  # first: the others change types behind the edges
         widen_containers.RULE,
         unsigned_activations.RULE,  # after widening: it knows 8-bit codes only
         pad_on_codes.RULE,  # last: the pad value is the final zero point

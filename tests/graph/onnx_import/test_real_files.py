@@ -20,7 +20,6 @@ from deployq.errors import InputError, UnsupportedError
 from deployq.graph.codes import evaluate_codes
 from deployq.graph.onnx_import import import_onnx
 from deployq.models import load_model
-from deployq.qgraph import read_graph
 from deployq.simulator import run_graph
 from deployq.verifier.evidence import CODES
 from tests.graph.networks import TwoInputs, images, residual
@@ -77,10 +76,11 @@ def test_a_float_file_becomes_integers_to_the_bit(tmp_path: Path) -> None:
     prepared = pipeline.calibrate(pipeline.prepare(graph, [], "ort-cpu"), samples)
     assert {"node_Conv_219", "node_linear"} <= {layer.name for layer in prepared.plan.layers}
     pipeline.export(prepared, tmp_path / "bundle", samples)
-    model, profile = pipeline.open_file(tmp_path / "bundle")
-    assert profile is not None
+    opened = pipeline.open_file(tmp_path / "bundle")
+    assert opened.profile is not None
+    profile, graph = opened.profile, opened.graph
     fresh = cifar(128)[96:]
-    simulated = run_graph(read_graph(model), profile.contract(), {"input": fresh}).codes
+    simulated = run_graph(graph, profile.contract(), {"input": fresh}).codes
     reference = evaluate_codes(prepared, profile.contract(), torch.from_numpy(fresh))
     assert len(reference) == len(prepared.plan.tensors) == 17
     for name, codes in reference.items():
