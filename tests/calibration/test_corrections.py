@@ -145,6 +145,7 @@ def test_bias_correction_removes_the_mean_error_of_every_layer(target: str) -> N
     assert all(error.abs().max() > 1e-4 for error in off.values())
     changes = correct_biases(prepared, batches, QUICK)
     assert [change.name for change in changes] == list(wanted)
+    assert all(change.after < 1e-3 * change.before for change in changes)
     for name, mean in unit_means(prepared).items():
         torch.testing.assert_close(mean, wanted[name], rtol=1e-4, atol=1e-5)  # float32 sums
 
@@ -188,9 +189,8 @@ def test_learned_codes_are_floor_or_ceiling_and_the_error_falls(target: str) -> 
     assert moved > 0
 
 
-@pytest.mark.parametrize("target", ["int4-npu", "lowbit-vlsi"])
-def test_the_learned_integers_are_those_that_lowering_writes(target: str) -> None:
-    prepared, learned = calibrated(target), {}
+def test_the_learned_integers_are_those_that_lowering_writes() -> None:
+    prepared, learned = calibrated(), {}
     for block in find_blocks(prepared.module):
         for node in linear_nodes(prepared.module, block.nodes):
             layer = SoftWeight(prepared.module, node, any_scale=True)

@@ -55,29 +55,42 @@ def correct_biases(
     samples = collect(batches(), settings.samples)
     real, coded = Stream(prepared, samples), Stream(prepared, samples)
     changes: list[Change] = []
-    with evaluation_mode(prepared.module):
-        for block in find_blocks(prepared.module, most_layers=1):
-            layers = linear_nodes(prepared.module, block.nodes)
-            with in_float(prepared.module):
-                wanted = _watched_means(prepared.module, real, block, layers)
+    module = prepared.module
+    with evaluation_mode(module):
+        for block in find_blocks(module, most_layers=1):
+            layers = linear_nodes(module, block.nodes)
+            with in_float(module):
+                wanted = _watched_means(module, real, block, layers)
+            before = {n: _correct(module, coded, block, n, wanted[n]) for n in layers}
+            found = _watched_means(module, coded, block, layers)
             for node in layers:
-                changes.append(_correct(prepared.module, coded, block, node, wanted[node]))
+                changes.append(_change(node, before[node], wanted[node] - found[node]))
                 progress("correct biases")
-            coded.advance(block)
     return tuple(changes)
 
 
 def _correct(
     module: fx.GraphModule, coded: Stream, block: Block, node: fx.Node, wanted: Tensor
-) -> Change:
-    name = str(node.meta["name"])
+) -> Tensor | None:
+    """Add the mean error of a layer to its bias and return it; None where the bias is shared."""
     bias = bias_of(module, node)
     if bias is None:
-        return Change(NAME, name, skipped="another layer reads its bias")
+        return None
     error = wanted - _watched_means(module, coded.peek(), block.until(node), [node])[node]
     with torch.no_grad():
         bias.add_(error.to(bias))
-    return Change(NAME, name, float(error.square().mean().sqrt()), 0.0, FIGURE)
+    return error
+
+
+def _change(node: fx.Node, before: Tensor | None, after: Tensor) -> Change:
+    name = str(node.meta["name"])
+    if before is None:
+        return Change(NAME, name, skipped="another layer reads its bias")
+    return Change(NAME, name, _rms(before), _rms(after), FIGURE)
+
+
+def _rms(errors: Tensor) -> float:
+    return float(errors.square().mean().sqrt())
 
 
 def _watched_means(
