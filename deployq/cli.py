@@ -102,6 +102,7 @@ def export(
     keep_float: Annotated[
         list[str] | None, typer.Option(help="Layers that stay in float, as a pattern; repeatable.")
     ] = None,
+    sensitivity: flags.SensitivityOption = False,
     config: flags.ConfigOption = None,
     scale: flags.ScaleOption = None,
     mean: flags.MeanOption = None,
@@ -117,6 +118,7 @@ def export(
     """
     from deployq import jobs
     from deployq.rendering import bundle_lines
+    from deployq.sensitivity_rendering import print_sensitivity
     from deployq.settings import find_settings
     from deployq.sources import DataRequest
 
@@ -128,8 +130,9 @@ def export(
     weights = weights or (None if file.weights is None else Path(file.weights))
     with progress(total=None) as advance:
         prepared, bundle = jobs.export_model(
-            model, DataRequest(calib, images), output, target, recipe, settings, advance, weights
-        )
+            model, DataRequest(calib, images), output, target, recipe, settings, advance, weights,
+            sensitivity=sensitivity,
+        )  # fmt: skip
     if as_json:
         _print_json(
             {
@@ -141,6 +144,8 @@ def export(
         )
     else:
         print("\n".join([*prepared.plan.lines(), *bundle_lines(output, bundle)]))
+        if sensitivity:
+            print_sensitivity(bundle.facts)
 
 
 @app.command()

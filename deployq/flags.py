@@ -17,6 +17,10 @@ DATA = ".npz, folder or .zip of images, or module:callable"
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings; deployq.toml beside the model if there.")
 ]
+SensitivityOption = Annotated[
+    bool,
+    typer.Option("--sensitivity", help="Rank layers by what quantizing each alone costs."),
+]
 ScaleOption = Annotated[
     str | None, typer.Option("--scale", help="Images: a byte x to a number, such as x/127.5-1.")
 ]

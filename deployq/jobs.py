@@ -18,6 +18,7 @@ from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
 from deployq.models import load_model
 from deployq.progress import notice
+from deployq.sensitivity import SENSITIVITY, measure_sensitivity, sensitivity_facts
 from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
 from deployq.sources import DataRequest, Preprocessing, Samples, open_samples
@@ -89,6 +90,8 @@ def export_model(
     settings: pipeline.CalibrationSettings | None,
     advance: pipeline.Advance,
     weights: Path | None = None,
+    *,
+    sensitivity: bool = False,
 ) -> tuple[PreparedModel, Bundle]:
     """Prepare, calibrate where needed, export; a path that cannot be replaced is refused first."""
     check_replaceable(output)
@@ -100,6 +103,9 @@ def export_model(
         settings = settings or pipeline.CalibrationSettings()
         pipeline.calibrate(prepared, data, settings, progress=advance)
         facts = {"calibration": {**vars(settings), "samples": len(data)}}
+    if sensitivity:
+        found = measure_sensitivity(prepared, data, progress=advance)
+        facts[SENSITIVITY] = sensitivity_facts(prepared, found)
     if calib.preprocessing is not None and any(
         isinstance(column, LazyColumn) for column in data.columns.values()
     ):
