@@ -89,6 +89,8 @@ def export(
     ] = None,
     weight_bits: Annotated[int | None, typer.Option(help="Width of every weight.")] = None,
     activation_bits: Annotated[int | None, typer.Option(help="Width of every activation.")] = None,
+    first_bits: flags.FirstBitsOption = None,
+    last_bits: flags.LastBitsOption = None,
     observer: Annotated[
         str | None,
         typer.Option(
@@ -125,7 +127,7 @@ def export(
     file = find_settings(model, config)
     target, calib = file.require("target", target), file.require("calib", calib)
     images = flags.stated_preprocessing(file.preprocessing, scale, mean, std, resize, crop)
-    recipe = file.recipe(weight_bits, activation_bits, keep_float or [])
+    recipe = file.recipe(weight_bits, activation_bits, keep_float or [], first_bits, last_bits)
     settings = file.calibration(observer, weight_observer)
     weights = weights or (None if file.weights is None else Path(file.weights))
     with progress(total=None) as advance:

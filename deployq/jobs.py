@@ -74,7 +74,7 @@ def prepare_model(
         raise InputError(
             reference,
             "a prepared model is exported as it is: its widths and scales stand",
-            found="--weight-bits, --activation-bits, --observer or --weight-observer",
+            found="a width, --keep-float, --observer or --weight-observer",
             allowed="none of them",
             next_step="leave them out, or prepare the float model again",
         )

@@ -39,8 +39,8 @@ class Settings(BaseModel):
 
     Args:
         path: the file that they come from, None where there is none.
-        target, calib, data, labels, weights, metric, weight_bits, activation_bits, observer,
-            weight_observer: as the flags of these names.
+        target, calib, data, labels, weights, metric, weight_bits, activation_bits, first_bits,
+            last_bits, observer, weight_observer: as the flags of these names.
         preprocessing: of images.
         layers: glob pattern over layer names to what they become; the last match wins.
     """
@@ -55,19 +55,27 @@ class Settings(BaseModel):
     metric: str | None = None
     weight_bits: int | None = None
     activation_bits: int | None = None
+    first_bits: int | None = None
+    last_bits: int | None = None
     observer: str | None = None
     weight_observer: str | None = None
     preprocessing: Preprocessing | None = None
     layers: dict[str, LayerSettings] = Field(default_factory=dict)
 
     def recipe(
-        self, weight_bits: int | None, activation_bits: int | None, keep_float: Sequence[str] = ()
+        self,
+        weight_bits: int | None,
+        activation_bits: int | None,
+        keep_float: Sequence[str] = (),
+        first_bits: int | None = None,
+        last_bits: int | None = None,
     ) -> Recipe:
         """Widths and layers, where flags win.
 
         Args:
             weight_bits, activation_bits: widths of everything.
             keep_float: patterns of layers that stay in float.
+            first_bits, last_bits: weight widths of the first and the last layers.
         """
         layers = {
             pattern: LayerRecipe(**rule.model_dump()) for pattern, rule in self.layers.items()
@@ -79,6 +87,8 @@ class Settings(BaseModel):
             self.weight_bits if weight_bits is None else weight_bits,
             self.activation_bits if activation_bits is None else activation_bits,
             layers,
+            self.first_bits if first_bits is None else first_bits,
+            self.last_bits if last_bits is None else last_bits,
         )
 
     def calibration(
@@ -130,7 +140,10 @@ def find_settings(reference: str, config: Path | None = None) -> Settings:
     if not prepared.is_file():
         return settings
     own: dict[str, Any] = dict.fromkeys(
-        ("weight_bits", "activation_bits", "observer", "weight_observer")
+        (
+            *("weight_bits", "activation_bits", "first_bits", "last_bits"),
+            *("observer", "weight_observer"),
+        )
     )
     return settings.model_copy(update={**own, "layers": {}})  # a prepared model has its own
 

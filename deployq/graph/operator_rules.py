@@ -94,13 +94,22 @@ def check_activations(grid_of: Mapping[str, TensorPlan], touches: Touches) -> No
                     raise _refusal(touch, key, f"{tensor} of {grid.qtype}", allowed)
 
 
-def weight_bits(site: Site, rule: OpRule | None, recipe: Recipe, profile: TargetProfile) -> int:
+def weight_bits(
+    site: Site,
+    rule: OpRule | None,
+    recipe: Recipe,
+    profile: TargetProfile,
+    edge: int | None = None,
+) -> int:
     """The width of a layer's weights: the recipe's, else the first that its operator takes.
+
+    Args:
+        edge: what the layer's place in the network asks; see ``deployq.graph.edge_layers``.
 
     Raises:
         ProfileError: the recipe asks for a width that the operator does not take.
     """
-    wanted = recipe.weight_bits_of(site.name)
+    wanted = recipe.weight_bits_of(site.name, edge)
     allowed = profile.weight.bits
     if rule is not None and rule.weight_bits is not None:
         allowed = tuple(bits for bits in allowed if bits in rule.weight_bits)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from deployq.errors import ProfileError, UnsupportedError
+from deployq.graph.edge_layers import edge_layers
 from deployq.graph.float_nodes import float_nodes, refuse_movement
 from deployq.graph.layer_placement import Wishes, clamp_is_redundant, count_reads, layer_plan
 from deployq.graph.operator_rules import (
@@ -93,7 +94,7 @@ def _place(
     touches = find_touches(module, sites, profile)
     outputs = _output_sites(module, sites)
     positive = non_negative_sites(module, sites)
-    wishes = Wishes(module, profile, recipe, positive, outputs, touches)
+    wishes = Wishes(module, profile, recipe, positive, outputs, touches, edge_layers(module))
     groups = _share_grids(module, sites, gridded, profile)
     tensors = tuple(_tensor_plan(group, wishes) for group in groups)
     grid_of = {tensor: plan for plan in tensors for tensor in plan.tensors}
