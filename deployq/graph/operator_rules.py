@@ -9,7 +9,7 @@ from typing import TypeAlias
 from torch import fx
 
 from deployq.errors import ProfileError
-from deployq.graph.operators import is_movement, onnx_type
+from deployq.graph.operators import is_linear, is_movement, onnx_type
 from deployq.graph.plan import TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.rule import argument
@@ -33,10 +33,15 @@ Touches: TypeAlias = Mapping[str, list[Touch]]
 
 def group_of(site: Site) -> Group:
     """Which entries speak of a site; everything but a convolution is of any group."""
-    weight = argument(site.core, 1, "weight") if site.kind == "linear" else None
+    return node_group(site.core) if site.kind == "linear" else Group.ANY
+
+
+def node_group(node: fx.Node) -> Group:
+    """The same of a node, whether or not it stays in float."""
+    weight = argument(node, 1, "weight") if is_linear(node) else None
     if weight is None or weight.meta["val"].ndim != 4:
         return Group.ANY
-    groups = int(argument(site.core, 6, "groups", 1))
+    groups = int(argument(node, 6, "groups", 1))
     if groups == 1:
         return Group.DENSE
     inputs = groups * weight.meta["val"].shape[1]
