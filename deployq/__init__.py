@@ -18,6 +18,7 @@ __all__ = [
     "export",
     "load_dataset",
     "load_prepared",
+    "measure_sensitivity",
     "open_dataset",
     "prepare",
     "save_prepared",
@@ -29,6 +30,7 @@ _ELSEWHERE = {
     "Dataset": "deployq.data",
     "Recipe": "deployq.graph.recipe",
     "load_dataset": "deployq.data",
+    "measure_sensitivity": "deployq.sensitivity",
     "open_dataset": "deployq.sources",
     "Preprocessing": "deployq.sources",
 }

@@ -89,6 +89,8 @@ def export(
     ] = None,
     weight_bits: Annotated[int | None, typer.Option(help="Width of every weight.")] = None,
     activation_bits: Annotated[int | None, typer.Option(help="Width of every activation.")] = None,
+    first_bits: flags.FirstBitsOption = None,
+    last_bits: flags.LastBitsOption = None,
     observer: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +108,7 @@ def export(
     keep_float: Annotated[
         list[str] | None, typer.Option(help="Layers that stay in float, as a pattern; repeatable.")
     ] = None,
+    sensitivity: flags.SensitivityOption = False,
     config: flags.ConfigOption = None,
     scale: flags.ScaleOption = None,
     mean: flags.MeanOption = None,
@@ -128,19 +131,20 @@ def export(
     """
     from deployq import jobs
     from deployq.rendering import bundle_lines
+    from deployq.sensitivity_rendering import print_sensitivity
     from deployq.settings import find_settings
     from deployq.sources import DataRequest
 
     file = find_settings(model, config)
     target, calib = file.require("target", target), file.require("calib", calib)
     images = flags.stated_preprocessing(file.preprocessing, scale, mean, std, resize, crop)
-    recipe = file.recipe(weight_bits, activation_bits, keep_float or [])
+    recipe = file.recipe(weight_bits, activation_bits, keep_float or [], first_bits, last_bits)
     settings = file.calibration(observer, weight_observer, corrections, iterations)
     weights = weights or (None if file.weights is None else Path(file.weights))
     with progress(total=None) as advance:
         prepared, bundle = jobs.export_model(
             model, DataRequest(calib, images), output, target, recipe, settings, advance, weights,
-            io or file.io,
+            io or file.io, sensitivity=sensitivity,
         )  # fmt: skip
     if as_json:
         _print_json(
@@ -153,6 +157,8 @@ def export(
         )
     else:
         print("\n".join([*prepared.plan.lines(), *bundle_lines(output, bundle)]))
+        if sensitivity:
+            print_sensitivity(bundle.facts)
 
 
 @app.command()

@@ -17,6 +17,16 @@ DATA = ".npz, folder or .zip of images, or module:callable"
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings; deployq.toml beside the model if there.")
 ]
+FirstBitsOption = Annotated[
+    int | None, typer.Option("--first-bits", help="Width of the first layer's weights.")
+]
+LastBitsOption = Annotated[
+    int | None, typer.Option("--last-bits", help="Width of the last layer's weights.")
+]
+SensitivityOption = Annotated[
+    bool,
+    typer.Option("--sensitivity", help="Rank layers by what quantizing each alone costs."),
+]
 ScaleOption = Annotated[
     str | None, typer.Option("--scale", help="Images: a byte x to a number, such as x/127.5-1.")
 ]

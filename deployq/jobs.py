@@ -32,6 +32,7 @@ from deployq.inspection.shapes import code_shapes
 from deployq.models import load_model
 from deployq.progress import notice
 from deployq.qgraph.edges import integer_inputs
+from deployq.sensitivity import SENSITIVITY, measure_sensitivity, sensitivity_facts
 from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
 from deployq.sources import DataRequest, Preprocessing, Samples, open_samples
@@ -95,7 +96,7 @@ def prepare_model(
         raise InputError(
             reference,
             "a prepared model is exported as it is: its widths and scales stand",
-            found="a width, observer or correction",
+            found="a width, --keep-float, observer or correction",
             allowed="none of them",
             next_step="leave them out, or prepare the float model again",
         )
@@ -112,6 +113,8 @@ def export_model(
     advance: pipeline.Advance,
     weights: Path | None = None,
     io: str | None = None,
+    *,
+    sensitivity: bool = False,
 ) -> tuple[PreparedModel, Bundle]:
     """Prepare, calibrate where needed, export; a path that cannot be replaced is refused first."""
     check_replaceable(output)
@@ -125,6 +128,9 @@ def export_model(
         pipeline.calibrate(prepared, data, settings, progress=advance, report=changes.extend)
         facts = {"calibration": {**vars(settings), "samples": len(data)}}
         facts["corrections"] = [change.to_json() for change in changes]
+    if sensitivity:
+        found = measure_sensitivity(prepared, data, progress=advance)
+        facts[SENSITIVITY] = sensitivity_facts(prepared, found)
     images = image_inputs(Columns(data.inputs), list(prepared.inputs), calib.preprocessing)
     if images and calib.preprocessing is not None:
         facts[PREPROCESSING] = calib.preprocessing.facts()

@@ -23,7 +23,8 @@ from deployq_targets.words import Edges
 FILE = "deployq.toml"
 _CLOSED = ConfigDict(extra="forbid", frozen=True, strict=True)
 _OF_PREPARATION = (
-    "weight_bits", "activation_bits", "observer", "weight_observer", "corrections", "iterations",
+    "weight_bits", "activation_bits", "first_bits", "last_bits", "observer", "weight_observer",
+    "corrections", "iterations",
 )  # fmt: skip
 T = TypeVar("T")
 
@@ -43,8 +44,9 @@ class Settings(BaseModel):
 
     Args:
         path: the file that they come from, None where there is none.
-        target, calib, data, labels, weights, metric, weight_bits, activation_bits, observer,
-            weight_observer, corrections, iterations, io: as the flags of these names.
+        target, calib, data, labels, weights, metric, weight_bits, activation_bits, first_bits,
+            last_bits, observer, weight_observer, corrections, iterations, io: as the flags of these
+            names.
         preprocessing: of images.
         layers: glob pattern over layer names to what they become; the last match wins.
     """
@@ -59,6 +61,8 @@ class Settings(BaseModel):
     metric: str | None = None
     weight_bits: int | None = None
     activation_bits: int | None = None
+    first_bits: int | None = None
+    last_bits: int | None = None
     observer: str | None = None
     weight_observer: str | None = None
     corrections: str | None = None
@@ -68,13 +72,19 @@ class Settings(BaseModel):
     layers: dict[str, LayerSettings] = Field(default_factory=dict)
 
     def recipe(
-        self, weight_bits: int | None, activation_bits: int | None, keep_float: Sequence[str] = ()
+        self,
+        weight_bits: int | None,
+        activation_bits: int | None,
+        keep_float: Sequence[str] = (),
+        first_bits: int | None = None,
+        last_bits: int | None = None,
     ) -> Recipe:
         """Widths and layers, where flags win.
 
         Args:
             weight_bits, activation_bits: widths of everything.
             keep_float: patterns of layers that stay in float.
+            first_bits, last_bits: weight widths of the first and the last layers.
         """
         layers = {
             pattern: LayerRecipe(**rule.model_dump()) for pattern, rule in self.layers.items()
@@ -86,6 +96,8 @@ class Settings(BaseModel):
             self.weight_bits if weight_bits is None else weight_bits,
             self.activation_bits if activation_bits is None else activation_bits,
             layers,
+            self.first_bits if first_bits is None else first_bits,
+            self.last_bits if last_bits is None else last_bits,
         )
 
     def calibration(

@@ -21,6 +21,8 @@ weights = "w.safetensors"
 metric = "auc"
 weight_bits = 4
 activation_bits = 8
+first_bits = 8
+last_bits = 7
 observer = "minmax"
 
 [preprocessing]
@@ -51,8 +53,9 @@ def test_every_key_and_paths_from_the_files_folder(tmp_path: Path) -> None:
         "x/255", (0.485, 0.456, 0.406), (1, 1, 1), 256, (224, 192), channels="bgr"
     )
     layers = {"block1.*": LayerRecipe(8)}
-    assert settings.recipe(None, None) == Recipe(4, 8, layers)
-    assert settings.recipe(2, None) == Recipe(2, 8, layers)
+    assert settings.recipe(None, None) == Recipe(4, 8, layers, 8, 7)
+    assert settings.recipe(2, None) == Recipe(2, 8, layers, 8, 7)
+    assert settings.recipe(None, None, (), 6, 5) == Recipe(4, 8, layers, 6, 5)
 
 
 def test_a_profile_by_path_is_relative_too(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from torch import fx
 
 from deployq.errors import UnsupportedError
+from deployq.graph.beyond_limits import Fallback
 from deployq.graph.operator_rules import group_of
 from deployq.graph.operators import ALLOWED_CALLS, is_linear, is_movement, onnx_type
 from deployq.graph.recipe import Recipe
@@ -28,8 +30,12 @@ def float_nodes(
     sites: Mapping[fx.Node, Site],
     profile: TargetProfile,
     recipe: Recipe,
+    fallbacks: Mapping[str, Fallback] = MappingProxyType({}),
 ) -> tuple[str, ...]:
     """Lines on the operators that run in float; those that cannot are refused.
+
+    Args:
+        fallbacks: operators beyond a limit of the target, by name.
 
     Raises:
         UnsupportedError: the target lacks an operator, or deployq has no integer form for it.
@@ -37,6 +43,8 @@ def float_nodes(
     lines = []
     for site in sites.values():
         if site.kind == "input":
+            continue
+        if site.name in fallbacks:
             continue
         operator = onnx_type(module, site.core)
         status = profile.op_status(operator, group_of(site))
@@ -47,7 +55,8 @@ def float_nodes(
             raise _refusal(site.name, f"{profile.name} runs {operator} as {status}", profile)
         if status is not OpStatus.INTEGER:
             lines.append(f"{site.name}: float, {profile.name} runs {operator} as {status}")
-    return tuple(lines)
+    beyond = [f"{found.name}: float, {found.reason}" for found in fallbacks.values()]
+    return (*lines, *beyond)
 
 
 def _carried(

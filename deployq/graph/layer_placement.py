@@ -10,6 +10,7 @@ from typing import Any
 from torch import fx
 
 from deployq.errors import ProfileError, UnsupportedError
+from deployq.graph.edge_layers import EdgeLayers, edge_width
 from deployq.graph.operator_rules import (
     Touches,
     group_of,
@@ -36,6 +37,7 @@ class Wishes:
     non_negative: Set[str]
     outputs: Set[str]
     touches: Touches
+    edges: EdgeLayers
 
 
 def clamp_is_redundant(site: Site, grid: TensorPlan) -> bool:
@@ -49,7 +51,8 @@ def layer_plan(site: Site, grid: TensorPlan, wishes: Wishes, reads: Counter[int]
     weight = argument(site.core, 1, "weight")
     operator = onnx_type(module, site.core)
     rule = profile.op_rule(operator, group_of(site))
-    qtype = profile.weight_qtype(weight_bits(site, rule, wishes.recipe, profile))
+    edge = edge_width(site.name, wishes.edges, wishes.recipe, profile)
+    qtype = profile.weight_qtype(weight_bits(site, rule, wishes.recipe, profile, edge))
     per_channel = _is_per_channel(site, operator, profile, wishes.recipe)
     if not qtype.signed:
         raise UnsupportedError(

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from deployq.errors import ProfileError
 from deployq.qtypes import QType
 from deployq_targets import TargetProfile
-from deployq_targets.graph import OpRule
+from deployq_targets.inequality import POSITION_NAMES, SHAPE_NAMES, parse_inequality
 from deployq_targets.tensors import zero_points
 from deployq_targets.words import (
     BiasForm,
@@ -44,12 +44,6 @@ CHANNEL_AXES: dict[str, tuple[int | str, ...]] = {
     "Gemm": (0, "n"),
 }
 """Axis of the output channels in the weights that lowering writes (Gemm with transB = 1)."""
-
-SHAPE_KEYS = (
-    "kernel_h", "kernel_w", "kernel_area_max", "stride", "dilation", "pad", "cin_max", "cout_max",
-    "cin_multiple", "cout_multiple", "hw_max", "dims_max", "expr",
-)  # fmt: skip
-"""Keys of [[op]] on the shape of an operator."""
 
 
 @dataclass(frozen=True)
@@ -173,14 +167,13 @@ def _widened_codes(profile: TargetProfile) -> Iterator[Unobeyed]:
         yield Unobeyed("container.subbyte", _text(profile.container.subbyte), "native")
 
 
-def _shape_rules(profile: TargetProfile) -> Iterator[Unobeyed]:
+def _position_rules(profile: TargetProfile) -> Iterator[Unobeyed]:
+    """Scales, and so positions, are chosen after preparation has decided what runs where."""
     for rule in profile.op:
-        for key in _stated(rule):
-            yield Unobeyed(f"op.{rule.type}.{key}", _text(getattr(rule, key)), "absent")
-
-
-def _stated(rule: OpRule) -> list[str]:
-    return [key for key in SHAPE_KEYS if getattr(rule, key) is not None]
+        names = parse_inequality(rule.expr).names if rule.expr else frozenset[str]()
+        if names & set(POSITION_NAMES):
+            allowed = f"names of shapes: {', '.join(SHAPE_NAMES)}"
+            yield Unobeyed(f"op.{rule.type}.expr", _text(rule.expr), allowed)
 
 
 FINDERS: tuple[Finder, ...] = (
@@ -188,5 +181,5 @@ FINDERS: tuple[Finder, ...] = (
     _shifted_weights,
     _other_axes,
     _widened_codes,
-    _shape_rules,
+    _position_rules,
 )

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from torch import fx
 
 from deployq.errors import ProfileError
-from deployq.graph.operators import aten, is_movement, onnx_type
+from deployq.graph.operators import aten, is_linear, is_movement, onnx_type
 from deployq.graph.plan import TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.rule import argument, calls
@@ -33,14 +33,19 @@ Touches: TypeAlias = Mapping[str, list[Touch]]
 
 def group_of(site: Site) -> Group:
     """Which entries speak of a site; everything but a convolution is of any group."""
-    weight = argument(site.core, 1, "weight") if site.kind == "linear" else None
+    return node_group(site.core) if site.kind == "linear" else Group.ANY
+
+
+def node_group(node: fx.Node) -> Group:
+    """The same of a node, whether or not it stays in float."""
+    weight = argument(node, 1, "weight") if is_linear(node) else None
     if weight is None or weight.meta["val"].ndim != 4:
         return Group.ANY
-    groups = int(argument(site.core, 6, "groups", 1))
+    groups = int(argument(node, 6, "groups", 1))
     if groups == 1:
         return Group.DENSE
     shape = weight.meta["val"].shape
-    inputs = shape[0] if calls(site.core, aten.conv_transpose2d.input) else groups * shape[1]
+    inputs = shape[0] if calls(node, aten.conv_transpose2d.input) else groups * shape[1]
     return Group.DEPTHWISE if groups == inputs else Group.GROUPED
 
 
@@ -95,13 +100,22 @@ def check_activations(grid_of: Mapping[str, TensorPlan], touches: Touches) -> No
                     raise _refusal(touch, key, f"{tensor} of {grid.qtype}", allowed)
 
 
-def weight_bits(site: Site, rule: OpRule | None, recipe: Recipe, profile: TargetProfile) -> int:
+def weight_bits(
+    site: Site,
+    rule: OpRule | None,
+    recipe: Recipe,
+    profile: TargetProfile,
+    edge: int | None = None,
+) -> int:
     """The width of a layer's weights: the recipe's, else the first that its operator takes.
+
+    Args:
+        edge: what the layer's place in the network asks; see ``deployq.graph.edge_layers``.
 
     Raises:
         ProfileError: the recipe asks for a width that the operator does not take.
     """
-    wanted = recipe.weight_bits_of(site.name)
+    wanted = recipe.weight_bits_of(site.name, edge)
     allowed = profile.weight.bits
     if rule is not None and rule.weight_bits is not None:
         allowed = tuple(bits for bits in allowed if bits in rule.weight_bits)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from torch import fx
 
 from deployq.errors import ProfileError, UnsupportedError
+from deployq.graph.beyond_limits import Fallback, find_fallbacks
+from deployq.graph.edge_layers import edge_layers
 from deployq.graph.float_nodes import float_nodes, refuse_movement
 from deployq.graph.layer_placement import (
     Wishes,
@@ -65,21 +67,27 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
     part of every operator.
 
     Raises:
-        UnsupportedError: an operator has no integer form or the target does not have it, or two
-            operators want different parameters on one grid.
+        UnsupportedError: an operator has no integer form, the target does not have it or takes
+            no such shape of it, or two operators want different parameters on one grid.
         ProfileError: the recipe asks for a width that the profile does not have.
         InputError: a pattern of the recipe names no layer.
     """
     refuse_movement(module, profile)
     check_ranks(module, profile)
+    fallbacks = find_fallbacks(module, profile, recipe.keeps_float)
+    layers_in_float = {name for name, found in fallbacks.items() if found.is_layer}
+
+    def in_float(layer: str) -> bool:
+        return layer in layers_in_float or recipe.keeps_float(layer)
+
     apart: frozenset[fx.Node] = frozenset()
     while True:
-        placement = _place(module, profile, recipe, find_sites(module, apart, recipe.keeps_float))
+        sites = find_sites(module, apart, in_float)
+        placement = _place(module, profile, recipe, sites, fallbacks)
         kept = _kept_clamps(placement)
         if not kept or profile.graph.relu_fusion is ReluFusion.ALWAYS:
-            sites = placement.sites.values()
-            layers = [site.name for site in sites if is_linear(site.core)]
-            recipe.check_names([site.name for site in sites], layers)
+            layers = [site.name for site in sites.values() if is_linear(site.core)]
+            recipe.check_names([site.name for site in sites.values()], layers)
             return placement
         apart |= kept
 
@@ -95,14 +103,18 @@ def _kept_clamps(placement: Placement) -> frozenset[fx.Node]:
 
 
 def _place(
-    module: fx.GraphModule, profile: TargetProfile, recipe: Recipe, sites: dict[fx.Node, Site]
+    module: fx.GraphModule,
+    profile: TargetProfile,
+    recipe: Recipe,
+    sites: dict[fx.Node, Site],
+    fallbacks: Mapping[str, Fallback],
 ) -> Placement:
-    floats = float_nodes(module, sites, profile, recipe)
+    floats = float_nodes(module, sites, profile, recipe, fallbacks)
     gridded = on_grids(module, sites)
     touches = find_touches(module, sites, profile)
     outputs = _output_sites(module, sites)
     positive = non_negative_sites(module, sites)
-    wishes = Wishes(module, profile, recipe, positive, outputs, touches)
+    wishes = Wishes(module, profile, recipe, positive, outputs, touches, edge_layers(module))
     groups = _share_grids(module, sites, gridded, profile)
     pixels = PixelInputs(recipe.images)
     tensors = tuple(_tensor_plan(group, wishes, pixels) for group in groups)

@@ -43,18 +43,24 @@ class Recipe:
         weight_bits: width of every weight; None takes the profile's first.
         activation_bits: width of every activation; None takes the profile's first.
         layers: glob pattern over layer names to what they become; the last match wins.
+        first_bits, last_bits: weight width of the first and the last layers (see
+            ``deployq.graph.edge_layers``); None takes the profile's ``weight.edge_bits``, else
+            that of every layer. A pattern of ``layers`` with a width wins.
         images: input to the preprocessing whose pixels shall be its codes, where that is exact.
     """
 
     weight_bits: int | None = None
     activation_bits: int | None = None
     layers: Mapping[str, LayerRecipe] = field(default_factory=dict)
+    first_bits: int | None = None
+    last_bits: int | None = None
     images: Mapping[str, Preprocessing] = field(default_factory=dict)
 
-    def weight_bits_of(self, layer: str) -> int | None:
-        """Requested weight width of a layer."""
+    def weight_bits_of(self, layer: str, edge: int | None = None) -> int | None:
+        """Requested weight width of a layer; ``edge`` is what its place in the network asks."""
         matches = (rule.weight_bits for rule in self._rules(layer))
-        return next((bits for bits in matches if bits is not None), self.weight_bits)
+        general = self.weight_bits if edge is None else edge
+        return next((bits for bits in matches if bits is not None), general)
 
     def activation_bits_of(self, layer: str) -> int | None:
         """Requested width of a layer's output."""

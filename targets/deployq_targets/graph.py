@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from deployq_targets.inequality import checked
 from deployq_targets.section import Bits, Count, OpType, Section, Span, TypeName
 from deployq_targets.words import (
     Edges,
@@ -20,6 +21,7 @@ from deployq_targets.words import (
     ZeroPointInput,
 )
 
+InequalityText: TypeAlias = Annotated[str, AfterValidator(checked)]
 Opset: TypeAlias = Annotated[int, Field(ge=10)]
 
 
@@ -63,7 +65,7 @@ class Graph(Section):
     """Rules on the graph as a whole."""
 
     unlisted_ops: UnlistedOps
-    """What becomes of an operator without an [[op]] entry.
+    """What becomes of an operator without an [[op]] entry, or beyond the limits of its entry.
 
     Concerns operators on activations; arithmetic on shapes (int64) is none.
     """
@@ -120,9 +122,11 @@ class OpRule(Section):
     """Largest height or width of an input or output."""
     dims_max: Count | None = None
     """Largest extent of any dimension of an input or output."""
-    expr: str | None = None
+    expr: InequalityText | None = None
     """Inequality over kh, kw, sh, sw, cin, cout, h, w for what no other key says.
 
+    The words are those of deployq_targets.inequality: numbers, names, + - * / // %, comparisons,
+    in, and, or, not. Further names are dilated_kh, dilated_kw, pads, and scale of a Resize.
     With power-of-two scales also over the positions (-log2 of the scale) max_ipos, min_ipos,
     sum_ipos of the inputs and opos of the output.
     """

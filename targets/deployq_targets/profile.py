@@ -187,15 +187,18 @@ class TargetProfile(Section):
     def op_status(self, op_type: str, group: Group = Group.ANY) -> OpStatus:
         """Where an operator runs; ``graph.unlisted_ops`` decides without an entry."""
         rule = self.op_rule(op_type, group)
-        return rule.status if rule else _UNLISTED[self.graph.unlisted_ops]
+        return rule.status if rule else self.unlisted_status
+
+    @property
+    def unlisted_status(self) -> OpStatus:
+        """Where an operator runs that has no [[op]] entry, or is beyond the limits of its entry."""
+        return _UNLISTED[self.graph.unlisted_ops]
 
     @property
     def runs_floats(self) -> bool:
         """True where something, the target or a processor beside it, computes in float."""
         floats = (OpStatus.FLOAT, OpStatus.CPU)
-        return _UNLISTED[self.graph.unlisted_ops] in floats or any(
-            rule.status in floats for rule in self.op
-        )
+        return self.unlisted_status in floats or any(rule.status in floats for rule in self.op)
 
     def contract(self) -> Contract:
         """The arithmetic in the words of the simulator.

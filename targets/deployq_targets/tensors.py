@@ -155,6 +155,9 @@ class Weight(Section):
     """Which scales can be expressed."""
     scale_exp_range: Span | None = None
     """Lowest and highest log2 of a power-of-two scale."""
+    edge_bits: Bits | None = None
+    """Width of the weights of the first and the last layers, which have no layer before or
+    behind them, where the recipe asks for no other; absent: as every weight."""
     bits_per_layer: bool = True
     """Layers may differ in width; false: one width for the whole model."""
     constant: bool = False

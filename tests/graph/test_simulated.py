@@ -16,7 +16,8 @@ from deployq_targets import builtin_names, load_profile
 from tests.graph.networks import Net, conv, profile_with, residual_graph
 
 PREPARED = (
-    "cmsis-nn", "int4-npu", "int8-npu", "litert-optimized", "litert-ref", "lowbit-vlsi",
+    "cmsis-nn", "ethos-u55-128", "ethos-u55-256", "ethos-u65-512", "ethos-u85-1024",
+    "ethos-u85-512", "int4-npu", "int8-npu", "litert-optimized", "litert-ref", "lowbit-vlsi",
     "openvino-cpu", "ort-cpu",
 )  # fmt: skip
 

@@ -78,10 +78,13 @@ def test_codes_under_eight_bits_travel_in_their_own_types() -> None:
     refuse_unobeyed(profile_with("int8-npu", container__subbyte="widened"))
 
 
-def test_limits_on_the_shape_of_an_operator_are_refused() -> None:
+def test_inequalities_over_positions_are_refused_and_over_shapes_obeyed() -> None:
     table = load_profile("int8-npu").model_dump(mode="json")
-    next(rule for rule in table["op"] if rule["type"] == "Conv")["stride"] = [1, 3]
-    with pytest.raises(ProfileError, match=r"(?s)op\.Conv\.stride.*found: 1, 3.*allowed: absent"):
+    entry = next(rule for rule in table["op"] if rule["type"] == "Conv")
+    entry["expr"] = "kh == kw"
+    refuse_unobeyed(parse_profile(table, "test"))
+    entry["expr"] = "opos >= 7 and kh == kw"
+    with pytest.raises(ProfileError, match=r"(?s)op\.Conv\.expr.*found: opos >= 7.*allowed: names"):
         refuse_unobeyed(parse_profile(table, "test"))
 
 

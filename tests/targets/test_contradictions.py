@@ -93,6 +93,11 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {"activation.io.first_bits": 16},
         "activation.io.first_bits",
     ),
+    "edge_weights_have_a_listed_width": (
+        {"weight.edge_bits": 8},
+        {"weight.edge_bits": 6},
+        "weight.edge_bits",
+    ),
     "container_holds_the_types": (
         {"container.int_types": ["u8", "s8", "s32"], "container.subbyte": "widened"},
         {"container.int_types": ["u8", "s8", "s32"]},

@@ -157,6 +157,17 @@ def edge_widths_are_activation_widths(profile: TargetProfile) -> Iterator[Clash]
             yield Clash(f"activation.io.{key}", str(bits), ", ".join(map(str, widths)))
 
 
+def edge_weights_have_a_listed_width(profile: TargetProfile) -> Iterator[Clash]:
+    """The first and last layers' weights have a width of weight.bits, and layers may differ."""
+    weight, key = profile.weight, "weight.edge_bits"
+    if weight.edge_bits is None:
+        return
+    if weight.edge_bits not in weight.bits:
+        yield Clash(key, str(weight.edge_bits), ", ".join(map(str, weight.bits)))
+    if not weight.bits_per_layer:
+        yield Clash(key, "weight.bits_per_layer = false", "absent", f"drop {key}")
+
+
 RULES = (
     types_have_a_listed_width,
     widths_have_a_type,
@@ -171,4 +182,5 @@ RULES = (
     block_scales_have_sizes,
     fixed_outputs_are_codes,
     edge_widths_are_activation_widths,
+    edge_weights_have_a_listed_width,
 )
