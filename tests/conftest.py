@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from deployq import pipeline
 from deployq.data import Dataset
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
+from deployq_calibration.corrections import DEFAULT
 from examples.digits import TRAIN, DigitsNet, digits, train
 
 
@@ -44,9 +45,14 @@ def digits_net() -> DigitsNet:
 def make_prepared(digits_net: DigitsNet, calibration: Dataset) -> Callable[..., PreparedModel]:
     """Prepare and calibrate the digits network for a target."""
 
-    def make(target: str, recipe: Recipe | None = None) -> PreparedModel:
+    def make(
+        target: str, recipe: Recipe | None = None, corrections: Sequence[str] = DEFAULT
+    ) -> PreparedModel:
         prepared = pipeline.prepare(digits_net, [torch.zeros(2, 1, 8, 8)], target, recipe)
-        settings = pipeline.CalibrationSettings(iterations=20)  # all of the default, but quick
+        settings = pipeline.CalibrationSettings(
+            corrections=tuple(corrections),
+            iterations=20,  # all of the default, but quick
+        )
         return pipeline.calibrate(prepared, calibration, settings)
 
     return make

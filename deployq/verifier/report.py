@@ -25,6 +25,7 @@ class Judged(StrEnum):
 
     EXACT = "exact"  # integer kernels: no code may differ
     NEAR = "near"  # a run in float, layer by layer: law 12 b
+    TIES = "next to ties"  # as near, without a rate: on a lattice of scales ties are common
     TOP1 = "top-1"  # a run partly in float, end to end: flips spread, only the classes count
 
 
@@ -92,6 +93,8 @@ class Parity:
         """Whether a row's codes differ by more than this comparison allows."""
         if self.judged is Judged.EXACT:
             return row.different > 0
+        if self.judged is Judged.TIES:
+            return row.max_lsb > 1 or row.far_from_tie > 0
         return self.judged is Judged.NEAR and not _near(row)
 
     def misses(self) -> list[str]:
@@ -104,7 +107,8 @@ class Parity:
                 found.append(
                     f"{row.tensor}: {row.different} of {row.compared} codes differ by up to "
                     f"{row.max_lsb} LSB, {row.far_from_tie} of them far from a tie; "
-                    f"{FLOAT_RATE} by 1 LSB next to a tie may"
+                    f"{FLOAT_RATE if self.judged is Judged.NEAR else 'any'} by 1 LSB next to a tie "
+                    "may"
                 )
         wanted = 1.0 if self.judged is Judged.EXACT else FLOAT_TOP1
         top1 = self.top1

@@ -49,8 +49,6 @@ def test_other_sizes_are_kept() -> None:
 
 
 @pytest.mark.parametrize(("body", "rule"), [
-    ('v = Resize <mode = "linear"> (xd, roi, twice)',
-     r"(?s)node v \(Resize\): Resize has mode nearest.*found: linear.*next: resize with"),
     ('v = Resize <nearest_mode = "ceil"> (xd, roi, twice)', "takes the cell below.*\n.*with ceil"),
     ('v = Resize <coordinate_transformation_mode = "align_corners"> (xd, roi, twice)',
      "takes the cell below.*\n.*align_corners"),

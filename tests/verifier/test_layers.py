@@ -28,7 +28,7 @@ def test_sqnr_is_ten_log_of_the_power_ratio() -> None:
 
 
 def test_layers_of_a_network(make_prepared: Callable[..., PreparedModel], unseen: Dataset) -> None:
-    prepared = make_prepared("int4-npu")
+    prepared = make_prepared("int4-npu", corrections=())
     found = measure_layers(prepared, unseen)
     tensors = [name for grid in prepared.plan.tensors for name in grid.tensors]
     assert [row.tensor for row in found.sqnr] == tensors and found.samples == SAMPLES
@@ -43,7 +43,7 @@ def test_layers_of_a_network(make_prepared: Callable[..., PreparedModel], unseen
 def test_end_to_end_is_the_modules_own_output_with_quantizers_on_and_off(
     make_prepared: Callable[..., PreparedModel], unseen: Dataset
 ) -> None:
-    prepared = make_prepared("int4-npu")
+    prepared = make_prepared("int4-npu", corrections=())
     x = torch.from_numpy(unseen.inputs["x"][:SAMPLES].copy())
     with torch.no_grad():
         quantized = prepared.module(x)
@@ -60,7 +60,7 @@ def test_end_to_end_is_the_modules_own_output_with_quantizers_on_and_off(
 def test_the_input_loses_only_its_own_rounding(
     make_prepared: Callable[..., PreparedModel], unseen: Dataset
 ) -> None:
-    prepared = make_prepared("int4-npu")
+    prepared = make_prepared("int4-npu", corrections=())
     first = measure_layers(prepared, unseen).sqnr[0]
     assert first.tensor == "x" and first.fed_db == first.whole_db and first.weight_db is None
 
@@ -68,7 +68,7 @@ def test_the_input_loses_only_its_own_rounding(
 def test_finer_weights_lose_less(
     make_prepared: Callable[..., PreparedModel], unseen: Dataset
 ) -> None:
-    coarse, fine = (measure_layers(make_prepared(t), unseen) for t in ("int4-npu", "int8-npu"))
+    coarse, fine = (measure_layers(make_prepared(t, corrections=()), unseen) for t in ("int4-npu", "int8-npu"))
     pairs = [(a, b) for a, b in zip(coarse.sqnr, fine.sqnr, strict=True) if a.weight_db]
     assert pairs and all(a.weight_db < b.weight_db for a, b in pairs if a.weight_db and b.weight_db)
 
