@@ -62,6 +62,14 @@ def find_fallbacks(
     return found
 
 
+def float_layers(
+    fallbacks: Mapping[str, Fallback], keeps_float: Callable[[str], bool]
+) -> Callable[[str], bool]:
+    """Whether a layer stays in float, by the recipe or because it is beyond a limit."""
+    beyond = {name for name, found in fallbacks.items() if found.is_layer}
+    return lambda layer: layer in beyond or keeps_float(layer)
+
+
 def _computes(node: fx.Node) -> bool:
     value = node.meta.get("val")
     known = node.op == "call_function" and node.target in ALLOWED_CALLS

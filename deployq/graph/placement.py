@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from deployq.errors import ProfileError, UnsupportedError
-from deployq.graph.beyond_limits import Fallback, find_fallbacks
+from deployq.graph.beyond_limits import Fallback, find_fallbacks, float_layers
 from deployq.graph.edge_layers import edge_layers
 from deployq.graph.float_nodes import float_nodes, refuse_movement
 from deployq.graph.layer_placement import (
@@ -75,11 +75,7 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
     refuse_movement(module, profile)
     check_ranks(module, profile)
     fallbacks = find_fallbacks(module, profile, recipe.keeps_float)
-    layers_in_float = {name for name, found in fallbacks.items() if found.is_layer}
-
-    def in_float(layer: str) -> bool:
-        return layer in layers_in_float or recipe.keeps_float(layer)
-
+    in_float = float_layers(fallbacks, recipe.keeps_float)
     apart: frozenset[fx.Node] = frozenset()
     while True:
         sites = find_sites(module, apart, in_float)
