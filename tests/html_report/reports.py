@@ -37,7 +37,14 @@ def report(tensors: list[str], *, wrong: dict[str, int] | None = None) -> Report
     accuracy = {"quantizers off": 0.91, "fake-quant": 0.90, "reference": 0.9, "runtime": 0.899}
     floats = (f"{tensors[-1]}: float, the target runs Softmax as float",)
     return Report(
-        "int4-npu", (), parities, accuracy, 512, latency, floats, LIMITS,
+        "int4-npu",
+        (),
+        parities,
+        accuracy,
+        512,
+        latency,
+        floats,
+        LIMITS,
         layers=_layers(tensors),
     )
 

@@ -68,7 +68,9 @@ def test_the_input_loses_only_its_own_rounding(
 def test_finer_weights_lose_less(
     make_prepared: Callable[..., PreparedModel], unseen: Dataset
 ) -> None:
-    coarse, fine = (measure_layers(make_prepared(t, corrections=()), unseen) for t in ("int4-npu", "int8-npu"))
+    coarse, fine = (
+        measure_layers(make_prepared(t, corrections=()), unseen) for t in ("int4-npu", "int8-npu")
+    )
     pairs = [(a, b) for a, b in zip(coarse.sqnr, fine.sqnr, strict=True) if a.weight_db]
     assert pairs and all(a.weight_db < b.weight_db for a, b in pairs if a.weight_db and b.weight_db)
 
