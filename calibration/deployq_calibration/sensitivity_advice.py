@@ -11,7 +11,6 @@ from deployq.graph.plan import LayerPlan, TensorPlan
 from deployq.graph.preparation import PreparedModel
 from deployq_calibration.sensitivity import Cost, Sensitivity
 from deployq_targets import TargetProfile
-from deployq_targets.words import OpStatus
 
 MOST = 3
 """Tensors that advice speaks of."""
@@ -77,16 +76,8 @@ def _taken(widths: Sequence[int], lists: Iterable[Sequence[int] | None]) -> list
 
 
 def _in_float(prepared: PreparedModel, cost: Cost) -> list[str]:
-    """Only linear layers stay in float by the recipe, where something computes in float.
-
-    A BatchNorm behind one then is an operator of its own, which fewer targets have in float.
-    """
-    profile = prepared.profile
-    layers = {layer.name: layer for layer in prepared.plan.layers}
-    if cost.name not in layers or not profile.runs_floats:
+    """Only linear layers stay in float by the recipe, where something computes in float."""
+    layers = {layer.name for layer in prepared.plan.layers}
+    if cost.name not in layers or not prepared.profile.runs_floats:
         return []
-    if layers[cost.name].batch_norm != "none":
-        status = profile.op_status("BatchNormalization")
-        if status not in (OpStatus.FLOAT, OpStatus.CPU):
-            return []
     return [f"--keep-float {shlex.quote(glob.escape(cost.name))}"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from deployq.errors import InputError, UnsupportedError
+from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel, disable_quantizers
 from deployq.graph.recipe import LayerRecipe, Recipe
 from deployq_calibration import calibrate_model
@@ -146,20 +146,15 @@ def test_advice_is_what_the_target_has(target: str, line: str) -> None:
     assert f"b (weight): {line}" in advice(prepared, found)
 
 
-@pytest.mark.parametrize(("target", "possible"), [("ort-cpu", True), ("int4-npu", False)])
-def test_a_layer_before_a_batch_norm_is_kept_in_float_only_where_both_can(
-    target: str, possible: bool
-) -> None:
+@pytest.mark.parametrize("target", ["ort-cpu", "int4-npu"])
+def test_a_layer_takes_its_batch_norm_into_float(target: str) -> None:
     graph = graph_of(lambda m, x: m.n(m.a(x)), a=conv(3, 3), n=nn.BatchNorm2d(3))
     prepared = calibrated(graph, target)
     lines = advice(prepared, rank_sensitivity(prepared, [([X], None)]))
-    assert any("--keep-float" in line for line in lines) == possible
+    assert any("--keep-float a" in line for line in lines)
     recipe = Recipe(layers={"a": LayerRecipe(keep_float=True)})
-    if possible:
-        assert not prepared_for(graph, target, recipe).plan.layers
-        return
-    with pytest.raises(UnsupportedError, match="BatchNormalization"):
-        prepared_for(graph, target, recipe)
+    plan = prepared_for(graph, target, recipe).plan
+    assert (plan.layers, plan.floats) == ((), ("a: float, by the recipe",))
 
 
 def test_where_nothing_is_wider_advice_says_so() -> None:
