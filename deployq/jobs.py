@@ -124,11 +124,16 @@ def export_model(
     facts: dict[str, object] = {"calibration": "by the prepared model"}
     if fresh:
         settings = settings or pipeline.CalibrationSettings()
+        if sensitivity:  # of the weights as they came: corrected ones are codes already
+            plain = replace(settings, corrections=())
+            pipeline.calibrate(prepared, data, plain, progress=advance)
+            found = measure_sensitivity(prepared, data, progress=advance)
+            facts[SENSITIVITY] = sensitivity_facts(prepared, found)
         changes: list[Change] = []
         pipeline.calibrate(prepared, data, settings, progress=advance, report=changes.extend)
-        facts = {"calibration": {**vars(settings), "samples": len(data)}}
+        facts["calibration"] = {**vars(settings), "samples": len(data)}
         facts["corrections"] = [change.to_json() for change in changes]
-    if sensitivity:
+    elif sensitivity:
         found = measure_sensitivity(prepared, data, progress=advance)
         facts[SENSITIVITY] = sensitivity_facts(prepared, found)
     images = image_inputs(Columns(data.inputs), list(prepared.inputs), calib.preprocessing)
