@@ -26,7 +26,7 @@ PART = 4
 """Batches whose tensors the histogram methods hold in memory at once."""
 
 
-class Reader(CalibrationDataReader):  # type: ignore[misc]
+class Reader(CalibrationDataReader):  # type: ignore[misc] # its base is untyped
     """Batches of the calibration samples, whole or in parts."""
 
     def __init__(self, data: Dataset) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.rounding import Float64Array, Int64Array
+from deployq_targets import TargetProfile
 from deployq_targets.tensors import Activation, Weight
 from deployq_targets.words import ScaleForm
 
@@ -90,6 +91,17 @@ def needs_lattice(form: Form) -> bool:
     """True where a form cannot follow every float32 weight scale of every channel."""
     short = form.multiplier_bits <= EXACT_MANTISSA_BITS
     return form.kind is Kind.FIXED and (short or form.shared_shift)
+
+
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators whose weight scales a short multiplier puts on a lattice."""
+
+
+def has_weight_lattice(profile: TargetProfile) -> bool:
+    """True where weight scales lie on a lattice, of the profile's or of its multipliers."""
+    contract = profile.contract()
+    short = any(needs_lattice(contract.form(operator)) for operator in PRODUCTS)
+    return short or profile.weight.scale_form is not ScaleForm.ANY
 
 
 @dataclass(frozen=True)

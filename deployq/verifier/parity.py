@@ -30,6 +30,7 @@ from deployq.verifier.file_session import FileSession
 from deployq.verifier.placement import float_tensors, tensors_from_floats
 from deployq.verifier.report import Judged, Parity
 from deployq.verifier.tally import wanted_distinct
+from deployq_calibration.lattice import has_weight_lattice
 
 Array = npt.NDArray[Any]
 Codes = Mapping[str, Array]
@@ -203,7 +204,7 @@ def float_run_against_reference(
 
 def _of_floats(evidence: Evidence) -> Judged:
     """Law 12 b; its rate is that of scales that lie anywhere, not on a contract's lattice."""
-    return Judged.NEAR if evidence.prepared.profile.any_channel_scale else Judged.TIES
+    return Judged.TIES if has_weight_lattice(evidence.prepared.profile) else Judged.NEAR
 
 
 def _compare_float(

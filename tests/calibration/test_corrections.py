@@ -34,6 +34,7 @@ from deployq_calibration.corrections.modes import in_float
 from deployq_calibration.corrections.pairs import find_pairs
 from deployq_calibration.corrections.soft_weights import SoftWeight
 from deployq_calibration.corrections.streams import Stream
+from deployq_calibration.lattice import has_weight_lattice
 from deployq_exporters.lowering import lower, to_proto
 from tests.graph.networks import Net, conv, images, prepared_for, residual_graph
 
@@ -178,7 +179,8 @@ def test_learned_codes_are_floor_or_ceiling_and_the_error_falls(target: str) -> 
     before, moved = weight_steps(prepared), 0
     changes = learn_rounding(prepared, batches, QUICK)
     assert [c.name for c in changes] == ["stem", "add", "head"]
-    assert all(c.after < c.before for c in changes), changes
+    most = 1.0 if has_weight_lattice(prepared.profile) else 0.9  # on a lattice no scale learns
+    assert all(c.after < most * c.before for c in changes), changes
     for name, steps in weight_steps(prepared).items():
         codes, qtype = steps.round(), prepared.units()[name].weight_quantizer.qtype
         torch.testing.assert_close(steps, codes, rtol=1e-6, atol=1e-6)  # centres of cells

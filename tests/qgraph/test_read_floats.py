@@ -20,10 +20,17 @@ FLOAT_CONV = np.ones((4, 3, 1, 1), np.float32)
         "v = Erf(xd)",
         "v = Mul(xd, half)",  # a plain float constant has no codes
         "v = Conv(xd, wf)",
+        'v = Resize <mode = "linear"> (xd, roi, twice)',
     ],
 )
 def test_between_codes_and_codes(body: str) -> None:
-    graph = read(body, half=np.float32(0.5), wf=FLOAT_CONV)
+    graph = read(
+        body,
+        half=np.float32(0.5),
+        wf=FLOAT_CONV,
+        roi=np.float32([]),
+        twice=np.float32([1, 1, 2, 2]),
+    )
     assert kinds(graph) == ["Quantize", "Dequantize", "Float", "Quantize", "Dequantize"]
     (node,) = graph.floats
     assert (node.name, set(node.inputs), node.output) == ("v", {"xd"}, "v")

@@ -23,11 +23,9 @@ from deployq_calibration.corrections.reconstruction import Reconstruction, recon
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
 from deployq_calibration.corrections.soft_weights import SoftWeight
 from deployq_calibration.corrections.streams import Stream, collect
-from deployq_calibration.lattice import needs_lattice
-from deployq_targets.words import ScaleForm
+from deployq_calibration.lattice import has_weight_lattice
 
 NAME = "rounding"
-PRODUCTS = ("Conv", "Gemm")
 FIGURE = "mean squared error of the block's output, summed over channels"
 
 
@@ -59,7 +57,8 @@ def learn_rounding(
     real, coded = Stream(prepared, samples), Stream(prepared, samples)
     generator = Generator().manual_seed(settings.seed)
     changes: list[Change] = []
-    module, any_scale = prepared.module, _takes_any_scale(prepared)
+    # learning a scale would leave the lattice that it lies on
+    module, any_scale = prepared.module, not has_weight_lattice(prepared.profile)
     with evaluation_mode(module):
         for block in find_blocks(module):
             nodes, left_out = _layers(module, block, settings)
@@ -73,12 +72,6 @@ def learn_rounding(
             progress("learn rounding")
             coded.advance(block)
     return tuple(changes)
-
-
-def _takes_any_scale(prepared: PreparedModel) -> bool:
-    """False where weight scales lie on a lattice, which learning would leave."""
-    contract, form = prepared.profile.contract(), prepared.profile.weight.scale_form
-    return form is ScaleForm.ANY and not any(needs_lattice(contract.form(o)) for o in PRODUCTS)
 
 
 def _layers(

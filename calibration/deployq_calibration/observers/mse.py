@@ -46,7 +46,7 @@ class HistogramObserver(MinMaxObserver):
 
     def choose(self, quantizer: FakeQuantize, distribution: Distribution) -> Grid:
         """Scale and zero point from a distribution with at least one value."""
-        raise NotImplementedError
+        raise NotImplementedError  # each observer over a histogram has its own criterion
 
     def error(self, quantizer: FakeQuantize, grids: Grid) -> Tensor:
         if not self.histogram.has_bins():

@@ -115,7 +115,7 @@ def to_module(graph: OnnxGraph, binding: Binding) -> nn.Module:
 
     kinds = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD)
              for n in ("self", *binding.arguments.values())]  # fmt: skip
-    forward.__signature__ = inspect.Signature(kinds)  # type: ignore[attr-defined]
+    forward.__signature__ = inspect.Signature(kinds)  # type: ignore[attr-defined] # read by inspect
     made = type("OnnxModel", (OnnxModule,), {"forward": forward})
     module: nn.Module = made(graph, binding)
     return module.eval()
