@@ -27,9 +27,11 @@ def main() -> int:
     extra = {"demo": "examples", "check": "dev"}[arguments.job]
     python = _environment(arguments.venv, extra)
     jobs = {"demo": _demo, "check": _check}[arguments.job](python)
+    # one thread a process: tests run side by side, and threads of several processes only wait
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"} if arguments.job == "check" else None
     for command in jobs:
         print("$", *(Path(command[0]).name, *command[1:]), flush=True)
-        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        code = subprocess.run(command, cwd=ROOT, check=False, env=environment).returncode
         if code:
             return code
     return 0
@@ -69,7 +71,7 @@ def _check(python: Path) -> list[list[str]]:
         [*run, "ruff", "check", "."],
         [*run, "mypy"],
         [str(python.parent / "lint-imports")],
-        [*run, "pytest"],
+        [*run, "pytest", "-n", "auto", "--dist", "loadfile"],  # a file's fixtures are made once
     ]
 
 

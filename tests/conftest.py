@@ -17,6 +17,12 @@ from deployq_calibration.corrections import DEFAULT
 from examples.digits import TRAIN, DigitsNet, digits, train
 
 
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """The same random numbers for a test whatever ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def images() -> Dataset:
     """All 1797 digits in file order; those from TRAIN on are unseen by training."""

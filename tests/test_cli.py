@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> Run:
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            env={"PYTHONPATH": ":".join(roots)},
+            env={"PYTHONPATH": ":".join(roots), "OMP_NUM_THREADS": "1"},  # tests run side by side
         )
         assert result.returncode == code, result.stderr
         return result

@@ -29,6 +29,7 @@ target = "int4-npu"
 calib = "images.zip"
 data = "images"
 weights = "w.pt"
+iterations = 20
 [preprocessing]
 scale = "x/16"
 channels = "gray"

@@ -125,7 +125,7 @@ def test_export_onto_a_full_disk_exits_2(tmp_path: Path) -> None:
             ["unshare", "-rm", "sh", "-c", script, "sh", *map(str, command)],
             capture_output=True,
             text=True,
-            env={"PYTHONPATH": ":".join(sys.path)},
+            env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
         )
     except FileNotFoundError:
         pytest.skip("no unshare here: no file system of its own for the test")

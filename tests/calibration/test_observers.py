@@ -230,7 +230,9 @@ def test_a_percentile_of_mostly_zeros_keeps_the_range() -> None:
 def test_entropy_clips_a_thin_tail_and_keeps_an_even_spread() -> None:
     generator = torch.Generator().manual_seed(0)
     quantizer = FakeQuantize(S8, PerTensor(), symmetric=True)
-    thin = torch.cat([torch.randn(100_000, generator=generator), 30 * torch.rand(20)])
+    thin = torch.cat(
+        [torch.randn(100_000, generator=generator), 30 * torch.rand(20, generator=generator)]
+    )
     even = 2 * torch.rand(100_000, generator=generator) - 1
     assert float(observed(make_observer("entropy"), [thin]).qparams(quantizer)[0]) < 15 / 127
     scale = float(observed(make_observer("entropy"), [even]).qparams(quantizer)[0])
