@@ -38,11 +38,15 @@ class Mixed(nn.Module):
 KEPT = Recipe(layers={"body": LayerRecipe(keep_float=True)})
 
 
-def verified(target: str, recipe: Recipe | None, path: Path) -> Report:
+def verified(
+    target: str, recipe: Recipe | None, path: Path, model: nn.Module | None = None
+) -> Report:
     torch.manual_seed(0)
     x = np.random.default_rng(0).normal(size=(96, 1, 8, 8)).astype(np.float32)
     data = Dataset({"x": x}, np.arange(96) % 10)
-    prepared = pipeline.prepare(Mixed().eval(), [torch.zeros(2, 1, 8, 8)], target, recipe)
+    prepared = pipeline.prepare(
+        (model or Mixed()).eval(), [torch.zeros(2, 1, 8, 8)], target, recipe
+    )
     pipeline.calibrate(prepared, data, pipeline.CalibrationSettings(iterations=5))
     pipeline.export(prepared, path, data)
     return pipeline.verify(path, data, limits=Limits(min_codes=1, min_distinct=1), latency_runs=1)
@@ -62,6 +66,37 @@ def test_every_limit_is_met(target: str, recipe: Recipe | None, tmp_path: Path) 
     assert "output softmax" in {row.tensor for row in exact.layers}
     share = report.latency.integer_share
     assert share == 1.0 if recipe is None else share < 1.0
+
+
+class Kept(nn.Module):
+    """A layer in float between quantized ones, with no other operator beside it."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(1, 8, 3), body, nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(F.relu(self.stem(x))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [nn.Conv2d(8, 8, 3), nn.ConvTranspose2d(8, 8, 2, stride=2)],
+    ids=lambda body: type(body).__name__,
+)
+@pytest.mark.parametrize("target", ["ort-cpu", "int4-npu"])
+def test_the_runtime_leaves_a_kept_layer_in_float(
+    body: nn.Module, target: str, tmp_path: Path
+) -> None:
+    report = verified(target, KEPT, tmp_path / "b", Kept(body))
+    assert report.misses() == [] and [f.partition(":")[0] for f in report.floats] == ["body"]
+
+
+def test_interpolation_has_exact_ties(tmp_path: Path) -> None:
+    report = verified(
+        "ort-cpu", None, tmp_path / "b", Kept(nn.UpsamplingBilinear2d(scale_factor=2))
+    )
+    assert report.misses() == []
 
 
 def test_the_file_has_plain_operators_where_it_is_float(tmp_path: Path) -> None:

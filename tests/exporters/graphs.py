@@ -32,9 +32,9 @@ def operators(model: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node]
 
 
-def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    """The first output, un-optimised, so that no fusion hides a fault of the rewrite."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+def run(model: onnx.ModelProto, x: np.ndarray, *, optimised: bool = False) -> np.ndarray:
+    """The first output, un-optimised by default, so that no fusion hides a fault of the rewrite."""
+    options, level = ort.SessionOptions(), ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
     session = ort.InferenceSession(model.SerializeToString(), options)
     return session.run(None, {model.graph.input[0].name: x})[0]

@@ -9,6 +9,7 @@ import pytest
 from deployq.errors import UnsupportedError
 from deployq_exporters.dialects import DIALECTS, translate
 from deployq_exporters.rewrites import (
+    keep_float,
     mean_to_global_pool,
     pad_on_codes,
     reshape_to_flatten,
@@ -140,3 +141,39 @@ def test_reshape_to_flatten(shape: str, after: str) -> None:
     result = rewritten(model, reshape_to_flatten.RULE)
     assert operators(result) == [after]
     np.testing.assert_array_equal(run(result, X), run(model, X))
+
+
+WEIGHT = np.random.default_rng(0).normal(size=(3, 3, 1, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "b = Conv(a, weight)",
+        "b = Softmax <axis = 1> (a)",
+        'c = Resize <mode = "linear"> (a, none, twice)  b = MaxPool <kernel_shape = [2, 2], '
+        "strides = [2, 2]> (c)",
+    ],
+    ids=["Conv", "Softmax", "Resize"],
+)
+def test_float_operators_stay_float_in_onnx_runtime(body: str) -> None:
+    text = quantized(body, kind="uint8", zero_point=128)
+    listed = ", ".join(f"{x!r}" for x in WEIGHT.ravel().tolist())
+    text = text.replace(
+        "float two",
+        f"float[3,3,1,1] weight = {{{listed}}}, float[0] none = {{}}, "
+        "float[4] twice = {1.0, 1.0, 2.0, 2.0}, float two",
+    )
+    model = parse(text)
+    after = rewritten(model, keep_float.RULE)
+    assert operators(after).count("Max") == 1
+    real = run(model, X)
+    np.testing.assert_array_equal(run(after, X, optimised=True), real)
+
+
+def test_quantized_weights_and_nearest_pixels_need_no_copy() -> None:
+    for body in ("b = Relu(a)", 'b = Resize <mode = "nearest"> (a, none, once)'):
+        text = quantized(body).replace(
+            "float two", "float[0] none = {}, float[4] once = {1.0, 1.0, 1.0, 1.0}, float two"
+        )
+        assert "Max" not in operators(rewritten(parse(text), keep_float.RULE))

@@ -1,10 +1,13 @@
-"""ONNX Runtime's CPU provider: 8-bit containers, unsigned activations, padding on codes."""
+"""ONNX Runtime's CPU provider: 8-bit containers, unsigned activations, padding on codes, float
+operators that stay float.
+"""
 
 from __future__ import annotations
 
 from deployq_exporters.dialects.dialect import Dialect
 from deployq_exporters.rewrites import (
     edge_containers,
+    keep_float,
     pad_on_codes,
     unsigned_activations,
     widen_containers,
@@ -18,5 +21,6 @@ ONNXRUNTIME = Dialect(
         widen_containers.RULE,
         unsigned_activations.RULE,  # after widening: it knows 8-bit codes only
         pad_on_codes.RULE,  # last: the pad value is the final zero point
+        keep_float.RULE,
     ),
 )

@@ -62,6 +62,7 @@ class Session:
     ) -> None:
         self.probes = dict(probes or {})
         self.threads = threads
+        self.name = model.graph.name
         probed = _with_probes(model, self.probes)
         options = _options(optimised=optimised, threads=threads)
         with tempfile.TemporaryDirectory() as folder:
@@ -73,9 +74,16 @@ class Session:
         self.outputs = [o.name for o in model.graph.output]
 
     def run(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Graph outputs and probed codes (int64), by name."""
+        """Graph outputs and probed codes (int64), by name.
+
+        Raises:
+            InputError: a kernel refuses what the file asks of it.
+        """
         names = [*self.outputs, *(name + PROBE for name in self.probes)]
-        arrays = self._session.run(names, dict(inputs))
+        try:
+            arrays = self._session.run(names, dict(inputs))
+        except Exception as error:  # ONNX Runtime has no common public base for its errors
+            raise _refused(self.name, "ONNX Runtime must run the file", error) from error
         values = dict(zip(names, arrays, strict=True))
         codes = {n: _codes(values[n + PROBE], qparams) for n, qparams in self.probes.items()}
         return {name: values[name] for name in self.outputs}, codes
@@ -98,11 +106,11 @@ def _load(model: onnx.ModelProto, options: ort.SessionOptions) -> ort.InferenceS
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime has no common public base for load errors
-        raise InputError(
-            model.graph.name,
-            "ONNX Runtime must load the file",
-            found=str(error).strip().splitlines()[0][:300],
-        ) from error
+        raise _refused(model.graph.name, "ONNX Runtime must load the file", error) from error
+
+
+def _refused(name: str, rule: str, error: Exception) -> InputError:
+    return InputError(name, rule, found=str(error).strip().splitlines()[0][:300])
 
 
 def _with_probes(model: onnx.ModelProto, probes: Mapping[str, QParams]) -> onnx.ModelProto:

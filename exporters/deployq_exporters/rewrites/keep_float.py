@@ -1,0 +1,54 @@
+"""A float operator between codes stays float: a copy parts it from its DequantizeLinear.
+
+    op(DequantizeLinear(q))   ->   op(Max(DequantizeLinear(q)))
+
+ONNX Runtime quantizes the float weights of a product between DequantizeLinear and QuantizeLinear
+(its WeightBiasQuantization), computes Softmax there by a table, and interpolates codes in Resize:
+none of it is what the contract says. Max of one operand copies, and no optimizer of ONNX Runtime
+1.31 drops it, as it does Identity.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from deployq_exporters.rewrites.rule import Rewrite
+
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators with a weight, input 1."""
+
+
+def match(node: ir.Node) -> bool:
+    return _reads_codes(node) and (
+        _has_float_weight(node) or node.op_type == "Softmax" or _interpolates(node)
+    )
+
+
+def _reads_codes(node: ir.Node) -> bool:
+    producer = node.inputs[0].producer() if node.inputs and node.inputs[0] else None
+    return producer is not None and producer.op_type == "DequantizeLinear"
+
+
+def _has_float_weight(node: ir.Node) -> bool:
+    if node.op_type not in PRODUCTS:
+        return False
+    weight = node.inputs[1]
+    return weight is not None and weight.const_value is not None
+
+
+def _interpolates(node: ir.Node) -> bool:
+    mode = node.attributes.get("mode")
+    return node.op_type == "Resize" and mode is not None and mode.as_string() != "nearest"
+
+
+def rewrite(graph: ir.Graph, node: ir.Node) -> None:
+    reals = node.inputs[0]
+    assert reals is not None
+    copy = ir.node("Max", (reals,), name=f"{node.name}.copy")
+    made = copy.outputs[0]
+    made.name, made.type, made.shape = f"{node.name}.reals", reals.type, reals.shape
+    graph.insert_before(node, copy)
+    node.replace_input_with(0, made)
+
+
+RULE = Rewrite("keep float", match, rewrite)
