@@ -29,7 +29,7 @@ from deployq_calibration.corrections import (
     learn_rounding,
     streams,
 )
-from deployq_calibration.corrections.blocks import find_blocks, linear_nodes
+from deployq_calibration.corrections.blocks import find_blocks, linear_nodes, widest
 from deployq_calibration.corrections.modes import in_float
 from deployq_calibration.corrections.pairs import find_pairs
 from deployq_calibration.corrections.soft_weights import SoftWeight
@@ -310,3 +310,21 @@ def test_an_unknown_name_changes_nothing() -> None:
 def test_no_data_is_refused(correction: Any) -> None:
     with pytest.raises(InputError, match=r"(?s)at least one batch.*found: none.*next: "):
         correction(calibrated(), list, QUICK, lambda stage: None)
+
+
+@pytest.mark.parametrize(("values", "samples"), [(1, 32), (32_768, 32), (100_000, 10), (10**7, 4)])
+def test_large_maps_take_fewer_samples_a_step(values: int, samples: int) -> None:
+    assert CorrectionSettings().batch_of(values) == samples
+
+
+def test_the_widest_tensor_of_a_block_may_lie_inside() -> None:
+    prepared = calibrated()
+    sample = images(1)
+    stream = Stream(prepared, (sample,))
+    sizes = []
+    for block in find_blocks(prepared.module):
+        sizes.append(widest(prepared.module, block, stream.rows(block, slice(0, 1))))
+        stream.advance(block)
+        made = [stream.values[node].numel() for node in block.outputs if node in stream.values]
+        assert sizes[-1] >= max(made, default=0)
+    assert max(sizes) > max(sample.numel(), sizes[-1])

@@ -158,6 +158,25 @@ def run_nodes(
     return {node: found[node] for node in block.outputs}
 
 
+def widest(module: fx.GraphModule, block: Block, sample: Mapping[fx.Node, Tensor]) -> int:
+    """Values of the largest tensor that a block makes of one sample."""
+    sizes = [1]
+
+    def noting(node: fx.Node) -> Call:
+        call = _call(module, node)
+
+        def run(*args: Any, **kwargs: Any) -> Tensor:
+            made = call(*args, **kwargs)
+            sizes.append(made.numel())
+            return made
+
+        return run
+
+    computing = [node for node in block.nodes if not calls(node, *SHAPE)]
+    run_nodes(module, block, sample, replaced={node: noting(node) for node in computing})
+    return max(sizes)
+
+
 def _size(node: fx.Node, found: Mapping[fx.Node, Any], samples: int) -> int:
     """A size; of a tensor that an earlier block made, it is the batch: all else is static."""
     source, axis = argument(node, 0, "self"), argument(node, 1, "dim")

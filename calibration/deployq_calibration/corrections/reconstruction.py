@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, fx
 
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq_calibration.corrections.blocks import Block, Call, run_nodes
+from deployq_calibration.corrections.blocks import Block, Call, run_nodes, widest
 from deployq_calibration.corrections.settings import CorrectionSettings
 from deployq_calibration.corrections.soft_weights import SoftWeight
 from deployq_calibration.corrections.streams import ROWS, Stream
@@ -66,6 +66,11 @@ class Reconstruction:
         return y
 
     @torch.no_grad()
+    def widest(self) -> int:
+        """Values of the block's largest tensor, of one sample."""
+        return widest(self.module, self.block, self.coded.rows(self.block, slice(0, 1)))
+
+    @torch.no_grad()
     def error(self) -> float:
         """:meth:`loss` of the network's own codes over the first samples."""
         count = min(len(self.coded), JUDGED)
@@ -85,7 +90,7 @@ def reconstruct(
     The loss is in units of the error that rounding to the nearest makes, so that the regularizer
     weighs the same whatever the scale of the network's activations.
     """
-    steps = settings.iterations
+    steps, batch = settings.iterations, settings.batch_of(task.widest())
     unit = max(task.error(), torch.finfo(torch.float32).tiny)
     optimizer = torch.optim.Adam(
         [
@@ -97,7 +102,7 @@ def reconstruct(
     shapes: list[Callable[[int], float]] = [lambda step: 1.0, lambda step: _cosine(step / steps)]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shapes)
     for step in range(steps):
-        chosen = torch.randperm(len(task.coded), generator=generator)[: settings.batch]
+        chosen = torch.randperm(len(task.coded), generator=generator)[:batch]
         optimizer.zero_grad()
         loss = task.loss(chosen, layers) / unit
         beta = exponent(step / steps)

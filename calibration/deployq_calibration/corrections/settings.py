@@ -24,7 +24,10 @@ class CorrectionSettings:
     Args:
         samples: of the calibration data that are looked at, at most; the first ones.
         iterations: optimizer steps for each block of learned rounding.
-        batch: samples of one step.
+        batch: samples of one step, at most.
+        least_batch: and at least.
+        step_values: of the widest tensor in one step: large maps give as much to learn from with
+            fewer samples.
         seed: of the choice of samples.
         rounding_below: learned rounding takes weights of fewer bits than this.
         learning_rate: of the soft codes, where a unit is the whole way from floor to ceiling.
@@ -34,10 +37,16 @@ class CorrectionSettings:
     samples: int = 1024
     iterations: int = 500
     batch: int = 32
+    least_batch: int = 4
+    step_values: int = 1 << 20
     seed: int = 0
     rounding_below: int = 8
     learning_rate: float = 3e-2
     scale_rate: float = 1e-3
+
+    def batch_of(self, widest: int) -> int:
+        """Samples of one step in a block whose largest tensor has so many values a sample."""
+        return min(self.batch, max(self.least_batch, self.step_values // widest))
 
 
 @dataclass(frozen=True)
