@@ -19,6 +19,9 @@ def images(name: str, size: int) -> Floats:
 def network(name: str, batch: Floats) -> nn.Module:
     """Random weights (seed 0), BatchNorm statistics of ``batch``, in evaluation mode.
 
+    A BatchNorm that timm starts at gamma 0, so that its branch does nothing before training, gets
+    gamma 1: constants would show nothing of how the branch is computed.
+
     Args:
         name: timm's name.
         batch: (N, 3, H, W).
@@ -29,6 +32,8 @@ def network(name: str, batch: Floats) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = 1.0
+            if module.weight is not None and not module.weight.any():
+                nn.init.ones_(module.weight)
     model.train()
     with torch.no_grad():
         model(torch.from_numpy(batch))
