@@ -59,7 +59,7 @@ def _parity_table(parity: Parity) -> Table:
 
 
 def _top1_line(top1: Top1) -> str:
-    return f"top-1 agrees on {top1.agree} of {top1.decided} decided images; {top1.ties} ties apart"
+    return f"top-1 {top1.sentence}; {top1.ties} ties apart"
 
 
 def _accuracy_table(report: Report) -> Table:

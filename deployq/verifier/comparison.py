@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,18 +60,29 @@ class Comparison:
         gap = np.floor(np.abs(reference.astype(np.float64) - found) / unit)
         self.add(f"output {name}", 0, np.zeros_like(gap, dtype=np.int64), gap.astype(np.int64))
 
-    def add_classes(self, reference: Array, found: Array) -> None:
-        """Count agreement of the best class over (N, classes) codes; other shapes have none."""
+    def add_classes(
+        self, reference: Array, found: Array, substituted: Callable[[], Array | None] | None = None
+    ) -> None:
+        """Count agreement of the best class over (N, classes) codes; other shapes have none.
+
+        Args:
+            substituted: codes of the reference fed what the run computed before its last layer;
+                asked for where a class differs.
+        """
         if reference.ndim != 2 or reference.shape[1] < 2:
             return
         best = np.sort(reference.astype(np.int64), axis=1)[:, -2:]
         decided = best[:, 1] - best[:, 0] >= DECIDED_LSB
         same = reference.argmax(1) == found.argmax(1)
+        wrong = decided & ~same
+        fed = substituted() if substituted is not None and wrong.any() else None
+        explained = wrong & (fed.argmax(1) == found.argmax(1)) if fed is not None else wrong & False
         known = self.top1 or Top1(0, 0, 0)
         self.top1 = Top1(
             known.decided + int(decided.sum()),
             known.agree + int((same & decided).sum()),
             known.ties + int((~decided).sum()),
+            known.explained + int(explained.sum()),
         )
 
     def result(self) -> Parity:

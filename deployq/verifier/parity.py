@@ -10,6 +10,7 @@ file un-optimised         the canonical file run in float, against real arithmet
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,14 @@ from deployq.graph.preparation import PreparedModel
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.edges import code_tensor, feed
 from deployq.simulator import run_graph
-from deployq.verifier.comparison import TINY, Comparison
-from deployq.verifier.evidence import Evidence, output_codes, tensor_name
+from deployq.verifier.classes import (
+    class_codes,
+    class_codes_of_file,
+    class_codes_when_fed,
+    own_codes,
+)
+from deployq.verifier.comparison import Comparison
+from deployq.verifier.evidence import Evidence, tensor_name
 from deployq.verifier.file_session import FileSession
 from deployq.verifier.placement import float_tensors, tensors_from_floats
 from deployq.verifier.report import Judged, Parity
@@ -73,6 +80,7 @@ def _compare_whole(
     codes: Codes,
     outputs: Codes,
     apart: Collection[str] = (),
+    substituted: Callable[[], Array | None] | None = None,
 ) -> None:
     """Every tensor of the reference but those ``apart`` and those that the file is fed, every
     output as the file gives it, reals or codes, the best class.
@@ -91,23 +99,8 @@ def _compare_whole(
         else:
             reals = affine.dequantize(value.data.numpy(), value.qparams)
             result.add_output(name, reals, outputs[name], float(value.qparams.scale))
-    result.add_classes(class_codes(reference), _class_codes(graph, codes, outputs))
-
-
-def class_codes(reference: Evaluation) -> Array:
-    """Codes of the first output; reals count in steps of a 255th of their range."""
-    first = reference.outputs[0]
-    return _steps_of_reals(first.numpy()) if isinstance(first, torch.Tensor) else first.data.numpy()
-
-
-def _class_codes(graph: IntegerGraph, codes: Codes, outputs: Codes) -> Array:
-    """As :func:`class_codes`, of what a file computed."""
-    name = output_codes(graph)[0]
-    return codes[name] if name in codes else _steps_of_reals(outputs[graph.outputs[0]])
-
-
-def _steps_of_reals(reals: Array) -> Array:
-    return np.rint(reals * (255 / max(float(np.ptp(reals)), TINY))).astype(np.int64)
+    found = class_codes_of_file(graph, codes, outputs)
+    result.add_classes(class_codes(reference), found, substituted)
 
 
 def runtime_against_reference(
@@ -123,10 +116,18 @@ def runtime_against_reference(
     result = Comparison("reference = runtime", contract.name, judged)
     for batch in batches:
         outputs, codes = session.run(batch.inputs)
-        reference = evaluate_steps(
-            evidence.prepared, contract, *tensors_of(evidence.prepared, batch), names=()
-        )
-        _compare_whole(result, evidence, reference, graph, codes, outputs)
+        inputs = tensors_of(evidence.prepared, batch)
+        reference = evaluate_steps(evidence.prepared, contract, *inputs, names=())
+
+        def substituted(codes: Codes = codes, batch: Dataset = batch) -> Array | None:
+            known = {**codes, **session.edge_codes(batch.inputs)}
+            forced = own_codes(evidence, graph, known)
+            inputs = tensors_of(evidence.prepared, batch)
+            fed = evaluate_steps(evidence.prepared, contract, *inputs, names=(), forced=forced)
+            return class_codes_when_fed(evidence, graph, fed)
+
+        explains = substituted if floats else None
+        _compare_whole(result, evidence, reference, graph, codes, outputs, substituted=explains)
         result.images += len(batch)
         progress(result.name)
     return result.result()
@@ -162,7 +163,8 @@ def runtime_against_simulator(
                 layers.add(tensor, wanted[name], fed[name].numpy(), codes)
         arrays = {name: codes.numpy() for name, codes in simulated.items()}
         end.add_classes(
-            _class_codes(graph, arrays, simulation.outputs), _class_codes(graph, found, outputs)
+            class_codes_of_file(graph, arrays, simulation.outputs),
+            class_codes_of_file(graph, found, outputs),
         )
         for part in (end, layers):
             part.images += len(batch)
@@ -219,17 +221,21 @@ def _compare_float(
         outputs, found = session.run(batch.inputs)
         known = found | session.edge_codes(batch.inputs)
         names = {tensor: code_tensor(graph, tensor) for tensor in evidence.grids}
-        own = {t: known[name] - evidence.shift(graph, t) for t, name in names.items()}
-        forced = {t: torch.from_numpy(codes) for t, codes in own.items()}
+        forced = own_codes(evidence, graph, known)
         inputs = tensors_of(prepared, batch)
         fed = evaluate_steps(prepared, QDQ, *inputs, names=only, forced=forced)
         for tensor, steps in fed.steps.items():
             if names[tensor] not in graph.inputs:
                 reference = fed.codes[tensor].numpy()
-                result.add(tensor, wanted[names[tensor]], reference, own[tensor], steps.numpy())
+                result.add(
+                    tensor, wanted[names[tensor]], reference, forced[tensor].numpy(), steps.numpy()
+                )
         if only is None:
             free = evaluate_steps(prepared, QDQ, *inputs, names=())
-            result.add_classes(class_codes(free), _class_codes(graph, found, outputs))
+            classes = class_codes_of_file(graph, found, outputs)
+            result.add_classes(
+                class_codes(free), classes, partial(class_codes_when_fed, evidence, graph, fed)
+            )
         result.images += len(batch)
         progress(result.name)
 

@@ -26,7 +26,7 @@ class LayerRow:
         different: codes that differ.
         max_lsb: largest difference.
         far_from_tie: differing codes whose value was 1e-3 LSB or more from a rounding tie.
-        at_tie: codes, differing or not, whose value was within 1e-4 LSB of a tie.
+        at_tie: codes, differing or not, whose value was within 3e-5 LSB of a tie.
         distinct: different values that the reference's codes took.
         wanted_distinct: at least so many make the comparison telling.
         by_lsb: (size of the difference, codes that differ by it), ascending; the last size,
@@ -57,8 +57,8 @@ MOST_LSB = 8
 """Larger differences are counted together."""
 TIE_LSB = 1e-3
 """A value this near a tie may go either way in float32 (law 12 b)."""
-AT_TIE_LSB = 1e-4
-"""A value this near a tie is one but for the last bits of float32; by chance 2e-4 of all are."""
+AT_TIE_LSB = 3e-5
+"""Two last bits of a float32 near 255; by chance 6e-5 of all values are as near to a tie."""
 
 
 @dataclass
