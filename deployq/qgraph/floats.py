@@ -55,6 +55,36 @@ def _has_float_weight(node: onnx.NodeProto, values: list[Value | None]) -> bool:
     return node.op_type in SUMS and constant and not waits
 
 
+def settle_in_float(walk: Walk, node: onnx.NodeProto) -> None:
+    """What this node reads without a QuantizeLinear was computed in float, and is read again so.
+
+    Of what waits for its QuantizeLinear, clamps and a bias are part; what moves codes settles.
+    """
+    if node.op_type in ("QuantizeLinear", *CLAMPS):
+        return
+    names = [name for name in node.input if isinstance(walk.values.get(name), Waiting)]
+    if node.op_type == "Add" and len(names) == 1 and _adds_constant(walk, node):
+        return
+    for name in names:
+        walk.settle(name)
+        if isinstance(walk.values[name], Waiting):
+            _read_again(walk, name)
+
+
+def _adds_constant(walk: Walk, node: onnx.NodeProto) -> bool:
+    values = [walk.values.get(name) for name in node.input]
+    return any(isinstance(value, Constant | QuantizedConstant) for value in values)
+
+
+def _read_again(walk: Walk, name: str) -> None:
+    """The operator that makes a waiting tensor, and those before it that wait as well."""
+    maker = walk.makers[name]
+    for before in maker.input:
+        if isinstance(walk.values.get(before), Waiting):
+            _read_again(walk, before)
+    read_float(walk, maker)
+
+
 def read_float(walk: Walk, node: onnx.NodeProto) -> None:
     """Record an operator in float.
 

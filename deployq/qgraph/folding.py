@@ -82,6 +82,13 @@ def _gather(walk: Walk, node: onnx.NodeProto) -> None:
     walk.add_constant(node.output[0], np.asarray(taken, data.dtype))
 
 
+def _squeeze(walk: Walk, node: onnx.NodeProto) -> None:
+    """Of a constant, whose sizes are all known: without axes, every 1 goes."""
+    axes = attributes(node).get("axes") or walk.integers(node, 1)  # attribute until opset 12
+    data = np.squeeze(walk.constant(node, 0), None if axes is None else tuple(axes))
+    walk.add_constant(node.output[0], data, walk.types.get(node.input[0]))
+
+
 def _concat(walk: Walk, node: onnx.NodeProto) -> None:
     parts = [walk.constant(node, index) for index in range(len(node.input))]
     walk.add_constant(node.output[0], np.concatenate(parts, attributes(node)["axis"]))
@@ -94,7 +101,9 @@ def _cast(walk: Walk, node: onnx.NodeProto) -> None:
     walk.add_constant(node.output[0], data, ELEMENT_TYPES.get(element))
 
 
-_FOLDS: dict[str, Handler] = {"Gather": _gather, "Concat": _concat, "Cast": _cast}
+_FOLDS: dict[str, Handler] = {
+    "Gather": _gather, "Squeeze": _squeeze, "Concat": _concat, "Cast": _cast,
+}  # fmt: skip
 
 
 def _shape(walk: Walk, node: onnx.NodeProto) -> None:

@@ -35,7 +35,8 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 def read_graph(model: onnx.ModelProto) -> IntegerGraph:
     """The integer nodes of a QDQ or QOperator model (opsets 10 to 25).
 
-    Operators without an integer form, and those that read reals or plain float weights, become
+    Operators without an integer form, those that read reals or plain float weights, and those
+    whose reals another operator reads without a QuantizeLinear become
     :class:`~deployq.qgraph.nodes.Float` nodes.
 
     Constants are folded as far as scales, shapes, weights and limits need it. A float bias is
@@ -68,6 +69,7 @@ def read_graph(model: onnx.ModelProto) -> IntegerGraph:
 def _read(walk: Walk, node: onnx.NodeProto) -> None:
     if folding.fold(walk, node):
         return
+    floats.settle_in_float(walk, node)
     handler = HANDLERS.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
     if floats.runs_in_float(walk, node, handler):
         floats.read_float(walk, node)

@@ -55,7 +55,7 @@ class Walk:
         self.nodes: list[Node] = []
         self._moved_from: dict[str, str] = {}
         self._dequantized: set[str] = set()
-        self._taken = {name for node in model.graph.node for name in node.output}
+        self.makers = {name: node for node in model.graph.node for name in node.output}
         for tensor in model.graph.initializer:
             self.add_tensor(tensor.name, tensor)
         self.inputs = tuple(i.name for i in model.graph.input if i.name not in self.values)
@@ -280,7 +280,7 @@ class Walk:
 
     def fresh(self, name: str) -> str:
         """The name, or with a quote where the file has a tensor of this name."""
-        return self.fresh(f"{name}'") if name in self._taken else name
+        return self.fresh(f"{name}'") if name in self.makers else name
 
     def add_codes(self, real: str, constant: QuantizedConstant) -> str:
         """Name of dequantized constant codes that are an operand."""

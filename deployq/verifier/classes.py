@@ -44,14 +44,14 @@ def own_codes(evidence: Evidence, graph: IntegerGraph, known: Codes) -> dict[str
     }
 
 
-def class_codes_when_fed(evidence: Evidence, graph: IntegerGraph, fed: Evaluation) -> Array | None:
+def class_codes_when_fed(fed: Evaluation) -> Array | None:
     """Codes of the first output where every tensor before it was forced.
 
-    None where the output is codes that were moved: what is recorded is not of its shape.
+    What was computed last is recorded before it moves to the output, which can only be a change of
+    shape where classes are told apart; None where nothing of that size was recorded.
     """
     first = fed.outputs[0]
     if isinstance(first, torch.Tensor):
         return class_codes(fed)
-    name = output_codes(graph)[0]
-    made = [tensor for tensor in evidence.grids if code_tensor(graph, tensor) == name]
-    return fed.codes[made[0]].numpy() if made else None
+    made = [codes for codes in fed.codes.values() if codes.numel() == first.data.numel()]
+    return made[-1].reshape(first.data.shape).numpy() if made else None

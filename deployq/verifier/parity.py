@@ -124,7 +124,7 @@ def runtime_against_reference(
             forced = own_codes(evidence, graph, known)
             inputs = tensors_of(evidence.prepared, batch)
             fed = evaluate_steps(evidence.prepared, contract, *inputs, names=(), forced=forced)
-            return class_codes_when_fed(evidence, graph, fed)
+            return class_codes_when_fed(fed)
 
         explains = substituted if floats else None
         _compare_whole(result, evidence, reference, graph, codes, outputs, substituted=explains)
@@ -233,9 +233,7 @@ def _compare_float(
         if only is None:
             free = evaluate_steps(prepared, QDQ, *inputs, names=())
             classes = class_codes_of_file(graph, found, outputs)
-            result.add_classes(
-                class_codes(free), classes, partial(class_codes_when_fed, evidence, graph, fed)
-            )
+            result.add_classes(class_codes(free), classes, partial(class_codes_when_fed, fed))
         result.images += len(batch)
         progress(result.name)
 

@@ -20,6 +20,7 @@ from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, grid_of, is_on_grid, layer_integers
 from deployq.graph.operators import aten, is_movement
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.rewrites.rule import calls
 from deployq.graph.tensors import attach
 from deployq.graph.units import QuantizedLinear, channel_axis
 from deployq.qparams import IntArray, PerChannel, QParams
@@ -64,10 +65,20 @@ class _Builder:
             if isinstance(module, nn.Dropout):
                 return self._arg(node.args[0])
             return self._float_module(node, module)
-        copied = self.graph.node_copy(node, self._arg)
+        copied = self._copied(node)
         if is_movement(self.source, node) and is_on_grid(self.source, node):
             return self._grid(copied, name, grid_of(self.source, node))
         return copied
+
+    def _copied(self, node: fx.Node) -> fx.Node:
+        """The same call; a whole map's average as a mean.
+
+        The ONNX exporter of torch 2.13 writes that pool as a Gather where channels come last.
+        """
+        sizes = ([1, 1], (1, 1), [1], 1)
+        if calls(node, aten.adaptive_avg_pool2d.default) and node.args[1] in sizes:
+            return self.graph.call_function(aten.mean.dim, (self._arg(node.args[0]), [2, 3], True))
+        return self.graph.node_copy(node, self._arg)
 
     def _float_module(self, node: fx.Node, module: nn.Module) -> fx.Node:
         """BatchNorm of a layer in float, at a path where no tensor's parameters are."""

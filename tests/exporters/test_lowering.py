@@ -8,10 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from torch import Tensor
+from torch.nn import functional as F
 
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
 from deployq_exporters.lowering import lower, to_proto
+from tests.graph.networks import Net, calibrated, conv
 
 Make = Callable[..., PreparedModel]
 
@@ -90,3 +93,14 @@ def test_batch_is_dynamic(make_prepared: Make) -> None:
     model = canonical(make_prepared("int4-npu"))
     for value in [*model.graph.input, *model.graph.output]:
         assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_a_pool_of_maps_whose_channels_came_last_is_a_pool() -> None:
+    def body(m: Net, x: Tensor) -> Tensor:
+        x = m.conv(x).permute(0, 2, 3, 1).relu().permute(0, 3, 1, 2)
+        return m.head(F.adaptive_avg_pool2d(x, 1))
+
+    net = Net(body, conv=conv(3, 4), head=conv(4, 2))
+    model = canonical(calibrated(net.eval(), "ort-cpu"))
+    kinds = {node.op_type for node in model.graph.node}
+    assert "GlobalAveragePool" in kinds and not kinds & {"Gather", "Range", "ReduceMean"}

@@ -47,6 +47,27 @@ def test_a_graph_without_codes_is_all_float() -> None:
     assert kinds(graph) == ["Float", "Float"]
 
 
+@pytest.mark.parametrize(
+    ("body", "floats"),
+    [
+        ("a = Conv(xd, wd)\nv = Softmax(a)", ["Conv", "Softmax"]),
+        ("a = Conv(xd, wd)\nb = Relu(a)\nv = Erf(b)", ["Conv", "Relu", "Erf"]),
+        ("a = Sigmoid(xd)\nv = Tanh(a)", ["Sigmoid", "Tanh"]),
+        ("a = GlobalAveragePool(xd)\nv = Reshape(a, target)", ["GlobalAveragePool", "Reshape"]),
+        ("a = Conv(xd, wd)\nv = Add(a, xd)", ["Conv", "Add"]),
+    ],
+)
+def test_what_another_reads_without_a_quantizer_runs_in_float(body: str, floats: list[str]) -> None:
+    body = f"wd = DequantizeLinear(w, sw, zw)\n{body}"
+    graph = read_graph(qdq(body, target=np.int64([0, 3])))
+    assert [node.op_type for node in graph.floats] == floats
+
+
+def test_a_bias_after_a_product_is_part_of_it() -> None:
+    body = "wd = DequantizeLinear(w, sw, zw)\na = Conv(xd, wd)\nv = Add(a, one)"
+    assert not read_graph(qdq(body, one=np.float32(1.0))).floats
+
+
 def test_reals_are_made_once() -> None:
     graph = read("a = Softmax(xd)\nb = Erf(xd)\nv = Sub(a, b)")
     assert kinds(graph).count("Dequantize") == 2  # xd, and the output
@@ -66,7 +87,6 @@ def test_a_real_output() -> None:
     ("body", "rule"),
     [
         ("v, u = Split <num_outputs = 2> (xd)", "an operator in float has one output"),
-        ("a = Conv(xd, wd)\nv = Softmax(a)", "an operator in float reads reals"),
     ],
 )
 def test_refusals(body: str, rule: str) -> None:

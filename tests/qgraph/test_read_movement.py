@@ -109,6 +109,17 @@ def test_a_shape_that_is_computed_from_the_batch_folds(last: str) -> None:
     assert found == [0, 192 if "size" in last else -1]
 
 
+@pytest.mark.parametrize("axes", ["", ", zeros"], ids=["all", "stated"])
+def test_a_size_that_is_squeezed_out_of_a_shape_folds(axes: str) -> None:
+    body = f"""s = Shape <start = 0, end = 1> (xd)
+        n = Squeeze(s{axes})
+        u = Unsqueeze(n, zeros)
+        r = Concat <axis = 0> (u, minus)
+        v = Reshape(xd, r)"""
+    constants = {"zeros": np.int64([0]), "minus": np.int64([-1])}
+    assert moved(body, **constants).attributes["shape"] == [0, -1]
+
+
 def test_a_batch_that_moves_is_inferred() -> None:
     body = """s = Shape <start = 0, end = 1> (xd)
         r = Concat <axis = 0> (size, s)
@@ -139,8 +150,6 @@ def test_parts_of_two_grids_join_before_a_quantizer() -> None:
 
 
 @pytest.mark.parametrize(("body", "rule"), [
-    ("c = Concat <axis = -1> (a, b)\ns = Sigmoid(c)\nj = QuantizeLinear(s, sx, zx)",
-     r"node s \(Sigmoid\): input 0 comes from"),
     ("j = Concat <axis = -1> (q, p)", r"node j \(Concat\): codes that are joined have the same"),
 ])  # fmt: skip
 def test_parts_of_two_grids_need_a_quantizer(body: str, rule: str) -> None:
