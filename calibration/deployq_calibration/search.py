@@ -84,9 +84,10 @@ class _Search:
         better = least < self.least
         self.least = torch.where(better, least, self.least)
         chosen = (_pick(part, best) for part in (scale, zero_point))
-        self.grid = tuple(  # type: ignore[assignment] # two parts
+        scale, zero_point = (
             torch.where(better, new, old) for new, old in zip(chosen, self.grid, strict=True)
         )
+        self.grid = scale, zero_point
         picked = torch.stack([_pick(ends[:, 0], best), _pick(ends[:, 1], best)])
         self.ends = torch.where(better, picked, self.ends)
 

@@ -44,14 +44,24 @@ def own_codes(evidence: Evidence, graph: IntegerGraph, known: Codes) -> dict[str
     }
 
 
-def class_codes_when_fed(fed: Evaluation) -> Array | None:
+def class_codes_when_fed(
+    fed: Evaluation, own: Mapping[str, torch.Tensor], found: Array
+) -> Array | None:
     """Codes of the first output where every tensor before it was forced.
 
-    What was computed last is recorded before it moves to the output, which can only be a change of
-    shape where classes are told apart; None where nothing of that size was recorded.
+    Args:
+        fed: the reference, forced to what a run computed.
+        own: that, from :func:`own_codes`.
+        found: what the run's classes are read from. It tells which tensor that is: codes that were
+            reshaped on the way out are known by their values.
+
+    Returns:
+        The shape of ``found``; None where the output is codes that moved in another way.
     """
-    first = fed.outputs[0]
-    if isinstance(first, torch.Tensor):
+    if isinstance(fed.outputs[0], torch.Tensor):
         return class_codes(fed)
-    made = [codes for codes in fed.codes.values() if codes.numel() == first.data.numel()]
-    return made[-1].reshape(first.data.shape).numpy() if made else None
+    for tensor in reversed(list(fed.codes)):
+        codes = own[tensor].numpy()
+        if codes.size == found.size and not np.ptp(codes.reshape(found.shape) - found):
+            return fed.codes[tensor].numpy().reshape(found.shape)
+    return None

@@ -118,19 +118,23 @@ def runtime_against_reference(
         outputs, codes = session.run(batch.inputs)
         inputs = tensors_of(evidence.prepared, batch)
         reference = evaluate_steps(evidence.prepared, contract, *inputs, names=())
-
-        def substituted(codes: Codes = codes, batch: Dataset = batch) -> Array | None:
-            known = {**codes, **session.edge_codes(batch.inputs)}
-            forced = own_codes(evidence, graph, known)
-            inputs = tensors_of(evidence.prepared, batch)
-            fed = evaluate_steps(evidence.prepared, contract, *inputs, names=(), forced=forced)
-            return class_codes_when_fed(fed)
-
-        explains = substituted if floats else None
-        _compare_whole(result, evidence, reference, graph, codes, outputs, substituted=explains)
+        explains = partial(_substituted, evidence, session, batch, codes, outputs)
+        substituted = explains if floats else None
+        _compare_whole(result, evidence, reference, graph, codes, outputs, substituted=substituted)
         result.images += len(batch)
         progress(result.name)
     return result.result()
+
+
+def _substituted(
+    evidence: Evidence, session: FileSession, batch: Dataset, codes: Codes, outputs: Codes
+) -> Array | None:
+    """Class codes of the reference fed what the runtime's file computed before its last layer."""
+    graph, prepared = evidence.runtime_graph, evidence.prepared
+    own = own_codes(evidence, graph, {**codes, **session.edge_codes(batch.inputs)})
+    inputs, contract = tensors_of(prepared, batch), evidence.runtime_contract
+    fed = evaluate_steps(prepared, contract, *inputs, names=(), forced=own)
+    return class_codes_when_fed(fed, own, class_codes_of_file(graph, codes, outputs))
 
 
 def runtime_against_simulator(
@@ -233,7 +237,8 @@ def _compare_float(
         if only is None:
             free = evaluate_steps(prepared, QDQ, *inputs, names=())
             classes = class_codes_of_file(graph, found, outputs)
-            result.add_classes(class_codes(free), classes, partial(class_codes_when_fed, fed))
+            explains = partial(class_codes_when_fed, fed, forced, classes)
+            result.add_classes(class_codes(free), classes, explains)
         result.images += len(batch)
         progress(result.name)
 

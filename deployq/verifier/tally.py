@@ -57,8 +57,10 @@ MOST_LSB = 8
 """Larger differences are counted together."""
 TIE_LSB = 1e-3
 """A value this near a tie may go either way in float32 (law 12 b)."""
-AT_TIE_LSB = 3e-5
-"""Two last bits of a float32 near 255; by chance 6e-5 of all values are as near to a tie."""
+AT_TIE_LSB = 2**-15
+"""Two last bits of a float32 near 255, and half the resolution of steps (``STEP_BITS``): a step
+that is at a tie may be this far from it. By chance 6e-5 of all values are.
+"""
 
 
 @dataclass

@@ -75,8 +75,7 @@ class _Builder:
 
         The ONNX exporter of torch 2.13 writes that pool as a Gather where channels come last.
         """
-        sizes = ([1, 1], (1, 1), [1], 1)
-        if calls(node, aten.adaptive_avg_pool2d.default) and node.args[1] in sizes:
+        if calls(node, aten.adaptive_avg_pool2d.default) and node.args[1] == [1, 1]:
             return self.graph.call_function(aten.mean.dim, (self._arg(node.args[0]), [2, 3], True))
         return self.graph.node_copy(node, self._arg)
 

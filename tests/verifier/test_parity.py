@@ -17,7 +17,12 @@ from deployq import pipeline
 from deployq.arithmetic.contract import QDQ
 from deployq.data import Dataset
 from deployq.errors import InputError
+from deployq.graph.code_operators import Codes
+from deployq.graph.codes import Evaluation
 from deployq.graph.preparation import PreparedModel
+from deployq.qparams import QParams
+from deployq.qtypes import QType
+from deployq.verifier.classes import class_codes_when_fed
 from deployq.verifier.evidence import Evidence, output_codes
 from deployq.verifier.parity import (
     float_layers_against_reference,
@@ -161,3 +166,17 @@ def test_data_of_another_shape_is_refused(bundles: Callable[[str], Path]) -> Non
     data = Dataset({"x": np.zeros((2, 1, 9, 8), np.float32)})
     with pytest.raises(InputError, match="x"):
         pipeline.verify(bundles("int4-npu"), data, limits=FEW, latency_runs=1)
+
+
+def test_what_explains_a_class_is_the_tensor_that_left_the_network() -> None:
+    one, other = torch.tensor([[[4]], [[7]]]), torch.tensor([[1], [2]])
+    fed = Evaluation(
+        {"head": one + 1, "aside": other},
+        {},
+        (Codes(one, QParams(QType(8, True), np.float32(1.0))),),
+    )
+    own = {"head": one, "aside": other}
+    found = one.reshape(2, 1).numpy() + 128
+    explained = class_codes_when_fed(fed, own, found)
+    assert explained is not None and explained.tolist() == [[5], [8]]
+    assert class_codes_when_fed(fed, own, found[::-1]) is None

@@ -9,7 +9,7 @@ import pytest
 
 from deployq.verifier.comparison import Comparison
 from deployq.verifier.report import Judged, Latency, Limits, Parity, Report, Top1, allowed
-from deployq.verifier.tally import LayerRow, Tally
+from deployq.verifier.tally import AT_TIE_LSB, LayerRow, Tally
 
 LIMITS = Limits(min_images=2, min_codes=10)
 NEAR, EXACT = Judged.NEAR, Judged.EXACT
@@ -86,7 +86,7 @@ def test_tally_counts_codes_ties_and_distinct_values() -> None:
 @pytest.mark.parametrize(("compared", "most"), [(0, 1), (100, 1), (32_768, 6), (10**8, 5213)])
 def test_the_rate_leaves_room_for_chance_and_exact_ties(compared: int, most: int) -> None:
     assert allowed(LayerRow("a", compared, 0, 0, 0, 40, 32)) == most
-    by_chance = int(6e-5 * compared)
+    by_chance = int(2 * AT_TIE_LSB * compared)
     ties = LayerRow("a", compared, 0, 0, 0, 40, 32, at_tie=by_chance + 9)
     assert allowed(ties) == most + 9
 

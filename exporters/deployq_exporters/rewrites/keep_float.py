@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from deployq.qgraph.floats import PRODUCTS
 from deployq_exporters.rewrites.rule import Rewrite
-
-PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Operators with a weight, input 1."""
 
 
 def match(node: ir.Node) -> bool:
