@@ -23,6 +23,7 @@ from deployq.data import Dataset
 from deployq.graph.codes import evaluate_codes
 from deployq.graph.preparation import PreparedModel
 from deployq_calibration.corrections import DEFAULT
+from deployq_calibration.settings import CalibrationSettings
 
 BATCH = 250
 
@@ -33,7 +34,8 @@ CASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("mse", ("bias",)),
     ("mse", ("rounding",)),
     ("mse", ("rounding", "bias")),
-    ("mse", ("equalization", "rounding", "bias")),
+    ("mse", ("rounding", "bias", "tuning")),
+    ("mse", ("equalization", "rounding", "bias", "tuning")),
 )
 """Observer of weights and activations, and corrections."""
 
@@ -63,14 +65,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", default="int4-npu")
     parser.add_argument("--calibration", type=int, default=1024)
-    parser.add_argument("--iterations", type=int, default=pipeline.CalibrationSettings().iterations)
+    parser.add_argument("--iterations", type=int, default=CalibrationSettings().iterations)
     wish = parser.parse_args()
     network, images = cifar10_resnet20(), cifar10("cifar10_test8k", CHOOSE)
     calibration = cifar10("cifar10_train10k", slice(0, wish.calibration))
     found = [{"case": "float", "top1": top1(network, images)}]
     print(f"float {found[0]['top1']:.2f} %", flush=True)
     for observer, corrections in CASES:
-        settings = pipeline.CalibrationSettings(
+        settings = CalibrationSettings(
             observer, observer, corrections=corrections, iterations=wish.iterations
         )
         prepared = pipeline.prepare(network, [torch.zeros(2, 3, 32, 32)], wish.target)

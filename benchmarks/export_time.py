@@ -30,6 +30,7 @@ from deployq.data import Dataset
 from deployq.errors import DeployqError
 from deployq.graph.capture import capture
 from deployq.progress import progress
+from deployq_calibration.settings import CalibrationSettings
 
 PARTS = ("capture", "prepare", "export")
 SAMPLES = 64
@@ -93,7 +94,7 @@ def deployq_seconds(spec: ModelSpec, target: str, data: Dataset, path: Path) -> 
     middle = time.perf_counter()
     prepared = pipeline.prepare(captured, (), target)
     end = time.perf_counter()
-    pipeline.calibrate(prepared, data, pipeline.CalibrationSettings(corrections=()))
+    pipeline.calibrate(prepared, data, CalibrationSettings(corrections=()))
     again = time.perf_counter()
     pipeline.export(prepared, path, data)
     written = time.perf_counter()

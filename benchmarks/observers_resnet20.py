@@ -19,6 +19,7 @@ from deployq import pipeline
 from deployq.data import Dataset
 from deployq.graph.capture import capture
 from deployq.graph.preparation import PreparedModel
+from deployq_calibration.settings import CalibrationSettings
 
 TARGETS = ("int8-npu", "int4-npu")
 SETTINGS = (
@@ -46,7 +47,7 @@ def right(prepared: PreparedModel, data: Dataset) -> int:
 def measure(graph: fx.GraphModule, target: str, chosen: tuple[str, str], data: Dataset) -> float:
     """Top-1 in percent."""
     prepared = pipeline.prepare(graph, (), target)
-    settings = pipeline.CalibrationSettings(*chosen, corrections=())
+    settings = CalibrationSettings(*chosen, corrections=())
     pipeline.calibrate(prepared, cifar10("cifar10_train10k", CALIBRATION), settings)
     return 100 * right(prepared, data) / len(data)
 

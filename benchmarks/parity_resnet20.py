@@ -27,6 +27,7 @@ from deployq.verifier.evidence import Evidence
 from deployq.verifier.metrics import TOP1
 from deployq.verifier.report import Report
 from deployq.verifier.verification import steps_of
+from deployq_calibration.settings import CalibrationSettings
 
 TARGETS = ("ort-cpu", "int8-npu", "int4-npu")
 CALIBRATION = slice(0, 512)
@@ -36,7 +37,7 @@ def run(target: str, data: Dataset, images: int) -> tuple[Report, dict[str, floa
     """Prepare, calibrate, export and verify for one target; top-1 over all of ``data``."""
     calibration = cifar10("cifar10_train10k", CALIBRATION)
     captured = capture(cifar10_resnet20(), [torch.zeros(2, 3, 32, 32)])
-    settings = pipeline.CalibrationSettings(corrections=())  # of ranges alone
+    settings = CalibrationSettings(corrections=())  # of ranges alone
     prepared = pipeline.calibrate(pipeline.prepare(captured, (), target), calibration, settings)
     few = data.take(images)
     with tempfile.TemporaryDirectory() as folder, progress(steps_of(few)) as advance:

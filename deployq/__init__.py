@@ -11,6 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "CalibrationSettings",
     "Dataset",
     "Preprocessing",
     "Recipe",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "CalibrationSettings": "deployq_calibration.settings",
     "Dataset": "deployq.data",
     "Recipe": "deployq.graph.recipe",
     "load_dataset": "deployq.data",

@@ -117,10 +117,13 @@ def export(
     crop: flags.CropOption = None,
     corrections: Annotated[
         str | None,
-        typer.Option(help="equalization, rounding, bias, with commas, or none; rounding,bias."),
+        typer.Option(
+            help="equalization, rounding, bias, tuning, or none; default: the last three."
+        ),
     ] = None,
     iterations: Annotated[
-        int | None, typer.Option(min=1, help="Steps of learned rounding for each block.")
+        int | None,
+        typer.Option(min=1, help="Steps of learned rounding, for each block, and of tuning."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -12,6 +12,7 @@ import onnx
 
 from deployq import pipeline
 from deployq.bundle import MANIFEST, Bundle, check_replaceable, read_bundle
+from deployq.bundle_contents import simulation_arrays
 from deployq.columns import Columns
 from deployq.data import Dataset, fit_dataset, load_arrays
 from deployq.edges import (
@@ -30,6 +31,7 @@ from deployq.inspection.facts import Inspection
 from deployq.inspection.reading import inspect_graph
 from deployq.inspection.shapes import code_shapes
 from deployq.models import load_model
+from deployq.opened_file import open_file
 from deployq.progress import notice
 from deployq.qgraph.edges import integer_inputs
 from deployq.sensitivity import SENSITIVITY, measure_sensitivity, sensitivity_facts
@@ -38,6 +40,7 @@ from deployq.simulator import Simulation
 from deployq.sources import DataRequest, Preprocessing, Samples, open_samples
 from deployq.verifier.evidence import Evidence
 from deployq_calibration.corrections import Change
+from deployq_calibration.settings import CalibrationSettings
 from deployq_targets.words import Edges
 
 PREPROCESSING = "preprocessing"
@@ -49,7 +52,7 @@ def prepare_model(
     calib: DataRequest,
     target: str,
     recipe: Recipe,
-    settings: pipeline.CalibrationSettings | None,
+    settings: CalibrationSettings | None,
     weights: Path | None = None,
     advance: pipeline.Advance = lambda stage: None,
     io: str | None = None,
@@ -109,7 +112,7 @@ def export_model(
     output: Path,
     target: str,
     recipe: Recipe,
-    settings: pipeline.CalibrationSettings | None,
+    settings: CalibrationSettings | None,
     advance: pipeline.Advance,
     weights: Path | None = None,
     io: str | None = None,
@@ -123,7 +126,7 @@ def export_model(
     )
     facts: dict[str, object] = {"calibration": "by the prepared model"}
     if fresh:
-        settings = settings or pipeline.CalibrationSettings()
+        settings = settings or CalibrationSettings()
         if sensitivity:  # of the weights as they came: corrected ones are codes already
             plain = replace(settings, corrections=())
             pipeline.calibrate(prepared, data, plain, progress=advance)
@@ -182,7 +185,7 @@ def simulate_file(source: Path, data: Path, target: str | None) -> Simulation:
 
     An input that takes codes also takes float32, which is quantized by law 1, and says so.
     """
-    opened = pipeline.open_file(source)
+    opened = open_file(source)
     constants = {tensor.name for tensor in opened.model.graph.initializer}
     declared = [value for value in opened.model.graph.input if value.name not in constants]
     shapes = {value.name: _declared_shape(value) for value in declared}
@@ -204,7 +207,7 @@ def inspect_file(source: Path) -> Inspection:
         InputError, UnsafeFileError: nothing there that can be read.
         UnsupportedError: a node has no integer form; the message names it.
     """
-    opened = pipeline.open_file(source)
+    opened = open_file(source)
     plan, sizes = None, []
     if opened.profile is None:
         sizes = [(source.name, source.stat().st_size)]
@@ -239,7 +242,7 @@ def save_simulation(simulation: Simulation, path: Path) -> None:
             next_step=f"--output {path.with_suffix('.npz')}",
         )
     try:
-        np.savez(path, allow_pickle=False, **pipeline.simulation_arrays(simulation))
+        np.savez(path, allow_pickle=False, **simulation_arrays(simulation))
     except OSError as error:
         raise InputError(
             str(path),

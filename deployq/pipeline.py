@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,17 +16,17 @@ import onnx
 import torch
 from torch import Tensor, fx, nn
 
-from deployq.bundle import Bundle, environment_facts, read_bundle, write_manifest, writing_bundle
+from deployq.bundle import Bundle, read_bundle, write_manifest, writing_bundle
+from deployq.bundle_contents import export_facts, write_golden, write_model
 from deployq.data import Dataset, check_dataset
 from deployq.edges import choose_edges, real_samples
 from deployq.errors import InputError
 from deployq.graph.capture import capture
 from deployq.graph.captured_inputs import Examples
-from deployq.graph.integers import layer_integers, rescued_channels
-from deployq.graph.onnx_guard import load_onnx
 from deployq.graph.preparation import PreparedModel, prepare_graph
 from deployq.graph.prepared_files import load_prepared_model, save_prepared_model
 from deployq.graph.recipe import Recipe
+from deployq.opened_file import open_file
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.edges import feed, with_ranges
 from deployq.simulator import Simulation, run_graph
@@ -36,12 +35,12 @@ from deployq.verifier.report import Limits, Report
 from deployq.verifier.verification import verify_bundle
 from deployq_calibration import calibrate_model
 from deployq_calibration.corrections import (
-    DEFAULT,
     Change,
     CorrectionSettings,
     check_corrections,
     correct_model,
 )
+from deployq_calibration.settings import CalibrationSettings
 from deployq_exporters.dialects import DIALECTS, translate
 from deployq_exporters.edge_facts import edge_facts
 from deployq_exporters.lowering import lower, to_proto
@@ -84,26 +83,6 @@ def prepare(
 def as_profile(target: Target) -> TargetProfile:
     """A profile from whatever names it."""
     return target if isinstance(target, TargetProfile) else load_profile(str(target))
-
-
-@dataclass(frozen=True)
-class CalibrationSettings:
-    """How scales are chosen, and what is corrected around that choice.
-
-    Args:
-        activations: ``minmax``, ``mse``, ``percentile``, ``entropy`` or ``moving_average``; a
-            parameter follows a colon, ``percentile:99.9``.
-        weights: ``minmax``, ``mse`` or ``percentile``.
-        corrections: names, in any order; see :func:`deployq_calibration.corrections.correct_model`.
-        iterations: optimizer steps for each block of learned rounding.
-        seed: of the samples that these steps take.
-    """
-
-    activations: str = "mse"
-    weights: str = "mse"
-    corrections: tuple[str, ...] = DEFAULT
-    iterations: int = CorrectionSettings.iterations
-    seed: int = 0
 
 
 def calibrate(
@@ -190,50 +169,17 @@ def export(
             progress("translate")
             files[dialect.file_name] = translate(model, dialect)
         for name, file in files.items():
-            _write_model(file, folder / name)
+            write_model(file, folder / name)
         save_prepared_model(prepared, folder)
         progress("golden vectors")
         golden = samples.take(min(GOLDEN_SAMPLES, len(samples)))
         graph = with_ranges(read_graph(model), prepared.grids())
         inputs = feed(graph, golden.inputs)
         simulation = run_graph(graph, profile.contract(), inputs)
-        _write_golden(inputs, simulation, folder / GOLDEN_FILE)
+        write_golden(inputs, simulation, folder / GOLDEN_FILE)
         stated = {"io": str(edges), "edges": edge_facts(prepared, graph, files)}
-        write_manifest(folder, {**_facts(prepared, model), **stated, **(facts or {})})
+        write_manifest(folder, {**export_facts(prepared, model), **stated, **(facts or {})})
     return read_bundle(Path(path))
-
-
-def _write_model(model: onnx.ModelProto, path: Path) -> None:
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _write_golden(fed: Mapping[str, npt.NDArray[Any]], simulation: Simulation, path: Path) -> None:
-    """Inputs, every code tensor and the outputs, under ``input/``, ``codes/`` and ``output/``."""
-    inputs: dict[str, Any] = {f"input/{name}": array for name, array in fed.items()}
-    np.savez(path, allow_pickle=False, **inputs, **simulation_arrays(simulation))
-
-
-def simulation_arrays(simulation: Simulation) -> dict[str, Any]:
-    """Every code tensor and every output, under ``codes/`` and ``output/``."""
-    codes = {f"codes/{name}": codes.numpy() for name, codes in simulation.codes.items()}
-    return codes | {f"output/{name}": array for name, array in simulation.outputs.items()}
-
-
-def _facts(prepared: PreparedModel, model: onnx.ModelProto) -> dict[str, object]:
-    return {
-        "target": prepared.plan.target,
-        "inputs": {name: list(shape) for name, shape in prepared.inputs.items()},
-        "outputs": [output.name for output in model.graph.output],
-        "opset": model.opset_import[0].version,
-        "floats": list(prepared.plan.floats),
-        "notes": list(prepared.plan.notes),
-        "rescued_channels": {
-            layer: list(channels)
-            for layer, channels in rescued_channels(layer_integers(prepared)).items()
-        },
-        "environment": environment_facts(torch.get_num_threads()),
-    }
 
 
 def simulate(
@@ -273,32 +219,6 @@ def simulate_graph(
             next_step="--target ort-cpu, or the path of a profile",
         )
     return run_graph(graph, as_profile(target).contract(), feed(graph, inputs))
-
-
-@dataclass(frozen=True, eq=False)
-class OpenedFile:
-    """An ONNX file, what it says, and the profile of the bundle that it is in, if it is in one."""
-
-    model: onnx.ModelProto
-    graph: IntegerGraph
-    profile: TargetProfile | None = None
-
-
-def open_file(source: Path) -> OpenedFile:
-    """A bundle's canonical file and profile, or a bare ONNX file.
-
-    Raises:
-        InputError: nothing there that can be read.
-        UnsafeFileError: external data outside the file's folder.
-        UnsupportedError: a node has no integer form.
-    """
-    if not source.is_dir():
-        model = load_onnx(source)
-        return OpenedFile(model, read_graph(model))
-    read_bundle(source)
-    model, prepared = load_onnx(source / CANONICAL_FILE), load_prepared_model(source)
-    graph = with_ranges(read_graph(model), prepared.grids())
-    return OpenedFile(model, graph, prepared.profile)
 
 
 def verify(

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from deployq.errors import InputError
 from deployq.graph.prepared_files import GRAPH_FILE
 from deployq.graph.recipe import LayerRecipe, Recipe
-from deployq.pipeline import CalibrationSettings
 from deployq.sources import Preprocessing
 from deployq.user_code import names_code
+from deployq_calibration.settings import CalibrationSettings
 from deployq_targets.names import nearest
 from deployq_targets.words import Edges
 

@@ -14,6 +14,7 @@ from deployq.data import Dataset
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
 from deployq_calibration.corrections import DEFAULT
+from deployq_calibration.settings import CalibrationSettings
 from examples.digits import TRAIN, DigitsNet, digits, train
 
 
@@ -55,7 +56,7 @@ def make_prepared(digits_net: DigitsNet, calibration: Dataset) -> Callable[..., 
         target: str, recipe: Recipe | None = None, corrections: Sequence[str] = DEFAULT
     ) -> PreparedModel:
         prepared = pipeline.prepare(digits_net, [torch.zeros(2, 1, 8, 8)], target, recipe)
-        settings = pipeline.CalibrationSettings(
+        settings = CalibrationSettings(
             corrections=tuple(corrections),
             iterations=20,  # all of the default, but quick
         )

@@ -42,8 +42,12 @@ def test_export_verify_simulate(
     options = ("--target", "int4-npu", "--calib", calib_npz, "--iterations", "20")
     export = run("export", digits_pt2, *options, "-o", bundle)
     facts = json.loads((bundle / "manifest.json").read_text())["facts"]
-    assert facts["calibration"]["corrections"] == ["rounding", "bias"]
-    assert {change["correction"] for change in facts["corrections"]} == {"rounding", "bias"}
+    assert facts["calibration"]["corrections"] == ["rounding", "bias", "tuning"]
+    assert {change["correction"] for change in facts["corrections"]} == {
+        "rounding",
+        "bias",
+        "tuning",
+    }
     assert "block1.depthwise: Conv weight s4 per channel, BatchNorm absorb" in export.stdout
     wanted = ("--min-images", "100000", "--json")
     thin = run("verify", bundle, "--data", test_npz, "--latency-runs", "2", *wanted, code=1)
@@ -136,7 +140,10 @@ def test_unknown_widths_are_refused(run: Run, digits_pt2: Path, calib_npz: Path)
 def test_unknown_corrections_are_refused(run: Run, digits_pt2: Path, calib_npz: Path) -> None:
     options = ("--target", "int4-npu", "--calib", calib_npz, "-o", "b", "--corrections", "bias,cle")
     result = run("export", digits_pt2, *options, code=2)
-    assert "found: cle" in result.stderr and "equalization, rounding, bias, none" in result.stderr
+    assert (
+        "found: cle" in result.stderr
+        and "equalization, rounding, bias, tuning, none" in result.stderr
+    )
 
 
 def test_options_for_a_prepared_model_are_refused(

@@ -25,6 +25,7 @@ from deployq.errors import DeployqError
 from deployq.graph.capture import capture
 from deployq.graph.preparation import PreparedModel
 from deployq.verifier.report import Report
+from deployq_calibration.settings import CalibrationSettings
 
 STAGES = ("prepare", "export", "parity")
 STATISTICS_BATCH = 32
@@ -99,7 +100,7 @@ def _run(outcome: Outcome, size: int, target: str, stages: tuple[str, ...]) -> N
 def _export(outcome: Outcome, prepared: PreparedModel, bundle: Path, pixels: np.ndarray) -> None:
     start = time.perf_counter()
     data = Dataset({next(iter(prepared.inputs)): pixels})
-    pipeline.calibrate(prepared, data, pipeline.CalibrationSettings(corrections=()))
+    pipeline.calibrate(prepared, data, CalibrationSettings(corrections=()))
     pipeline.export(prepared, bundle, data)
     outcome.reached.append("export")
     outcome.seconds["export"] = time.perf_counter() - start

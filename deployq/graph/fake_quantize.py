@@ -158,7 +158,7 @@ class FakeQuantize(nn.Module):
             # 1 / sqrt(elements per scale * qmax): LSQ, section 2.2
             factor = (x.numel() / scale.numel() * max(self.qtype.qmax, 1)) ** -0.5
             scale = _ScaleGradient.apply(scale, factor)  # type: ignore[no-untyped-call] # torch leaves apply untyped
-        scale, zero_point = self._expand(scale, x), self._expand(self.zero_point, x)
+        scale, zero_point = self.expand(scale, x), self.expand(self.zero_point, x)
         quantize = torch.ops.deployq.fake_quantize
         return cast(Tensor, quantize(x, scale, zero_point, self.qtype.qmin, self.qtype.qmax))
 
@@ -172,8 +172,8 @@ class FakeQuantize(nn.Module):
 
     def codes(self, x: Tensor) -> Tensor:
         """The integers behind the forward pass, int32 (int64 for u32), same shape as ``x``."""
-        scale = self._expand(self.effective_scale(), x)
-        zero_point = self._expand(self.zero_point, x)
+        scale = self.expand(self.effective_scale(), x)
+        zero_point = self.expand(self.zero_point, x)
         low, high = self.qtype.qmin, self.qtype.qmax
         return _unsaturated(x, scale, zero_point, low, high).clamp(low, high).to(self._code_dtype)
 
@@ -191,7 +191,8 @@ class FakeQuantize(nn.Module):
                 self.zero_point.copy_(zero_point)
         self.calibrated = True
 
-    def _expand(self, params: Tensor, x: Tensor) -> Tensor:
+    def expand(self, params: Tensor, x: Tensor) -> Tensor:
+        """Scales, or what else has their shape, broadcastable to ``x``."""
         granularity = self.granularity
         if isinstance(granularity, PerTensor):
             return params

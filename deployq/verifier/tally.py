@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deployq.arithmetic.oracle.lookup import MAX_TABLE_BITS, lookup_table
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.edges import changes_container
-from deployq.qgraph.nodes import Move, Quantize
+from deployq.qgraph.nodes import Lookup, Move, Node, Quantize
 
 Array = npt.NDArray[Any]
 
@@ -118,7 +119,8 @@ def wanted_distinct(graph: IntegerGraph) -> dict[str, int]:
     """How many distinct codes each code tensor should take (law 12).
 
     Nothing is asked of inputs, which take what the data has, of codes that are moved or change
-    their container, and of codes that are saturated to a narrower range right after.
+    their container, and of codes that are saturated to a narrower range right after. Where a table
+    is looked up, half of what stands in it: on a wide grid, a sigmoid is 0 or 1 nearly everywhere.
     """
     saturated = {n.inputs[0] for n in graph.nodes if n.op_type == "Clip"}
     given = set(graph.inputs)
@@ -132,7 +134,17 @@ def wanted_distinct(graph: IntegerGraph) -> dict[str, int]:
         if moved or node.output in inputs or node.output in saturated:
             wanted[node.output] = 0
             continue
-        qtype = graph.qparams[node.output].qtype
-        low, high = node.bounds or (qtype.qmin, qtype.qmax)
-        wanted[node.output] = min(ENOUGH, (high - low + 1) // 2)
+        wanted[node.output] = min(ENOUGH, _reachable(graph, node) // 2)
     return wanted
+
+
+def _reachable(graph: IntegerGraph, node: Node) -> int:
+    """How many codes a node can give."""
+    qparams = graph.qparams[node.output]
+    if isinstance(node, Lookup):
+        qx = graph.qparams[node.inputs[0]]
+        if qx.qtype.bits <= MAX_TABLE_BITS:
+            table = lookup_table(node.op_type, qx, qparams, params=node.params)
+            return len(np.unique(table))
+    low, high = node.bounds or (qparams.qtype.qmin, qparams.qtype.qmax)
+    return high - low + 1

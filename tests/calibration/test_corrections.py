@@ -288,14 +288,14 @@ def test_streams_give_what_the_network_gives(most_layers: int, monkeypatch: Any)
 
 def test_corrections_run_around_the_choice_of_scales() -> None:
     prepared, told = chain(), []
-    names = ("bias", "equalization", "rounding")
+    names = ("tuning", "bias", "equalization", "rounding")
     changes = correct_model(
         prepared, batches, QUICK, names=names,
         calibrate=lambda: calibrate_model(prepared, batches), progress=told.append,
     )  # fmt: skip
     order = list(dict.fromkeys(change.correction for change in changes))
-    assert order == ["equalization", "rounding", "bias"]
-    assert list(dict.fromkeys(told)) == ["equalize", "learn rounding", "correct biases"]
+    assert order == ["equalization", "rounding", "bias", "tuning"]
+    assert list(dict.fromkeys(told)) == ["equalize", "learn rounding", "correct biases", "tune"]
     assert all(set(c.to_json()) >= {"correction", "name"} for c in changes)
 
 

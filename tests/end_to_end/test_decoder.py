@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from deployq import pipeline
 from deployq.data import Dataset
 from deployq.verifier.report import Judged, Limits
+from deployq_calibration.settings import CalibrationSettings
 
 LOW_EVIDENCE = Limits(min_images=64, min_codes=700_000, min_distinct=1)
 """A briefly trained network on few digits: enough to find a fault, thin as evidence."""
 
 
-MINMAX = pipeline.CalibrationSettings(activations="minmax")
+MINMAX = CalibrationSettings(activations="minmax")
 """The mse observer shrinks ranges by common fractions: a Concat and its part then have scales such
 as 97 / 96, whose ties law 12 (b) would count in a run in float."""
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from deployq import pipeline
 from deployq.bundle import write_manifest
+from deployq.bundle_contents import simulation_arrays
 from deployq.data import Dataset
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import LayerRecipe, Recipe
@@ -178,7 +179,7 @@ def without_golden_check(folder: Path) -> None:
     golden = np.load(folder / "golden.npz")
     inputs = {"x": golden["input/x"]}
     simulation = pipeline.simulate(onnx.load(folder / "model.onnx"), inputs, "int4-npu")
-    arrays = pipeline.simulation_arrays(simulation)
+    arrays = simulation_arrays(simulation)
     np.savez(folder / "golden.npz", allow_pickle=False, **{"input/x": inputs["x"]}, **arrays)
 
 

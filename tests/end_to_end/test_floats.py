@@ -15,6 +15,7 @@ from deployq import pipeline
 from deployq.data import Dataset
 from deployq.graph.recipe import LayerRecipe, Recipe
 from deployq.verifier.report import Judged, Limits, Report
+from deployq_calibration.settings import CalibrationSettings
 
 
 class Mixed(nn.Module):
@@ -47,7 +48,7 @@ def verified(
     prepared = pipeline.prepare(
         (model or Mixed()).eval(), [torch.zeros(2, 1, 8, 8)], target, recipe
     )
-    pipeline.calibrate(prepared, data, pipeline.CalibrationSettings(iterations=5))
+    pipeline.calibrate(prepared, data, CalibrationSettings(iterations=5))
     pipeline.export(prepared, path, data)
     return pipeline.verify(path, data, limits=Limits(min_codes=1, min_distinct=1), latency_runs=1)
 

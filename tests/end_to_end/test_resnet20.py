@@ -12,6 +12,7 @@ from deployq import pipeline
 from deployq.data import load_arrays
 from deployq.graph.capture import capture
 from deployq.verifier.report import Judged
+from deployq_calibration.settings import CalibrationSettings
 
 pytestmark = pytest.mark.skipif(
     not (DATA / "models/cifar10_resnet20.pt").is_file(), reason=f"no real data in {DATA}"
@@ -31,7 +32,7 @@ def test_rebuilt_network_is_the_stored_one() -> None:
 def test_resnet20_verifies(target: str, tmp_path: Path) -> None:
     calibration = cifar10("cifar10_train10k", slice(0, 128))
     captured = capture(cifar10_resnet20(), [torch.zeros(2, 3, 32, 32)])
-    quick = pipeline.CalibrationSettings(iterations=5)  # every correction, none of its patience
+    quick = CalibrationSettings(iterations=5)  # every correction, none of its patience
     prepared = pipeline.calibrate(pipeline.prepare(captured, (), target), calibration, quick)
     pipeline.export(prepared, tmp_path / "bundle", calibration)
     data = cifar10("cifar10_test8k", REPORT).take(64)

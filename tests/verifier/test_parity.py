@@ -33,6 +33,7 @@ from deployq.verifier.parity import (
 )
 from deployq.verifier.placement import float_tensors
 from deployq.verifier.report import Judged, Limits
+from deployq_calibration.settings import CalibrationSettings
 from deployq_exporters.runtimes.onnxruntime import Placement
 
 FEW = Limits(min_images=1, min_codes=1, min_distinct=1)
@@ -143,7 +144,7 @@ def test_a_network_that_ends_in_movement_has_classes_and_all_outputs(
 ) -> None:
     torch.manual_seed(0)
     prepared = pipeline.prepare(Maps(), [torch.zeros(2, 1, 8, 8)], "int4-npu")
-    pipeline.calibrate(prepared, unseen, pipeline.CalibrationSettings(corrections=()))
+    pipeline.calibrate(prepared, unseen, CalibrationSettings(corrections=()))
     assert unseen.labels is not None
     data = replace(unseen, labels=unseen.labels % 6)
     evidence = exported(prepared, data, tmp_path / "b")

@@ -7,9 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deployq.qgraph import IntegerGraph
+from deployq.qgraph.nodes import Lookup
+from deployq.qparams import QParams
+from deployq.qtypes import QType
 from deployq.verifier.comparison import Comparison
 from deployq.verifier.report import Judged, Latency, Limits, Parity, Report, Top1, allowed
-from deployq.verifier.tally import AT_TIE_LSB, LayerRow, Tally
+from deployq.verifier.tally import AT_TIE_LSB, LayerRow, Tally, wanted_distinct
 
 LIMITS = Limits(min_images=2, min_codes=10)
 NEAR, EXACT = Judged.NEAR, Judged.EXACT
@@ -95,3 +99,13 @@ def test_one_flip_next_to_a_tie_is_allowed_in_a_small_layer() -> None:
     small = LayerRow("head", 100, 1, 1, 0, 40, 32)
     assert parity(small, judged=NEAR).misses() == []
     assert parity(LayerRow("head", 100, 2, 1, 0, 40, 32), judged=NEAR).misses()
+
+
+@pytest.mark.parametrize(("scale", "wanted"), [(0.0625, 32), (0.5, 12), (8.0, 1)])
+def test_a_table_owes_half_of_the_codes_that_it_holds(scale: float, wanted: int) -> None:
+    grids = {
+        "x": QParams(QType(8, True), np.float32(scale)),
+        "y": QParams(QType(8, False), np.float32(1 / 256)),
+    }
+    node = Lookup(name="gate", op_type="Sigmoid", inputs=("x",), output="y")
+    assert wanted_distinct(IntegerGraph((node,), grids, ("x",), ("y",))) == {"y": wanted}

@@ -1,7 +1,7 @@
 """Corrections: what post-training quantization does beside choosing ranges.
 
-One file each: cross-layer equalization, learned rounding, bias correction. :func:`correct_model`
-puts those that are asked for around the choice of the scales.
+One file each: cross-layer equalization, learned rounding, bias correction, tuning.
+:func:`correct_model` puts those that are asked for around the choice of the scales.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import TypeAlias
 
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
-from deployq_calibration.corrections import bias_correction, equalization, rounding
+from deployq_calibration.corrections import bias_correction, equalization, rounding, tuning
 from deployq_calibration.corrections.bias_correction import correct_biases
 from deployq_calibration.corrections.equalization import equalize
+from deployq_calibration.corrections.modes import FloatNetwork
 from deployq_calibration.corrections.rounding import learn_rounding
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
+from deployq_calibration.corrections.tuning import tune_scales
 
 __all__ = [
     "AFTER",
@@ -28,20 +30,28 @@ __all__ = [
     "correct_model",
     "equalize",
     "learn_rounding",
+    "tune_scales",
 ]
 
-Correction: TypeAlias = Callable[
+Before: TypeAlias = Callable[
     [PreparedModel, Batches, CorrectionSettings, Advance], tuple[Change, ...]
 ]
+After: TypeAlias = Callable[
+    [PreparedModel, Batches, CorrectionSettings, Advance, FloatNetwork], tuple[Change, ...]
+]
 
-BEFORE: dict[str, Correction] = {equalization.NAME: equalize}
+BEFORE: dict[str, Before] = {equalization.NAME: equalize}
 """Corrections of the float weights: the scales are chosen afterwards."""
 
-AFTER: dict[str, Correction] = {rounding.NAME: learn_rounding, bias_correction.NAME: correct_biases}
+AFTER: dict[str, After] = {
+    rounding.NAME: learn_rounding,
+    bias_correction.NAME: correct_biases,
+    tuning.NAME: tune_scales,
+}
 """Corrections of a calibrated model, in the order in which they run."""
 
-DEFAULT = (rounding.NAME, bias_correction.NAME)
-"""Learned rounding takes weights under 8 bits, bias correction every layer."""
+DEFAULT = (rounding.NAME, bias_correction.NAME, tuning.NAME)
+"""Learned rounding and tuning take networks with weights under 8 bits, bias correction all."""
 
 
 def correct_model(
@@ -59,7 +69,7 @@ def correct_model(
         prepared: a calibrated model, or one that ``calibrate`` calibrates.
         batches: called once for each pass over the calibration data.
         settings: of all corrections.
-        names: ``equalization``, ``rounding``, ``bias``; their order does not matter.
+        names: ``equalization``, ``rounding``, ``bias``, ``tuning``; their order does not matter.
         calibrate: chooses the scales; runs after the equalization and before the others.
         progress: told of each step.
 
@@ -75,9 +85,10 @@ def correct_model(
         if name in names:
             changes += correction(prepared, batches, settings, progress)
     calibrate()
-    for name, correction in AFTER.items():
+    original = FloatNetwork(prepared)  # what all are held to, whatever the one before wrote
+    for name, after in AFTER.items():
         if name in names:
-            changes += correction(prepared, batches, settings, progress)
+            changes += after(prepared, batches, settings, progress, original)
     return tuple(changes)
 
 

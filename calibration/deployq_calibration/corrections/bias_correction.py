@@ -21,7 +21,7 @@ from deployq_calibration.corrections.blocks import (
     find_blocks,
     linear_nodes,
 )
-from deployq_calibration.corrections.modes import in_float
+from deployq_calibration.corrections.modes import FloatNetwork
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
 from deployq_calibration.corrections.streams import Stream, collect
 
@@ -34,6 +34,7 @@ def correct_biases(
     batches: Batches,
     settings: CorrectionSettings,
     progress: Advance = lambda stage: None,
+    original: FloatNetwork | None = None,
 ) -> tuple[Change, ...]:
     """Take the mean error of every linear layer off its bias, in place.
 
@@ -45,6 +46,7 @@ def correct_biases(
         batches: one pass over the calibration data.
         settings: how many samples.
         progress: told of each layer.
+        original: whose means are wanted; the model as it stands for None.
 
     Returns:
         One entry a linear layer, in graph order.
@@ -52,6 +54,7 @@ def correct_biases(
     Raises:
         InputError: no data.
     """
+    original = original or FloatNetwork(prepared)
     samples = collect(batches(), settings.samples)
     real, coded = Stream(prepared, samples), Stream(prepared, samples)
     changes: list[Change] = []
@@ -59,7 +62,7 @@ def correct_biases(
     with evaluation_mode(module):
         for block in find_blocks(module, most_layers=1):
             layers = linear_nodes(module, block.nodes)
-            with in_float(module):
+            with original.active():
                 wanted = _watched_means(module, real, block, layers)
             before = {n: _correct(module, coded, block, n, wanted[n]) for n in layers}
             found = _watched_means(module, coded, block, layers)

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, fx
 
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.layer_placement import count_reads
 from deployq.graph.operators import SHAPE
 from deployq.graph.rewrites.rule import argument, calls
 from deployq.graph.tensors import read_tensor
@@ -57,7 +58,7 @@ def find_blocks(module: fx.GraphModule, most_layers: int = MOST_LAYERS) -> tuple
         module: of a prepared model.
         most_layers: linear layers of one block; 1 gives single layers.
     """
-    nodes = [node for node in module.graph.nodes if node.op in ("call_module", "call_function")]
+    nodes = _computing(module)
     last_read = {node: _last_read(node) for node in module.graph.nodes}
     regions = _split(nodes, [node for node in nodes if _carries_all(node, module, last_read)])
     parts: list[list[fx.Node]] = []
@@ -66,6 +67,15 @@ def find_blocks(module: fx.GraphModule, most_layers: int = MOST_LAYERS) -> tuple
         ends = [] if whole else [node for node in region if _is_quantizer(module, node)]
         parts += _split(region, ends)
     return tuple(_block(part) for part in parts)
+
+
+def whole_network(module: fx.GraphModule) -> Block:
+    """Everything as one block: it reads the inputs and makes what the network returns."""
+    return _block(_computing(module))
+
+
+def _computing(module: fx.GraphModule) -> list[fx.Node]:
+    return [node for node in module.graph.nodes if node.op in ("call_module", "call_function")]
 
 
 def _split(nodes: list[fx.Node], ends: Collection[fx.Node]) -> list[list[fx.Node]]:
@@ -105,6 +115,28 @@ def linear_nodes(module: fx.GraphModule, nodes: Collection[fx.Node]) -> list[fx.
     return [n for n in called if isinstance(module.get_submodule(str(n.target)), QuantizedLinear)]
 
 
+def learning_layers(
+    module: fx.GraphModule, nodes: Collection[fx.Node], below: int
+) -> tuple[list[fx.Node], list[str]]:
+    """The linear layers with weights of under ``below`` bits that may change.
+
+    Returns:
+        Their nodes, and the names of those that may not: another layer reads the same weight.
+    """
+    reads = count_reads(module)
+    learning, shared = [], []
+    for node in linear_nodes(module, nodes):
+        unit = module.get_submodule(str(node.target))
+        assert isinstance(unit, QuantizedLinear)
+        if unit.weight_quantizer.qtype.bits >= below:
+            continue
+        if reads[id(read_tensor(module, node.args[1]))] > 1:
+            shared.append(str(node.meta["name"]))
+        else:
+            learning.append(node)
+    return learning, shared
+
+
 def _block(nodes: list[fx.Node]) -> Block:
     inside = set(nodes)
     read = {
@@ -142,6 +174,7 @@ def run_nodes(
     """
     found: dict[fx.Node, Any] = dict(values)
     samples = len(next(iter(values.values())))
+    last_read = {read: node for node in block.nodes for read in node.all_input_nodes}
 
     def value_of(node: fx.Node) -> Any:
         if node in found:
@@ -155,6 +188,9 @@ def run_nodes(
         args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), value_of)
         call = (replaced or {}).get(node) or _call(module, node)
         found[node] = call(*args, **kwargs)
+        for read in node.all_input_nodes:
+            if last_read[read] is node and read not in block.outputs:
+                found.pop(read, None)  # a whole network's tensors would fill the memory
     return {node: found[node] for node in block.outputs}
 
 

@@ -12,13 +12,10 @@ from collections.abc import Mapping
 
 from torch import Generator, fx
 
-from deployq.graph.layer_placement import count_reads
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel
-from deployq.graph.tensors import read_tensor
-from deployq.graph.units import QuantizedLinear
-from deployq_calibration.corrections.blocks import Block, find_blocks, linear_nodes
-from deployq_calibration.corrections.modes import in_float
+from deployq_calibration.corrections.blocks import find_blocks, learning_layers
+from deployq_calibration.corrections.modes import FloatNetwork
 from deployq_calibration.corrections.reconstruction import Reconstruction, reconstruct
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
 from deployq_calibration.corrections.soft_weights import SoftWeight
@@ -26,6 +23,7 @@ from deployq_calibration.corrections.streams import Stream, collect
 from deployq_calibration.lattice import has_weight_lattice
 
 NAME = "rounding"
+SHARED = "another layer reads its weight"
 FIGURE = "mean squared error of the block's output, summed over channels"
 
 
@@ -34,6 +32,7 @@ def learn_rounding(
     batches: Batches,
     settings: CorrectionSettings,
     progress: Advance = lambda stage: None,
+    original: FloatNetwork | None = None,
 ) -> tuple[Change, ...]:
     """Choose the codes of every layer under ``settings.rounding_below`` bits, in place.
 
@@ -46,6 +45,7 @@ def learn_rounding(
         batches: one pass over the calibration data.
         settings: effort, seed and rates.
         progress: told of each block.
+        original: what the blocks are held to; the model as it stands for None.
 
     Returns:
         One entry a block
@@ -53,6 +53,7 @@ def learn_rounding(
     Raises:
         InputError: no data.
     """
+    original = original or FloatNetwork(prepared)
     samples = collect(batches(), settings.samples)
     real, coded = Stream(prepared, samples), Stream(prepared, samples)
     generator = Generator().manual_seed(settings.seed)
@@ -61,9 +62,9 @@ def learn_rounding(
     module, any_scale = prepared.module, not has_weight_lattice(prepared.profile)
     with evaluation_mode(module):
         for block in find_blocks(module):
-            nodes, left_out = _layers(module, block, settings)
-            changes += left_out
-            with in_float(module):
+            nodes, shared = learning_layers(module, block.nodes, settings.rounding_below)
+            changes += [Change(NAME, name, skipped=SHARED) for name in shared]
+            with original.active():
                 real.advance(block)
             if nodes:
                 layers = {node: SoftWeight(module, node, any_scale) for node in nodes}
@@ -72,25 +73,6 @@ def learn_rounding(
             progress("learn rounding")
             coded.advance(block)
     return tuple(changes)
-
-
-def _layers(
-    module: fx.GraphModule, block: Block, settings: CorrectionSettings
-) -> tuple[list[fx.Node], list[Change]]:
-    """The layers of a block that learn, and entries on narrow ones that do not."""
-    reads = count_reads(module)
-    learned, left_out = [], []
-    for node in linear_nodes(module, block.nodes):
-        unit = module.get_submodule(str(node.target))
-        assert isinstance(unit, QuantizedLinear)
-        if unit.weight_quantizer.qtype.bits >= settings.rounding_below:
-            continue
-        if reads[id(read_tensor(module, node.args[1]))] > 1:
-            name = str(node.meta["name"])
-            left_out.append(Change(NAME, name, skipped="another layer reads its weight"))
-        else:
-            learned.append(node)
-    return learned, left_out
 
 
 def _round(

@@ -23,15 +23,16 @@ class CorrectionSettings:
 
     Args:
         samples: of the calibration data that are looked at, at most; the first ones.
-        iterations: optimizer steps for each block of learned rounding.
+        iterations: optimizer steps for each block of learned rounding, and of tuning.
         batch: samples of one step, at most.
         least_batch: and at least.
         step_values: of the widest tensor in one step: large maps give as much to learn from with
             fewer samples.
         seed: of the choice of samples.
-        rounding_below: learned rounding takes weights of fewer bits than this.
+        rounding_below: learned rounding and tuning take weights of fewer bits than this.
         learning_rate: of the soft codes, where a unit is the whole way from floor to ceiling.
-        scale_rate: of the factors on the weight scales; 0 leaves the scales.
+        scale_rate: of the factors on the weight scales, and of the shifts that tuning learns, in
+            parts of what the layer puts out; 0 leaves the scales.
     """
 
     samples: int = 1024

@@ -20,6 +20,7 @@ from deployq.errors import InputError, UnsupportedError
 from deployq.graph.codes import evaluate_codes
 from deployq.graph.onnx_import import import_onnx
 from deployq.models import load_model
+from deployq.opened_file import open_file
 from deployq.simulator import run_graph
 from deployq.verifier.evidence import CODES
 from tests.graph.networks import TwoInputs, images, residual
@@ -76,7 +77,7 @@ def test_a_float_file_becomes_integers_to_the_bit(tmp_path: Path) -> None:
     prepared = pipeline.calibrate(pipeline.prepare(graph, [], "ort-cpu"), samples)
     assert {"node_Conv_219", "node_linear"} <= {layer.name for layer in prepared.plan.layers}
     pipeline.export(prepared, tmp_path / "bundle", samples)
-    opened = pipeline.open_file(tmp_path / "bundle")
+    opened = open_file(tmp_path / "bundle")
     assert opened.profile is not None
     profile, graph = opened.profile, opened.graph
     fresh = cifar(128)[96:]

@@ -1,0 +1,153 @@
+"""Tuning: scales and biases learn together until the whole network gives the float outputs.
+
+What learned rounding leaves in each block adds up on the way to the output. Here the codes stay,
+and a factor on every weight scale and a shift of every output channel learn from the outputs of
+the float network: distillation (Hinton et al. 2015, arXiv 1503.02531), by squared error and without
+labels. Which numbers learn is our own choice: few, so that few samples do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor, fx, nn
+
+from deployq.graph.modes import evaluation_mode
+from deployq.graph.preparation import PreparedModel
+from deployq_calibration.corrections.biases import bias_of
+from deployq_calibration.corrections.blocks import (
+    Call,
+    learning_layers,
+    linear_nodes,
+    whole_network,
+)
+from deployq_calibration.corrections.distillation import Distillation
+from deployq_calibration.corrections.modes import FloatNetwork
+from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
+from deployq_calibration.corrections.streams import ROWS, collect
+from deployq_calibration.corrections.tuned_layers import FixedCodes, Shifted
+from deployq_calibration.lattice import has_weight_lattice
+
+NAME = "tuning"
+FIGURE = "squared error of the outputs over their square, of samples that nothing learned from"
+
+JUDGING = 4
+"""One sample in so many judges, and is not learned from."""
+
+
+def tune_scales(
+    prepared: PreparedModel,
+    batches: Batches,
+    settings: CorrectionSettings,
+    progress: Advance = lambda stage: None,
+    original: FloatNetwork | None = None,
+) -> tuple[Change, ...]:
+    """Learn weight scales and biases of a network with narrow weights, in place.
+
+    The scales are those of layers under ``settings.rounding_below`` bits, where the target takes
+    any scale; the biases are those of every layer that has its own. Codes, activations' scales and
+    zero points stay. One sample in :data:`JUDGING` only judges: where the error of these does not
+    fall, nothing changes.
+
+    Args:
+        prepared: a calibrated model.
+        batches: one pass over the calibration data.
+        settings: effort, seed and rates.
+        progress: told of each step.
+        original: whose outputs are wanted; the model as it stands for None.
+
+    Returns:
+        One entry; none where no layer is narrow or there are too few samples.
+
+    Raises:
+        InputError: no data.
+    """
+    module, samples = prepared.module, collect(batches(), settings.samples)
+    nodes = whole_network(module).nodes
+    narrow, _ = learning_layers(module, nodes, settings.rounding_below)
+    if not narrow or len(samples[0]) < JUDGING:
+        return ()
+    scales: dict[fx.Node, FixedCodes] = {}
+    if not has_weight_lattice(prepared.profile):
+        scales = {node: FixedCodes(module, node) for node in narrow}
+    biases = {node: bias_of(module, node) for node in linear_nodes(module, nodes)}
+    with evaluation_mode(module):
+        task = Distillation(prepared, original or FloatNetwork(prepared), samples)
+        shifts = _shifts(module, task, scales, biases)
+        return (_tune(task, scales, shifts, settings, progress),)
+
+
+def _shifts(
+    module: fx.GraphModule,
+    task: Distillation,
+    scales: Mapping[fx.Node, FixedCodes],
+    biases: Mapping[fx.Node, Tensor | None],
+) -> dict[fx.Node, Shifted]:
+    sizes: dict[fx.Node, float] = {}
+
+    def noting(node: fx.Node) -> Call:
+        unit = module.get_submodule(str(node.target))
+
+        def call(*args: Tensor) -> Tensor:
+            y: Tensor = unit(*args)
+            sizes[node] = float(y.std())
+            return y
+
+        return call
+
+    with torch.no_grad():
+        task.run(torch.arange(min(ROWS, len(task))), {node: noting(node) for node in biases})
+    return {
+        node: Shifted(scales.get(node) or module.get_submodule(str(node.target)), bias, sizes[node])
+        for node, bias in biases.items()
+        if bias is not None
+    }
+
+
+def _tune(
+    task: Distillation,
+    scales: Mapping[fx.Node, FixedCodes],
+    shifts: Mapping[fx.Node, Shifted],
+    settings: CorrectionSettings,
+    progress: Advance,
+) -> Change:
+    indices = torch.arange(len(task))
+    judging = indices[JUDGING - 1 :: JUDGING]
+    teaching = indices[(indices + 1) % JUDGING != 0]
+    before = task.error(judging)
+    _learn(task, teaching, scales, shifts, settings, progress)
+    learned: list[FixedCodes | Shifted] = [*scales.values(), *shifts.values()]
+    undo = [layer.settle() for layer in learned]
+    after = task.error(judging)
+    if not after < before:
+        for put_back in undo:
+            put_back()
+        return Change(NAME, "network", skipped="the outputs came no nearer")
+    return Change(NAME, "network", before, after, FIGURE)
+
+
+def _learn(
+    task: Distillation,
+    teaching: Tensor,
+    scales: Mapping[fx.Node, FixedCodes],
+    shifts: Mapping[fx.Node, Shifted],
+    settings: CorrectionSettings,
+    progress: Advance,
+) -> None:
+    """Adam, its rate falling along a cosine to zero."""
+    learned: list[nn.Parameter] = [layer.gain for layer in scales.values()]
+    learned += [layer.shift for layer in shifts.values()]
+    calls: dict[fx.Node, Call] = {**scales, **shifts}
+    steps, batch = settings.iterations, settings.batch_of(task.widest())
+    optimizer = torch.optim.Adam(learned, lr=settings.scale_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    generator = Generator().manual_seed(settings.seed)
+    for _ in range(steps):
+        drawn = torch.randperm(len(teaching), generator=generator)[:batch]
+        optimizer.zero_grad()
+        loss = task.loss(teaching[drawn], calls)
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves backward untyped
+        optimizer.step()
+        schedule.step()
+        progress("tune")

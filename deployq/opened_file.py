@@ -1,0 +1,42 @@
+"""Open what ``simulate`` and ``inspect`` take: a bundle, or a bare ONNX file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from deployq.bundle import read_bundle
+from deployq.graph.onnx_guard import load_onnx
+from deployq.graph.prepared_files import load_prepared_model
+from deployq.qgraph import IntegerGraph, read_graph
+from deployq.qgraph.edges import with_ranges
+from deployq.verifier.evidence import CANONICAL_FILE
+from deployq_targets import TargetProfile
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedFile:
+    """An ONNX file, what it says, and the profile of the bundle that it is in, if it is in one."""
+
+    model: onnx.ModelProto
+    graph: IntegerGraph
+    profile: TargetProfile | None = None
+
+
+def open_file(source: Path) -> OpenedFile:
+    """A bundle's canonical file and profile, or a bare ONNX file.
+
+    Raises:
+        InputError: nothing there that can be read.
+        UnsafeFileError: external data outside the file's folder.
+        UnsupportedError: a node has no integer form.
+    """
+    if not source.is_dir():
+        model = load_onnx(source)
+        return OpenedFile(model, read_graph(model))
+    read_bundle(source)
+    model, prepared = load_onnx(source / CANONICAL_FILE), load_prepared_model(source)
+    graph = with_ranges(read_graph(model), prepared.grids())
+    return OpenedFile(model, graph, prepared.profile)
