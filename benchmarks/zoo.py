@@ -1,4 +1,4 @@
-"""ResNet-20 and its images, as tests and ``parity_resnet20`` use them."""
+"""ResNet-20 and its images, as tests and the benchmarks of its calibration use them."""
 
 from __future__ import annotations
 

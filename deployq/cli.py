@@ -212,7 +212,7 @@ def verify(
     with progress(total=None) as advance:
         evidence, dataset = jobs.open_for_verification(bundle, request, advance)
     limits = Limits(min_images, min_codes, min_distinct)
-    with progress(steps_of(dataset)) as advance:
+    with progress(steps_of(evidence, dataset)) as advance:
         report = pipeline.verify(
             evidence,
             dataset,

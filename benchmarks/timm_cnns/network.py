@@ -19,8 +19,8 @@ def images(name: str, size: int) -> Floats:
 def network(name: str, batch: Floats) -> nn.Module:
     """Random weights (seed 0), BatchNorm statistics of ``batch``, in evaluation mode.
 
-    A BatchNorm that timm starts at gamma 0, so that its branch does nothing before training, gets
-    gamma 1: constants would show nothing of how the branch is computed.
+    A factor that timm starts at 0 (gamma of a BatchNorm, of a response normalization), so that its
+    branch does nothing before training, becomes 1: zeros would show nothing of how it is computed.
 
     Args:
         name: timm's name.
@@ -32,8 +32,9 @@ def network(name: str, batch: Floats) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = 1.0
-            if module.weight is not None and not module.weight.any():
-                nn.init.ones_(module.weight)
+        factor = getattr(module, "weight", None)
+        if isinstance(factor, nn.Parameter) and not factor.any():
+            nn.init.ones_(factor)
     model.train()
     with torch.no_grad():
         model(torch.from_numpy(batch))

@@ -22,7 +22,6 @@ from deployq.verifier.parity import Progress, tensors_of
 OFF = "quantizers off"
 """The float network; after training on the grid, what became of it."""
 EVALUATORS = (OFF, "fake-quant", "reference", "runtime")
-BATCH = 64
 
 Outputs = dict[str, npt.NDArray[Any]]
 
@@ -37,7 +36,7 @@ def measure(
     """
     skipped = {OFF} if metric.against_float else set()
     meters = {name: metric.start() for name in EVALUATORS if name not in skipped}
-    for batch in dataset.batches(BATCH):
+    for batch in dataset.batches(evidence.batch):
         outputs = _outputs(evidence, session, batch)
         for name, meter in meters.items():
             meter.add(Batch(batch.inputs, batch.labels, outputs[name], outputs[OFF]))

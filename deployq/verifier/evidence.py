@@ -25,6 +25,10 @@ CANONICAL_FILE = "model.onnx"
 RUNTIME_FILE = DIALECTS["onnxruntime"].file_name
 GOLDEN_FILE = "golden.npz"
 
+MOST_SAMPLES = 64
+MOST_CODES = 1 << 26
+"""Of all tensors of one batch, which are in memory at once, several times over."""
+
 
 class Evidence:
     """Everything that a verification reads.
@@ -64,6 +68,13 @@ class Evidence:
     def edges(self) -> dict[str, QParams]:
         """Parameters of the inputs that the files take as codes."""
         return integer_inputs(self.graph)
+
+    @property
+    def batch(self) -> int:
+        """Samples that are evaluated at a time: fewer where a sample makes many codes."""
+        codes = [array for name, array in self.golden.items() if name.startswith("codes/")]
+        each = max(1, sum(array[:1].size for array in codes if array.ndim))
+        return max(1, min(MOST_SAMPLES, MOST_CODES // each))
 
     def shift(self, graph: IntegerGraph, tensor: str) -> int:
         """What a dialect's container adds to a tensor's codes: the zero points' difference."""

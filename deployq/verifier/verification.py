@@ -21,8 +21,6 @@ from deployq.verifier.parity import (
 )
 from deployq.verifier.report import Limits, Parity, Report
 
-BATCH = 64
-
 
 def verify_bundle(
     evidence: Evidence,
@@ -68,23 +66,22 @@ def verify_bundle(
 
 
 def _parities(evidence: Evidence, dataset: Dataset, progress: Progress) -> tuple[Parity, ...]:
+    def batches() -> Iterator[Dataset]:
+        return dataset.batches(evidence.batch)
+
     runtime = evidence.runtime_session(probes=True)
-    floats = float_layers_against_reference(evidence, runtime, _batches(dataset), progress)
+    floats = float_layers_against_reference(evidence, runtime, batches(), progress)
     return (
-        *reference_against_simulator(evidence, _batches(dataset), progress),
-        runtime_against_reference(evidence, runtime, _batches(dataset), progress),
-        *runtime_against_simulator(evidence, runtime, _batches(dataset), progress),
+        *reference_against_simulator(evidence, batches(), progress),
+        runtime_against_reference(evidence, runtime, batches(), progress),
+        *runtime_against_simulator(evidence, runtime, batches(), progress),
         *(() if floats is None else (floats,)),
         float_run_against_reference(
-            evidence, evidence.float_session(probes=True), _batches(dataset), progress
+            evidence, evidence.float_session(probes=True), batches(), progress
         ),
     )
 
 
-def steps_of(dataset: Dataset) -> int:
+def steps_of(evidence: Evidence, dataset: Dataset) -> int:
     """How often ``verify_bundle`` reports progress, where everything runs in integers."""
-    return 5 * -(-len(dataset) // BATCH) + 1
-
-
-def _batches(dataset: Dataset) -> Iterator[Dataset]:
-    return dataset.batches(BATCH)
+    return 5 * -(-len(dataset) // evidence.batch) + 1

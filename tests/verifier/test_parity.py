@@ -22,6 +22,7 @@ from deployq.graph.codes import Evaluation
 from deployq.graph.preparation import PreparedModel
 from deployq.qparams import QParams
 from deployq.qtypes import QType
+from deployq.verifier import evidence as evidence_module
 from deployq.verifier.classes import class_codes_when_fed
 from deployq.verifier.evidence import Evidence, output_codes
 from deployq.verifier.parity import (
@@ -181,3 +182,16 @@ def test_what_explains_a_class_is_the_tensor_that_left_the_network() -> None:
     explained = class_codes_when_fed(fed, own, found)
     assert explained is not None and explained.tolist() == [[5], [8]]
     assert class_codes_when_fed(fed, own, found[::-1]) is None
+
+
+def test_a_network_of_many_codes_is_compared_a_few_samples_at_a_time(
+    bundles: Callable[[str], Path], unseen: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Evidence(bundles("int4-npu"))
+    whole = pipeline.verify(opened, unseen, limits=FEW, latency_runs=1)
+    each = sum(v[:1].size for name, v in opened.golden.items() if name.startswith("codes/"))
+    monkeypatch.setattr(evidence_module, "MOST_CODES", 5 * each)
+    assert opened.batch == 5
+    parts = pipeline.verify(opened, unseen, limits=FEW, latency_runs=1)
+    assert [p.compared for p in parts.parities] == [p.compared for p in whole.parities]
+    assert parts.exit_code == 0
