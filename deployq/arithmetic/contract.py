@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from deployq.arithmetic.requant_words import Addition, Averaging, ScalePrecision, ZeroPointPlace
+
 
 class Rounding(StrEnum):
     """How a value between two integers becomes one; the example is 2.5 / -2.5."""
@@ -64,8 +66,12 @@ class Form:
         s8_as_u8: int8 codes are computed as uint8 codes 128 higher. ONNX Runtime does so on x86
             (not with ``session.qdqisint8allowed``); it decides ties of FLOAT32 forms that round
             after the zero point.
-        unobeyed: words of the profile that nothing here obeys: an operator of such a form is
-            refused by their names.
+        post_shift: bits of the right shift that follow the multiplication, the rest precedes it,
+            rounded down; None: all follow.
+        scale_precision: of the real multiplier; None: as the kind has it.
+        zero_point: where the output's zero point is added; None: as the kind has it.
+        addition: how Add joins two scales, FIXED only.
+        averaging: how average pools divide, FIXED only.
     """
 
     kind: Kind
@@ -76,7 +82,17 @@ class Form:
     shared_shift: bool = False
     left_shift: int = 20
     s8_as_u8: bool = False
-    unobeyed: tuple[str, ...] = ()
+    post_shift: int | None = None
+    scale_precision: ScalePrecision | None = None
+    zero_point: ZeroPointPlace | None = None
+    addition: Addition = Addition.RESCALED
+    averaging: Averaging = Averaging.SCALED_SUM
+
+    @property
+    def precision(self) -> ScalePrecision:
+        """The precision of real multipliers, stated or the kind's own."""
+        own = ScalePrecision.F32 if self.kind is Kind.FLOAT32 else ScalePrecision.F64
+        return self.scale_precision or own
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from deployq.arithmetic.contract import Form, Kind, Rounding
+from deployq.arithmetic.obeyed import unobeyed
 from deployq.errors import ProfileError, UnsupportedError
 
 Function = TypeVar("Function")
@@ -27,11 +28,12 @@ def pick(operator: str, functions: Mapping[Kind, Function], form: Form) -> Funct
             allowed=", ".join(kind.value for kind in functions),
             next_step=f"state another form for {operator} in the profile",
         )
-    if form.unobeyed:
+    words = unobeyed(operator, form)
+    if words:
         raise UnsupportedError(
             operator,
             "the profile states an arithmetic that deployq does not carry yet",
-            found=", ".join(form.unobeyed),
+            found=", ".join(words),
             allowed="a form without these words",
             next_step="simulate another target, or a profile of your own without them",
         )

@@ -105,7 +105,8 @@ def _mantissa(real: Float64Array, form: Form) -> FixedMultiplier:
     fraction, exponent = np.frexp(real)  # real = fraction * 2**exponent, fraction in [1/2, 1)
     bits = form.multiplier_bits
     mantissa = round_real(np.ldexp(fraction, bits), Rounding.HALF_AWAY)
-    overflow = mantissa == 1 << bits
+    # a split shift keeps its place: 2**bits stays a mantissa (HTP)
+    overflow = (mantissa == 1 << bits) & (form.post_shift is None)
     shift = bits - exponent.astype(np.int64) - overflow
     return FixedMultiplier(np.where(overflow, mantissa >> 1, mantissa), np.asarray(shift))
 
@@ -177,6 +178,36 @@ def multiply(acc: Int64Array, m: FixedMultiplier, mode: Rounding) -> Int64Array:
     """
     check_product(int(np.abs(acc).max(initial=0)), m, mode)
     return _BY_MODE.get(mode, _single)(np.asarray(acc, np.int64), m, mode)
+
+
+def multiply_split(
+    acc: Int64Array, m: FixedMultiplier, post_shift: int, mode: Rounding
+) -> Int64Array:
+    """As :func:`multiply`, with ``post_shift`` bits of the shift behind the product.
+
+    The others come first and round down: low bits of the sum do not reach the product.
+    """
+    check_split(int(np.abs(acc).max(initial=0)), m, post_shift)
+    kept = shift_right(np.asarray(acc, np.int64), m.shift - post_shift, Rounding.FLOOR)
+    return shift_right(kept * m.mantissa, post_shift, mode)
+
+
+def check_split(largest: int, m: FixedMultiplier, post_shift: int) -> None:
+    """As :func:`check_product` for a split shift."""
+    left = max(post_shift - int(m.shift.min(initial=post_shift)), 0)
+    check_product(
+        largest << left, FixedMultiplier(m.mantissa, np.maximum(m.shift, 0)), Rounding.FLOOR
+    )
+
+
+def divided(m: FixedMultiplier, count: Int64Array) -> FixedMultiplier:
+    """The multiplier over a whole number: its mantissa gains floor(log2 count) bits and is cut off.
+
+    LiteRT's reference MEAN; there the gained bits stop at 32 and at a shift of 62.
+    """
+    gained = np.frexp(count.astype(np.float64))[1].astype(np.int64) - 1
+    gained = np.minimum(gained, np.minimum(32, 2 * Q31 - m.shift))
+    return FixedMultiplier((m.mantissa << gained) // count, m.shift + gained)
 
 
 def check_product(largest: int, m: FixedMultiplier, mode: Rounding) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import numpy.typing as npt
 
 from deployq.arithmetic.codes import code_offset, scale_and_zero
-from deployq.arithmetic.contract import Form
+from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.float32 import fma
-from deployq.arithmetic.rounding import Float64Array
+from deployq.arithmetic.multiplier import FixedMultiplier, choose_fixed, divided
+from deployq.arithmetic.requant_words import Averaging, ScalePrecision
+from deployq.arithmetic.rounding import Float64Array, Int64Array, round_real
+from deployq.errors import QuantizationError
 from deployq.qparams import FloatArray, QParams
 
 
@@ -22,11 +28,31 @@ def along_axis(w_scale: FloatArray | np.float32, rank: int, axis: int) -> FloatA
 
 
 def real_multiplier(
-    x_scale: np.float32, w_scale: FloatArray | np.float32, y_scale: np.float32
+    x_scale: np.float32,
+    w_scale: FloatArray | np.float32,
+    y_scale: np.float32,
+    precision: ScalePrecision = ScalePrecision.F64,
 ) -> Float64Array:
-    """``s_x * s_w / s_y`` in float64: the product of two float32 is exact."""
-    product = np.float64(x_scale) * np.asarray(w_scale, np.float64)
+    """``s_x * s_w / s_y`` as float64; there the product of two float32 is exact.
+
+    Args:
+        precision: of the two steps.
+    """
+    weights = np.asarray(w_scale, np.float32)
+    one = ScalePrecision.F32_PRODUCT if weights.ndim == 0 else ScalePrecision.F64
+    steps = one if precision is ScalePrecision.F32_PRODUCT_OF_ONE else precision
+    if steps is ScalePrecision.F64:
+        product = np.float64(x_scale) * weights.astype(np.float64)
+    else:
+        product = np.asarray(np.float32(x_scale) * weights, np.float64)
+    if steps is ScalePrecision.F32:
+        return np.asarray(product.astype(np.float32) / np.float32(y_scale), np.float64)
     return np.asarray(product / np.float64(y_scale))
+
+
+def folded_zero(real: Float64Array, out: QParams) -> Int64Array:
+    """What stands for the output's zero point in the accumulator: ``round_half_up(z_y / real)``."""
+    return round_real(scale_and_zero(out, "output")[1] / real, Rounding.HALF_UP)
 
 
 def float64_scales(*qparams: QParams) -> list[np.float64]:
@@ -46,6 +72,60 @@ def add_constants(
     za, zb, zy = (kernel_zero(q, form) for q in (qa, qb, out))
     ra, rb = sa / sy, sb / sy
     return ra, rb, np.float32(zy - fma(ra, za, rb * zb))
+
+
+def mul_multiplier(qa: QParams, qb: QParams, out: QParams, form: Form) -> np.float32 | np.float64:
+    """``s_a * s_b / s_y`` of Mul in the form's precision; float32 where the kernel is."""
+    sa, sb, sy = (scale_and_zero(q, "Mul")[0] for q in (qa, qb, out))
+    real = np.float64(real_multiplier(sa, sb, sy, form.precision))
+    return np.float32(real) if form.kind is Kind.FLOAT32 else real
+
+
+def weighted_sum(qa: QParams, qb: QParams, out: QParams, form: Form) -> tuple[int, int, int]:
+    """Integer weights of the operands of Add, and their one right shift.
+
+    The larger of ``s / s_y`` fills the mantissa.
+    """
+    sa, sb, sy = float64_scales(qa, qb, out)
+    shared = choose_fixed(np.array([sa / sy, sb / sy]), replace(form, shared_shift=True))
+    return int(shared.mantissa[0]), int(shared.mantissa[1]), int(shared.shift[0])
+
+
+def mean_multiplier(qx: QParams, out: QParams, count: Int64Array, form: Form) -> FixedMultiplier:
+    """Of the sum of ``count`` codes, as ``form.averaging`` says."""
+    sx, sy = float64_scales(qx, out)
+    if form.averaging is Averaging.DIVIDED_MANTISSA:
+        return divided(choose_fixed(sx / sy, form), count)
+    return choose_fixed(sx / (count * sy), form)
+
+
+def mean_real(
+    qx: QParams, out: QParams, count: npt.NDArray[np.float32], form: Form
+) -> npt.NDArray[np.float32]:
+    """``s_x / (count * s_y)`` as the float32 that a kernel multiplies by."""
+    (sx, _), (sy, _) = scale_and_zero(qx, "input"), scale_and_zero(out, "output")
+    if form.precision is ScalePrecision.F64:
+        return np.asarray(np.float64(sx) / (count * np.float64(sy)), np.float32)
+    return np.asarray(sx / (sy * count), np.float32)
+
+
+def check_kept(qx: QParams, out: QParams) -> None:
+    """Raises QuantizationError unless a mean of raw codes keeps scale and zero point."""
+    if scale_and_zero(qx, "input") != scale_and_zero(out, "output"):
+        raise QuantizationError(
+            "AveragePool",
+            "a mean of raw codes has the scale and zero point of its input",
+            found=f"{qx.scale} and {qx.zero_point}, output {out.scale} and {out.zero_point}",
+            allowed="equal ones",
+            next_step="prepare the network for this target: its profile makes them equal",
+        )
+
+
+def moved_zero(qx: QParams, out: QParams) -> int:
+    """The input's zero point in the output's scale, half away from zero (LiteRT's MEAN)."""
+    sx, sy = float64_scales(qx, out)
+    zero = scale_and_zero(qx, "input")[1]
+    return int(round_real(zero * (sx / sy), Rounding.HALF_AWAY))
 
 
 def runs_swapped(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deployq.arithmetic.contract import Form, Kind
+from deployq.arithmetic.obeyed import unobeyed
 from deployq.errors import UnsupportedError
 from deployq_targets import TargetProfile
 from deployq_targets.words import OpStatus
@@ -45,7 +46,9 @@ def unsimulated(profile: TargetProfile, operator: str) -> str:
     form: Form = profile.contract().form(operator)
     own = operator in profile.requant.by_op
     prefix = f"requant.by_op.{operator}" if own else "requant"
-    words = [f"kind = {form.kind.value}"] if form.kind is Kind.VENDOR else [*form.unobeyed]
+    words = (
+        [f"kind = {form.kind.value}"] if form.kind is Kind.VENDOR else [*unobeyed(operator, form)]
+    )
     return ", ".join(f"{prefix}.{word}" for word in words)
 
 

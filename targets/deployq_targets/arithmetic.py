@@ -9,7 +9,7 @@ from pydantic import Field
 
 from deployq.arithmetic import contract
 from deployq.arithmetic.contract import Form, Kind, Overflow, Rounding
-from deployq_targets.requant_words import Addition, Averaging, ScalePrecision, ZeroPointPlace
+from deployq.arithmetic.requant_words import Addition, Averaging, ScalePrecision, ZeroPointPlace
 from deployq_targets.section import OpType, Section
 from deployq_targets.words import Bound, Scope
 
@@ -96,33 +96,15 @@ class Requant(RequantChange):
     def form(self) -> Form:
         """The same in the words of the simulator; absent keys get its defaults."""
         stated: dict[str, Any] = {  # pydantic has checked the types of these
-            key: value
-            for key in ("multiplier_bits", "shift_min", "shift_max", "left_shift", "s8_as_u8")
-            if (value := getattr(self, key)) is not None
+            key: value for key in _OF_FORM if (value := getattr(self, key)) is not None
         }
         rounding = self.rounding if isinstance(self.rounding, Rounding) else Rounding.HALF_EVEN
         shared = self.shift_scope is Scope.LAYER
-        return Form(
-            self.kind, rounding, shared_shift=shared, unobeyed=unobeyed_words(self), **stated
-        )
+        return Form(self.kind, rounding, shared_shift=shared, **stated)
 
 
-def unobeyed_words(requant: Requant) -> tuple[str, ...]:
-    """The words of a requantization that no function of ``deployq.arithmetic`` obeys yet.
-
-    A word that says what the kind does anyhow is obeyed.
-    """
-    floating = requant.kind is Kind.FLOAT32
-    own = {
-        "post_shift": None,
-        "scale_precision": ScalePrecision.F32 if floating else ScalePrecision.F64,
-        "zero_point": None if floating else ZeroPointPlace.AFTER_ROUNDING,
-        "addition": Addition.RESCALED,
-        "averaging": Averaging.SCALED_SUM,
-    }
-    stated = {key: getattr(requant, key) for key in own}
-    return tuple(
-        f"{key} = {value}"
-        for key, value in stated.items()
-        if value is not None and value != own[key]
-    )
+_OF_FORM = (
+    "multiplier_bits", "shift_min", "shift_max", "left_shift", "s8_as_u8", "post_shift",
+    "scale_precision", "zero_point", "addition", "averaging",
+)  # fmt: skip
+"""Keys that have the same name and meaning in :class:`Form`."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from deployq.arithmetic.contract import Kind, Rounding
+from deployq.arithmetic.requant_words import Addition, ScalePrecision, ZeroPointPlace
 from deployq.errors import ProfileError
 from deployq_targets import builtin_names, load_profile
 from deployq_targets.describe import stated_values
@@ -99,10 +100,10 @@ def test_litert_has_three_arithmetics() -> None:
         Rounding.DOUBLE, Rounding.DOUBLE_HALF_UP, Rounding.HALF_EVEN,
     ]  # fmt: skip
     assert ref.contract().form("Gemm").rounding is Rounding.HALF_AWAY
-    assert fast.contract().form("Gemm").unobeyed == ("scale_precision = f32_product",)
+    assert fast.contract().form("Gemm").precision is ScalePrecision.F32_PRODUCT_OF_ONE
     assert (xnn.requant.multiplier_bits, xnn.requant.kind) == (None, Kind.FLOAT32)
     add = xnn.contract().form("Add")
-    assert (add.multiplier_bits, add.unobeyed) == (21, ("addition = weighted_sum",))
+    assert (add.multiplier_bits, add.addition) == (21, Addition.WEIGHTED_SUM)
 
 
 def test_litert_profiles_differ_in_arithmetic_alone() -> None:
@@ -148,9 +149,9 @@ def test_htp_states_the_form_of_its_convolutions() -> None:
     contract = load_profile("qnn-htp").contract()
     assert contract.form("Conv") == contract.form("Gemm")
     assert contract.form("Conv").multiplier_bits == 11
-    assert contract.form("Conv").unobeyed == (
-        "post_shift = 14", "scale_precision = f32", "zero_point = accumulator",
-    )  # fmt: skip
+    assert contract.form("Conv").post_shift == 14
+    assert contract.form("Conv").precision is ScalePrecision.F32
+    assert contract.form("Conv").zero_point is ZeroPointPlace.ACCUMULATOR
     assert contract.form("Add").kind is Kind.VENDOR
 
 

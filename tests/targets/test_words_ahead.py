@@ -1,4 +1,4 @@
-"""Words that the schema has and the simulator does not obey: accepted, and refused at use."""
+"""Words that only some operators obey: accepted in a profile, refused where nothing obeys."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
+from deployq.arithmetic.obeyed import unobeyed
 from deployq.errors import ProfileError, UnsupportedError
 from deployq_targets.words import OpStatus
 
@@ -20,52 +21,61 @@ FLOAT: Changes = {
     "requant.multiplier_bits": None,
     "requant.rounding": "half_even",
 }
+ALL = ("Conv", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool")
 POOLED: Changes = {"graph.same_qparams": ["AveragePool", "GlobalAveragePool"]}
 
 
 @pytest.mark.parametrize(
-    ("changes", "unobeyed"),
+    ("changes", "operator", "word"),
     [
-        ({"requant.post_shift": 14}, "post_shift = 14"),
-        ({"requant.scale_precision": "f32"}, "scale_precision = f32"),
-        ({"requant.scale_precision": "f32_product"}, "scale_precision = f32_product"),
-        ({**FLOAT, "requant.scale_precision": "f64"}, "scale_precision = f64"),
-        ({"requant.zero_point": "before_rounding"}, "zero_point = before_rounding"),
-        ({"requant.zero_point": "accumulator"}, "zero_point = accumulator"),
-        ({"requant.zero_point": "apart"}, "zero_point = apart"),
-        ({**FLOAT, "requant.zero_point": "after_rounding"}, "zero_point = after_rounding"),
-        ({"requant.addition": "weighted_sum"}, "addition = weighted_sum"),
-        ({"requant.averaging": "divided_mantissa"}, "averaging = divided_mantissa"),
-        ({**POOLED, "requant.averaging": "raw_codes"}, "averaging = raw_codes"),
+        ({"requant.post_shift": 14}, "Add", "post_shift = 14"),
+        ({"requant.scale_precision": "f32"}, "GlobalAveragePool", "scale_precision = f32"),
+        ({**FLOAT, "requant.scale_precision": "f64"}, "Add", "scale_precision = f64"),
+        ({"requant.zero_point": "before_rounding"}, "Conv", "zero_point = before_rounding"),
+        ({"requant.zero_point": "accumulator"}, "Mul", "zero_point = accumulator"),
+        ({"requant.zero_point": "apart"}, "Gemm", "zero_point = apart"),
+        ({**FLOAT, "requant.zero_point": "after_rounding"}, "Add", "zero_point = after_rounding"),
     ],
     ids=str,
 )
-def test_word_is_accepted_and_named_at_use(parse: Make, changes: Changes, unobeyed: str) -> None:
+def test_word_that_an_operator_would_ignore_is_named_at_use(
+    parse: Make, changes: Changes, operator: str, word: str
+) -> None:
     form = parse(changes).contract().default
-    assert form.unobeyed == (unobeyed,)
+    assert unobeyed(operator, form) == (word,)
     with pytest.raises(UnsupportedError, match="does not carry yet") as caught:
-        pick("Add", {form.kind: np.add}, form)
-    assert (caught.value.where, caught.value.found) == ("Add", unobeyed)
+        pick(operator, {form.kind: np.add}, form)
+    assert (caught.value.where, caught.value.found) == (operator, word)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "operators"),
     [
-        {"requant.scale_precision": "f64", "requant.zero_point": "after_rounding"},
-        {"requant.addition": "rescaled", "requant.averaging": "scaled_sum"},
-        {**FLOAT, "requant.scale_precision": "f32"},
+        ({"requant.scale_precision": "f64", "requant.zero_point": "after_rounding"}, ALL),
+        ({"requant.addition": "rescaled", "requant.averaging": "scaled_sum"}, ALL),
+        ({**FLOAT, "requant.scale_precision": "f32"}, ALL),
+        ({"requant.post_shift": 14, "requant.zero_point": "accumulator"}, ("Conv", "Gemm")),
+        ({"requant.scale_precision": "f32_product"}, ("Conv", "Gemm", "Mul")),
+        ({"requant.addition": "weighted_sum"}, ("Add",)),
+        ({"requant.averaging": "divided_mantissa"}, ("GlobalAveragePool",)),
+        ({**POOLED, "requant.averaging": "raw_codes"}, ("AveragePool",)),
+        ({"requant.zero_point": "apart"}, ("GlobalAveragePool", "AveragePool")),
+        ({**FLOAT, "requant.zero_point": "before_rounding"}, ("GlobalAveragePool", "Mul", "Add")),
     ],
     ids=str,
 )
-def test_word_that_says_what_the_kind_does_is_obeyed(parse: Make, changes: Changes) -> None:
+def test_words_that_operators_obey(
+    parse: Make, changes: Changes, operators: tuple[str, ...]
+) -> None:
     form = parse(changes).contract().default
-    assert form.unobeyed == ()
-    assert pick("Add", {form.kind: np.add}, form) is np.add
+    for operator in operators:
+        assert unobeyed(operator, form) == ()
+        assert pick(operator, {form.kind: np.add}, form) is np.add
 
 
 def test_word_of_one_operator_leaves_the_others_alone(parse: Make) -> None:
     contract = parse({"requant.by_op.Conv": {"post_shift": 14}}).contract()
-    assert contract.form("Conv").unobeyed == ("post_shift = 14",)
+    assert contract.form("Conv").post_shift == 14
     assert contract.form("Gemm") == Form(Kind.FIXED, contract.default.rounding)
 
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from deployq.arithmetic.codes import Bounds, code_offset, scale_and_zero
+from deployq.arithmetic.codes import Bounds, code_offset
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.kernels.codes import centred, nearest, saturate, to_codes, to_tensor
 from deployq.arithmetic.kernels.float32 import fma
 from deployq.arithmetic.kernels.multiplier import multiply
+from deployq.arithmetic.kernels.rounding import shift_right
 from deployq.arithmetic.multiplier import choose_fixed
+from deployq.arithmetic.requant_words import Addition, ZeroPointPlace
 from deployq.arithmetic.scales import (
     add_constants,
     aligning,
     float64_scales,
     kernel_zero,
+    mul_multiplier,
     runs_swapped,
+    weighted_sum,
 )
 from deployq.qparams import QParams
 
@@ -78,11 +83,23 @@ def _add_exact(
 def _add_fixed(
     left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
+    if form.addition is Addition.WEIGHTED_SUM:
+        return _add_weighted(left, right, out, form, bounds)
     sa, sb, sy = float64_scales(left[1], right[1], out)
     twice = 2 * max(sa, sb)
     total = _rescale(centred(*left) << form.left_shift, sa / twice, form)
     total = total + _rescale(centred(*right) << form.left_shift, sb / twice, form)
     return to_codes(_rescale(total, twice / (2.0**form.left_shift * sy), form), out, bounds)
+
+
+def _add_weighted(
+    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+) -> Tensor:
+    """XNNPACK: one shift for both mantissas, one sum, one rounding."""
+    weight_a, weight_b, common = weighted_sum(left[1], right[1], out, form)
+    total = centred(*left) * weight_a + centred(*right) * weight_b
+    shift = torch.tensor(common, device=total.device)
+    return to_codes(shift_right(total, shift, form.rounding), out, bounds)
 
 
 def _add_shift(
@@ -99,10 +116,12 @@ def _add_shift(
 def _mul_float32(
     left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
-    sa, sb, sy = (scale_and_zero(q, "Mul")[0] for q in (left[1], right[1], out))
     product = (centred(*left) * centred(*right)).float()
-    value = product * to_tensor(sa * sb / sy, product) + float(kernel_zero(out, form))
-    return saturate(nearest(value) - code_offset(out, form), out, bounds)
+    value = product * to_tensor(mul_multiplier(left[1], right[1], out, form), product)
+    if form.zero_point is ZeroPointPlace.AFTER_ROUNDING:
+        return to_codes(nearest(value), out, bounds)
+    codes = nearest(value + float(kernel_zero(out, form)))
+    return saturate(codes - code_offset(out, form), out, bounds)
 
 
 def _mul_exact(
@@ -116,9 +135,9 @@ def _mul_exact(
 def _mul_fixed(
     left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
-    sa, sb, sy = float64_scales(left[1], right[1], out)
     product = centred(*left) * centred(*right)
-    return to_codes(_rescale(product, sa * sb / sy, form), out, bounds)
+    real = np.float64(mul_multiplier(left[1], right[1], out, form))
+    return to_codes(_rescale(product, real, form), out, bounds)
 
 
 def _real(operand: _Operand, scale: np.float64) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deployq.arithmetic.contract import Rounding
 from deployq.arithmetic.kernels.rounding import shift_right
-from deployq.arithmetic.multiplier import Q31, FixedMultiplier, check_product
+from deployq.arithmetic.multiplier import Q31, FixedMultiplier, check_product, check_split
 from deployq.arithmetic.rounding import check_shift
 
 
@@ -28,12 +28,28 @@ def multiply(acc: Tensor, m: FixedMultiplier, mode: Rounding) -> Tensor:
     Raises:
         AccumulatorOverflowError: the product could leave 63 bits.
     """
-    check_product(int(acc.abs().max()) if acc.numel() else 0, m, mode)
+    check_product(_largest(acc), m, mode)
     check_shift(m.shift)
-    there = _OnDevice(
-        torch.as_tensor(m.mantissa, device=acc.device), torch.as_tensor(m.shift, device=acc.device)
+    return _BY_MODE.get(mode, _single)(acc.long(), _there(m, acc), mode)
+
+
+def multiply_split(acc: Tensor, m: FixedMultiplier, post_shift: int, mode: Rounding) -> Tensor:
+    """Part of the shift before the product; see ``arithmetic.multiplier.multiply_split``."""
+    check_split(_largest(acc), m, post_shift)
+    there = _there(m, acc)
+    kept = shift_right(acc.long(), there.shift - post_shift, Rounding.FLOOR)
+    return shift_right(kept * there.mantissa, torch.full_like(there.shift, post_shift), mode)
+
+
+def _largest(acc: Tensor) -> int:
+    return int(acc.abs().max()) if acc.numel() else 0
+
+
+def _there(m: FixedMultiplier, acc: Tensor) -> _OnDevice:
+    device = acc.device
+    return _OnDevice(
+        torch.as_tensor(m.mantissa, device=device), torch.as_tensor(m.shift, device=device)
     )
-    return _BY_MODE.get(mode, _single)(acc.long(), there, mode)
 
 
 def _single(acc: Tensor, m: _OnDevice, mode: Rounding) -> Tensor:

@@ -9,14 +9,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deployq.arithmetic.codes import Bounds, code_offset
+from deployq.arithmetic.codes import Bounds, code_offset, scale_and_zero
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.geometry import PoolGeometry
-from deployq.arithmetic.kernels.codes import centred, nearest, saturate, scale_tensor, to_codes
+from deployq.arithmetic.kernels.codes import (
+    centred,
+    nearest,
+    saturate,
+    scale_tensor,
+    to_codes,
+    to_tensor,
+)
 from deployq.arithmetic.kernels.multiplier import multiply
-from deployq.arithmetic.multiplier import choose_fixed
-from deployq.arithmetic.scales import float64_scales, kernel_zero
+from deployq.arithmetic.requant_words import Averaging, ZeroPointPlace
+from deployq.arithmetic.scales import (
+    check_kept,
+    kernel_zero,
+    mean_multiplier,
+    mean_real,
+    moved_zero,
+)
 from deployq.qparams import QParams
 
 
@@ -84,8 +97,12 @@ def _divisors(x: Tensor, geometry: PoolGeometry) -> Tensor:
 
 
 def _global_float32(total: Tensor, count: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
-    sx, sy = scale_tensor(qx, total, "input"), scale_tensor(out, total, "output")
-    return nearest(total.float() * (sx / (sy * count.float())))
+    real = mean_real(qx, out, count.cpu().numpy().astype(np.float32), form)
+    scaled = total.float() * to_tensor(real, total)
+    if form.zero_point is not ZeroPointPlace.BEFORE_ROUNDING:
+        return nearest(scaled)
+    zero = scale_and_zero(out, "output")[1]
+    return nearest(scaled + float(zero)) - zero
 
 
 def _mean_exact(total: Tensor, count: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
@@ -94,9 +111,16 @@ def _mean_exact(total: Tensor, count: Tensor, qx: QParams, out: QParams, form: F
 
 
 def _mean_fixed(total: Tensor, count: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
-    sx, sy = float64_scales(qx, out)
-    real = sx / (count.cpu().numpy() * sy)
-    return multiply(total, choose_fixed(real, form), form.rounding)
+    raw = total + count * scale_and_zero(qx, "input")[1]
+    if form.averaging is Averaging.RAW_CODES:
+        check_kept(qx, out)
+        half = torch.div(count, 2, rounding_mode="floor")
+        mean = raw.sign() * torch.div(raw.abs() + half, count, rounding_mode="floor")
+        return mean - scale_and_zero(out, "output")[1]
+    chosen = mean_multiplier(qx, out, count.cpu().numpy(), form)
+    if form.zero_point is ZeroPointPlace.APART:
+        return multiply(raw, chosen, form.rounding) - moved_zero(qx, out)
+    return multiply(total, chosen, form.rounding)
 
 
 def _average_float32(

@@ -11,11 +11,13 @@ from torch import Tensor
 from deployq.arithmetic.codes import Bounds, scale_and_zero
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
-from deployq.arithmetic.kernels.codes import nearest, to_codes, to_tensor
-from deployq.arithmetic.kernels.multiplier import multiply
+from deployq.arithmetic.kernels.codes import nearest, saturate, to_codes, to_tensor
+from deployq.arithmetic.kernels.multiplier import multiply, multiply_split
 from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.oracle.requantize import overflow_error
-from deployq.arithmetic.scales import along_axis, real_multiplier
+from deployq.arithmetic.requant_words import ZeroPointPlace
+from deployq.arithmetic.rounding import Float64Array
+from deployq.arithmetic.scales import along_axis, folded_zero, real_multiplier
 from deployq.qparams import FloatArray, QParams
 
 
@@ -30,29 +32,36 @@ def requantize(
     bounds: Bounds | None = None,
 ) -> Tensor:
     """``acc * s_x * s_w / s_y`` as codes; see ``oracle.requantize.requantize``."""
-    y_scale, _ = scale_and_zero(out, "output")
-    weights = along_axis(w_scale, acc.ndim, channel_axis)
+    # it has one entry a channel: computed once in NumPy, then moved
+    real = real_multiplier(
+        np.float32(x_scale),
+        along_axis(w_scale, acc.ndim, channel_axis),
+        scale_and_zero(out, "output")[0],
+        form.precision,
+    )
     rescale = pick("requantize", _FORMS, form)
-    return to_codes(rescale(acc, np.float32(x_scale), weights, y_scale, form), out, bounds)
+    if form.zero_point is ZeroPointPlace.ACCUMULATOR:
+        folded = torch.as_tensor(folded_zero(real, out), device=acc.device)
+        return saturate(rescale(acc + folded, real, form), out, bounds)
+    return to_codes(rescale(acc, real, form), out, bounds)
 
 
-# The real multiplier has one entry a channel: it is computed once in NumPy, then moved.
+def _float32(acc: Tensor, real: Float64Array, form: Form) -> Tensor:
+    return nearest(acc.float() * to_tensor(real.astype(np.float32), acc))
 
 
-def _float32(acc: Tensor, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form) -> Tensor:
-    return nearest(acc.float() * to_tensor(sx * sw / sy, acc))
+def _exact(acc: Tensor, real: Float64Array, form: Form) -> Tensor:
+    return nearest(acc.double() * to_tensor(real, acc))
 
 
-def _exact(acc: Tensor, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form) -> Tensor:
-    return nearest(acc.double() * to_tensor(real_multiplier(sx, sw, sy), acc))
+def _fixed(acc: Tensor, real: Float64Array, form: Form) -> Tensor:
+    chosen = choose_fixed(real, form)
+    if form.post_shift is not None:
+        return multiply_split(acc, chosen, form.post_shift, form.rounding)
+    return multiply(acc, chosen, form.rounding)
 
 
-def _fixed(acc: Tensor, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form) -> Tensor:
-    return multiply(acc, choose_fixed(real_multiplier(sx, sw, sy), form), form.rounding)
-
-
-_Rescale = Callable[[Tensor, np.float32, FloatArray, np.float32, Form], Tensor]
-_FORMS: dict[Kind, _Rescale] = {
+_FORMS: dict[Kind, Callable[[Tensor, Float64Array, Form], Tensor]] = {
     Kind.EXACT: _exact,
     Kind.FLOAT32: _float32,
     Kind.FIXED: _fixed,

@@ -10,10 +10,17 @@ from deployq.arithmetic.codes import Bounds, code_offset, scale_and_zero
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.geometry import PoolGeometry
-from deployq.arithmetic.multiplier import choose_fixed, multiply
+from deployq.arithmetic.multiplier import multiply
 from deployq.arithmetic.oracle.codes import centred, nearest, saturate, to_codes
+from deployq.arithmetic.requant_words import Averaging, ZeroPointPlace
 from deployq.arithmetic.rounding import Int64Array
-from deployq.arithmetic.scales import kernel_zero
+from deployq.arithmetic.scales import (
+    check_kept,
+    kernel_zero,
+    mean_multiplier,
+    mean_real,
+    moved_zero,
+)
 from deployq.qparams import IntArray, QParams
 
 
@@ -23,7 +30,7 @@ def global_average_pool(
     """Codes of the mean over H and W.
 
     FLOAT32 is ONNX Runtime's QLinearGlobalAveragePool; EXACT, FIXED and SHIFT rescale the integer
-    sum once by ``s_x / (H W s_y)``.
+    sum once by ``s_x / (H W s_y)``, or as ``form.averaging`` says.
 
     Args:
         x: (N, C, H, W) codes.
@@ -80,9 +87,12 @@ def max_pool(x: IntArray, geometry: PoolGeometry) -> IntArray:
 def _global_float32(
     total: Int64Array, count: Int64Array, qx: QParams, out: QParams, form: Form
 ) -> Int64Array:
-    (sx, _), (sy, _) = scale_and_zero(qx, "input"), scale_and_zero(out, "output")
-    real = sx / (sy * count.astype(np.float32))
-    return nearest(total.astype(np.float32) * real)
+    real = mean_real(qx, out, count.astype(np.float32), form)
+    scaled = total.astype(np.float32) * real
+    if form.zero_point is not ZeroPointPlace.BEFORE_ROUNDING:
+        return nearest(scaled)
+    zero = scale_and_zero(out, "output")[1]
+    return nearest(scaled + np.float32(zero)) - zero
 
 
 def _mean_exact(
@@ -95,9 +105,15 @@ def _mean_exact(
 def _mean_fixed(
     total: Int64Array, count: Int64Array, qx: QParams, out: QParams, form: Form
 ) -> Int64Array:
-    (sx, _), (sy, _) = scale_and_zero(qx, "input"), scale_and_zero(out, "output")
-    real = np.float64(sx) / (count * np.float64(sy))
-    return multiply(total, choose_fixed(real, form), form.rounding)
+    raw = total + count * scale_and_zero(qx, "input")[1]
+    if form.averaging is Averaging.RAW_CODES:
+        check_kept(qx, out)
+        mean: Int64Array = np.sign(raw) * ((np.abs(raw) + count // 2) // count)
+        return mean - scale_and_zero(out, "output")[1]
+    chosen = mean_multiplier(qx, out, count, form)
+    if form.zero_point is ZeroPointPlace.APART:
+        return multiply(raw, chosen, form.rounding) - moved_zero(qx, out)
+    return multiply(total, chosen, form.rounding)
 
 
 def _average_float32(

@@ -9,10 +9,11 @@ import numpy as np
 from deployq.arithmetic.codes import Bounds, scale_and_zero
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
-from deployq.arithmetic.multiplier import choose_fixed, multiply
-from deployq.arithmetic.oracle.codes import nearest, to_codes
-from deployq.arithmetic.rounding import Int64Array
-from deployq.arithmetic.scales import along_axis, real_multiplier
+from deployq.arithmetic.multiplier import choose_fixed, multiply, multiply_split
+from deployq.arithmetic.oracle.codes import nearest, saturate, to_codes
+from deployq.arithmetic.requant_words import ZeroPointPlace
+from deployq.arithmetic.rounding import Float64Array, Int64Array
+from deployq.arithmetic.scales import along_axis, folded_zero, real_multiplier
 from deployq.errors import AccumulatorOverflowError
 from deployq.qparams import FloatArray, IntArray, QParams
 
@@ -44,33 +45,34 @@ def requantize(
         QuantizationError: the form cannot express a multiplier.
         AccumulatorOverflowError: accumulator times mantissa leaves 64 bits.
     """
-    y_scale, _ = scale_and_zero(out, "output")
-    weights = along_axis(w_scale, acc.ndim, channel_axis)
+    real = real_multiplier(
+        np.float32(x_scale),
+        along_axis(w_scale, acc.ndim, channel_axis),
+        scale_and_zero(out, "output")[0],
+        form.precision,
+    )
     rescale = pick("requantize", _FORMS, form)
-    return to_codes(rescale(acc, np.float32(x_scale), weights, y_scale, form), out, bounds)
+    if form.zero_point is ZeroPointPlace.ACCUMULATOR:
+        return saturate(rescale(acc + folded_zero(real, out), real, form), out, bounds)
+    return to_codes(rescale(acc, real, form), out, bounds)
 
 
-def _float32(
-    acc: Int64Array, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form
-) -> Int64Array:
-    real = sx * sw / sy  # every operand, and so every step, is float32
-    return nearest(acc.astype(np.float32) * real)
+def _float32(acc: Int64Array, real: Float64Array, form: Form) -> Int64Array:
+    return nearest(acc.astype(np.float32) * real.astype(np.float32))
 
 
-def _exact(
-    acc: Int64Array, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form
-) -> Int64Array:
-    return nearest(acc.astype(np.float64) * real_multiplier(sx, sw, sy))
+def _exact(acc: Int64Array, real: Float64Array, form: Form) -> Int64Array:
+    return nearest(acc.astype(np.float64) * real)
 
 
-def _fixed(
-    acc: Int64Array, sx: np.float32, sw: FloatArray, sy: np.float32, form: Form
-) -> Int64Array:
-    return multiply(acc, choose_fixed(real_multiplier(sx, sw, sy), form), form.rounding)
+def _fixed(acc: Int64Array, real: Float64Array, form: Form) -> Int64Array:
+    chosen = choose_fixed(real, form)
+    if form.post_shift is not None:
+        return multiply_split(acc, chosen, form.post_shift, form.rounding)
+    return multiply(acc, chosen, form.rounding)
 
 
-_Rescale = Callable[[Int64Array, np.float32, FloatArray, np.float32, Form], Int64Array]
-_FORMS: dict[Kind, _Rescale] = {
+_FORMS: dict[Kind, Callable[[Int64Array, Float64Array, Form], Int64Array]] = {
     Kind.EXACT: _exact,
     Kind.FLOAT32: _float32,
     Kind.FIXED: _fixed,

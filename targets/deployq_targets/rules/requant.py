@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployq.arithmetic.contract import Kind, Rounding
+from deployq.arithmetic.requant_words import Addition, Averaging, ZeroPointPlace
 from deployq_targets.arithmetic import Requant, RequantChange
 from deployq_targets.profile import TargetProfile
-from deployq_targets.requant_words import Addition, Averaging, ZeroPointPlace
 from deployq_targets.rules.clash import Clash
 from deployq_targets.words import ZeroPointWord
 

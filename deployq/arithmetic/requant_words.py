@@ -1,4 +1,4 @@
-"""The words of [requant] that choose between the arithmetics of real kernels."""
+"""Words that choose between the arithmetics of real kernels; a profile's [requant] states them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ class ScalePrecision(StrEnum):
     F64 = "f64"  # in float64, rounded once at the end
     F32 = "f32"  # product and quotient each rounded to float32
     F32_PRODUCT = "f32_product"  # s_x * s_w rounded to float32, the quotient in float64
+    F32_PRODUCT_OF_ONE = "f32_product_of_one"  # so with one scale a weight, else float64 (LiteRT)
 
 
 class ZeroPointPlace(StrEnum):

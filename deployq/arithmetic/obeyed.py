@@ -1,0 +1,88 @@
+"""Which words of a form the functions of each operator obey; every other one is refused by name.
+
+A word that is read and then ignored would give codes of another chip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from deployq.arithmetic.contract import Form, Kind
+from deployq.arithmetic.requant_words import Addition, Averaging, ScalePrecision, ZeroPointPlace
+
+Words = Mapping[str, tuple[object, ...]]
+"""Field of a form to the values that are obeyed beside its default."""
+
+_PRECISIONS = tuple(ScalePrecision)
+_AFTER, _BEFORE = ZeroPointPlace.AFTER_ROUNDING, ZeroPointPlace.BEFORE_ROUNDING
+_SPLIT = tuple(range(1, 63))
+_MEANS = tuple(Averaging)
+
+_PRODUCT: Mapping[Kind, Words] = {
+    Kind.FIXED: {
+        "post_shift": _SPLIT,
+        "scale_precision": _PRECISIONS,
+        "zero_point": (_AFTER, ZeroPointPlace.ACCUMULATOR),
+    },
+    Kind.FLOAT32: {"scale_precision": _PRECISIONS, "zero_point": (_AFTER,)},
+}
+_SUM: Mapping[Kind, Words] = {
+    Kind.FIXED: {
+        "scale_precision": (ScalePrecision.F64,),
+        "zero_point": (_AFTER,),
+        "addition": tuple(Addition),
+    },
+    Kind.FLOAT32: {"scale_precision": (ScalePrecision.F32,), "zero_point": (_BEFORE,)},
+}
+_MUL: Mapping[Kind, Words] = {
+    Kind.FIXED: {"scale_precision": _PRECISIONS, "zero_point": (_AFTER,)},
+    Kind.FLOAT32: {"scale_precision": _PRECISIONS, "zero_point": (_AFTER, _BEFORE)},
+}
+_MEAN: Mapping[Kind, Words] = {
+    Kind.FIXED: {
+        "scale_precision": (ScalePrecision.F64,),
+        "zero_point": (_AFTER, ZeroPointPlace.APART),
+        "averaging": _MEANS,
+    },
+    Kind.FLOAT32: {
+        "scale_precision": (ScalePrecision.F32, ScalePrecision.F64),
+        "zero_point": (_AFTER, _BEFORE),
+    },
+}
+_WINDOW: Mapping[Kind, Words] = {
+    Kind.FIXED: _MEAN[Kind.FIXED],
+    Kind.FLOAT32: {"scale_precision": (ScalePrecision.F32,), "zero_point": (_BEFORE,)},
+}
+_RESCALE: Mapping[Kind, Words] = {
+    Kind.FIXED: {"scale_precision": (ScalePrecision.F64,), "zero_point": (_AFTER,)},
+    Kind.FLOAT32: {"scale_precision": (ScalePrecision.F32,), "zero_point": (_AFTER,)},
+}
+OBEYED: Mapping[str, Mapping[Kind, Words]] = MappingProxyType(
+    {
+        **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul", "requantize"), _PRODUCT),
+        **dict.fromkeys(("Add", "Sub"), _SUM),
+        "Mul": _MUL,
+        "GlobalAveragePool": _MEAN,
+        "AveragePool": _WINDOW,
+        **dict.fromkeys(("Concat", "rescale"), _RESCALE),
+    }
+)
+"""Operator, or step that several share, to kind to words."""
+
+_PLAIN = Form(Kind.EXACT)
+_FIELDS = ("post_shift", "scale_precision", "zero_point", "addition", "averaging")
+_OWNERS = {"addition": ("Add", "Sub"), "averaging": ("AveragePool", "GlobalAveragePool")}
+"""Words that say nothing to other operators."""
+
+
+def unobeyed(operator: str, form: Form) -> tuple[str, ...]:
+    """The words of a form that an operator's functions would ignore, as ``key = value``."""
+    words = OBEYED.get(operator, {}).get(form.kind, {})
+    speaking = [name for name in _FIELDS if operator in _OWNERS.get(name, (operator,))]
+    stated = {name: getattr(form, name) for name in speaking}
+    return tuple(
+        f"{name} = {value}"
+        for name, value in stated.items()
+        if value != getattr(_PLAIN, name) and value not in words.get(name, ())
+    )
