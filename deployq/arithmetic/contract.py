@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from deployq.arithmetic.requant_words import Addition, Averaging, ScalePrecision, ZeroPointPlace
+from deployq.arithmetic.requant_words import (
+    Addition,
+    Averaging,
+    Functions,
+    ScalePrecision,
+    ZeroPointPlace,
+)
 
 
 class Rounding(StrEnum):
@@ -72,6 +78,7 @@ class Form:
         zero_point: where the output's zero point is added; None: as the kind has it.
         addition: how Add joins two scales, FIXED only.
         averaging: how average pools divide, FIXED only.
+        functions: how tables of Sigmoid and Tanh are computed.
     """
 
     kind: Kind
@@ -87,6 +94,7 @@ class Form:
     zero_point: ZeroPointPlace | None = None
     addition: Addition = Addition.RESCALED
     averaging: Averaging = Averaging.SCALED_SUM
+    functions: Functions = Functions.EXACT
 
     @property
     def precision(self) -> ScalePrecision:

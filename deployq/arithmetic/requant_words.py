@@ -30,6 +30,13 @@ class Addition(StrEnum):
     WEIGHTED_SUM = "weighted_sum"  # mantissas of one common shift, one sum, one rounding (XNNPACK)
 
 
+class Functions(StrEnum):
+    """How the tables of Sigmoid and Tanh are computed."""
+
+    EXACT = "exact"  # in float64, rounded to float32
+    RATIONAL = "rational"  # quotients of polynomials in float32, as ONNX Runtime's kernels
+
+
 class Averaging(StrEnum):
     """How the sum of a window becomes its mean."""
 

@@ -107,7 +107,9 @@ def unary(node: fx.Node, function: str, value: Codes | Pending) -> Pending:
     params = unary_params(node)
 
     def finish(out: QParams, _: Bounds, form: Form) -> Tensor:
-        table = lookup.lookup_table(function, value.qparams, out, params=params)
+        table = lookup.lookup_table(
+            function, value.qparams, out, params=params, functions=form.functions
+        )
         codes = lookup.apply_table(value.data, value.qparams.qtype, table)
         return codes.to(torch_dtype(out.qtype))
 

@@ -100,9 +100,9 @@ def _rescale(
 
 
 def _lookup(node: Lookup, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
-    """Every contract's form: the table is built by law 1."""
     ((x, qx),) = operands
-    table = lookup.lookup_table(node.op_type, qx, out, params=node.params)
+    functions = contract.form(node.op_type).functions
+    table = lookup.lookup_table(node.op_type, qx, out, params=node.params, functions=functions)
     return lookup.apply_table(x, qx.qtype, table)
 
 

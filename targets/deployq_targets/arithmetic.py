@@ -9,7 +9,13 @@ from pydantic import Field
 
 from deployq.arithmetic import contract
 from deployq.arithmetic.contract import Form, Kind, Overflow, Rounding
-from deployq.arithmetic.requant_words import Addition, Averaging, ScalePrecision, ZeroPointPlace
+from deployq.arithmetic.requant_words import (
+    Addition,
+    Averaging,
+    Functions,
+    ScalePrecision,
+    ZeroPointPlace,
+)
 from deployq_targets.section import OpType, Section
 from deployq_targets.words import Bound, Scope
 
@@ -66,6 +72,8 @@ class RequantChange(Section):
     """How Add joins two scales; absent: rescaled with kind fixed."""
     averaging: Averaging | None = None
     """How average pools divide; absent: scaled_sum."""
+    functions: Functions | None = None
+    """How tables of Sigmoid and Tanh are computed; absent: exact."""
 
 
 class Requant(RequantChange):
@@ -105,6 +113,6 @@ class Requant(RequantChange):
 
 _OF_FORM = (
     "multiplier_bits", "shift_min", "shift_max", "left_shift", "s8_as_u8", "post_shift",
-    "scale_precision", "zero_point", "addition", "averaging",
+    "scale_precision", "zero_point", "addition", "averaging", "functions",
 )  # fmt: skip
 """Keys that have the same name and meaning in :class:`Form`."""

@@ -49,7 +49,9 @@ def _compute(graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str
     if isinstance(node, n.Rescale):
         return concat.rescale(x, qx, out, form, **rest)
     if isinstance(node, n.Lookup):
-        table = lookup.lookup_table(node.op_type, qx, out, params=node.params)
+        table = lookup.lookup_table(
+            node.op_type, qx, out, params=node.params, functions=form.functions
+        )
         return lookup.apply_table(x, qx.qtype, table)
     assert isinstance(node, n.Pool)
     if node.op_type == "MaxPool":

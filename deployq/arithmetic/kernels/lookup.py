@@ -7,15 +7,22 @@ from torch import Tensor
 
 from deployq.arithmetic.oracle import lookup as oracle
 from deployq.arithmetic.oracle.lookup import DEFAULT_PARAMS, UnaryParams, check_table
+from deployq.arithmetic.requant_words import Functions
 from deployq.qparams import IntArray, QParams
 from deployq.qtypes import QType
 
 
 def lookup_table(
-    function: str, qx: QParams, out: QParams, *, params: UnaryParams = DEFAULT_PARAMS
+    function: str,
+    qx: QParams,
+    out: QParams,
+    *,
+    params: UnaryParams = DEFAULT_PARAMS,
+    functions: Functions = Functions.EXACT,
 ) -> Tensor:
     """Output codes for the input codes qmin..qmax, int64 on the processor: the oracle's table."""
-    return torch.from_numpy(oracle.lookup_table(function, qx, out, params=params))
+    table = oracle.lookup_table(function, qx, out, params=params, functions=functions)
+    return torch.from_numpy(table)
 
 
 def apply_table(x: Tensor, qtype: QType, table: Tensor | IntArray) -> Tensor:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployq.affine import dequantize, quantize
+from deployq.arithmetic import rational
 from deployq.arithmetic.codes import scale_and_zero
+from deployq.arithmetic.float32 import Float32Array
+from deployq.arithmetic.requant_words import Functions
 from deployq.arithmetic.rounding import Float64Array, Int64Array
 from deployq.errors import QuantizationError, UnsupportedError
 from deployq.qparams import IntArray, QParams
@@ -41,17 +44,22 @@ DEFAULT_PARAMS = UnaryParams()
 
 
 def lookup_table(
-    function: str, qx: QParams, out: QParams, *, params: UnaryParams = DEFAULT_PARAMS
+    function: str,
+    qx: QParams,
+    out: QParams,
+    *,
+    params: UnaryParams = DEFAULT_PARAMS,
+    functions: Functions = Functions.EXACT,
 ) -> Int64Array:
     """Output codes for the input codes qmin..qmax.
 
     The input reals are float32 (law 1), the function is evaluated in float64 and rounded to
-    float32, and the result is quantized by law 1. ONNX Runtime builds the same table, save that
-    its Sigmoid and Tanh are approximations.
+    float32, or as ``functions`` says, and the result is quantized by law 1.
 
     Args:
         function: ONNX operator type: Relu, Clip, LeakyRelu, Sigmoid, Tanh, HardSigmoid, HardSwish,
             Elu, Gelu, Mish.
+        functions: how Sigmoid and Tanh are computed.
         qx, out: parameters, per tensor; the input has at most 16 bits.
 
     Returns:
@@ -79,8 +87,11 @@ def lookup_table(
         )
     scale_and_zero(qx, function), scale_and_zero(out, function)
     codes = np.arange(qx.qtype.qmin, qx.qtype.qmax + 1)
-    reals = dequantize(codes, qx).astype(np.float64)
-    values = _FUNCTIONS[function](reals, params).astype(np.float32)
+    reals = dequantize(codes, qx)
+    if functions is Functions.RATIONAL and function in _RATIONAL:
+        values = _RATIONAL[function](reals)
+    else:
+        values = _FUNCTIONS[function](reals.astype(np.float64), params).astype(np.float32)
     return quantize(values, out).astype(np.int64)
 
 
@@ -138,6 +149,10 @@ def _attribute(value: float | None, default: float) -> float:
     return float(np.float32(default if value is None else value))  # ONNX attributes are float32
 
 
+_RATIONAL: dict[str, Callable[[Float32Array], Float32Array]] = {
+    "Sigmoid": rational.logistic,
+    "Tanh": rational.tanh,
+}
 _FUNCTIONS: dict[str, Callable[[Float64Array, UnaryParams], Float64Array]] = {
     "Relu": lambda x, params: np.maximum(x, 0.0),
     "Clip": lambda x, params: np.clip(x, params.low, params.high),
