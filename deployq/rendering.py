@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from deployq.bundle import Bundle
+from deployq.console import open_console
 from deployq.simulator import Simulation
 from deployq.verifier.report import Parity, Report, Top1
-
-LOG_WIDTH = 120
-"""Columns of a table where there is no terminal to ask."""
 
 
 def bundle_lines(path: Path, bundle: Bundle) -> list[str]:
@@ -25,9 +22,7 @@ def bundle_lines(path: Path, bundle: Bundle) -> list[str]:
 
 def print_report(report: Report) -> None:
     """A verification as tables; limits that were missed come last."""
-    console = Console(
-        highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH
-    )
+    console = open_console()
     for parity in report.parities:
         console.print(_parity_table(parity))
         if parity.top1 is not None:
@@ -38,7 +33,7 @@ def print_report(report: Report) -> None:
         console.print(line)
     misses = report.misses()
     for line in misses:
-        console.print(f"[bold]limit missed[/bold] {line}")
+        console.print(Text.assemble(("limit missed", "bold"), f" {line}"))
     console.print(f"{report.target}: {report.verdict}")
 
 

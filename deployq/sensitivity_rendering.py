@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from deployq.rendering import LOG_WIDTH
+from deployq.console import open_console
 from deployq.sensitivity import SENSITIVITY
 
 SHOWN = 10
@@ -23,9 +20,7 @@ def print_sensitivity(facts: Mapping[str, Any]) -> None:
     Args:
         facts: a manifest's.
     """
-    console = Console(
-        highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH
-    )
+    console = open_console()
     found = facts[SENSITIVITY]
     rows = found["ranking"]
     table = Table(
@@ -37,14 +32,12 @@ def print_sensitivity(facts: Mapping[str, Any]) -> None:
     for column in ("bits", "SQNR of the output (dB)", "top-1 (points)"):
         table.add_column(column, justify="right")
     for row in rows[:SHOWN]:
-        table.add_row(
-            Text(row["name"]), row["kind"], str(row["bits"]), _decibels(row), _points(row)
-        )
+        table.add_row(row["name"], row["kind"], str(row["bits"]), _decibels(row), _points(row))
     console.print(table)
     if len(rows) > SHOWN:
         console.print(f"{len(rows) - SHOWN} more cost less: --json, or manifest.json")
     for line in found["next"]:
-        console.print(Text(f"next: export the float model again with {line}"))
+        console.print(f"next: export the float model again with {line}")
 
 
 def _decibels(row: dict[str, Any]) -> str:

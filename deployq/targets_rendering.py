@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from deployq.arithmetic.contract import Kind
+from deployq.console import open_console
 from deployq.graph.support import Support, support
 from deployq_targets import TargetProfile
 from deployq_targets.describe import differences, stated_values
@@ -18,9 +16,6 @@ from deployq_targets.loader import LoadedProfile
 from deployq_targets.words import Evidence
 
 Facts = dict[str, Any]
-
-LOG_WIDTH = 120
-"""Columns where there is no terminal to ask; ``deployq.rendering`` would bring torch along."""
 
 SHOWN = "prepare"
 """Heading of the column that says whether models are prepared today."""
@@ -59,8 +54,8 @@ def print_list(facts: list[Facts]) -> None:
     for entry in facts:
         widths = "/".join(_widths(entry[key]) for key in ("weight_bits", "activation_bits"))
         cells = (entry["requantization"], _support_text(entry), entry["summary"])
-        table.add_row(entry["name"], entry["kind"], widths, *map(Text, cells))
-    _console().print(table)
+        table.add_row(entry["name"], entry["kind"], widths, *cells)
+    open_console().print(table)
 
 
 def _widths(bits: list[int]) -> str:
@@ -88,22 +83,22 @@ def show_facts(loaded: LoadedProfile) -> Facts:
 
 
 def print_show(loaded: LoadedProfile) -> None:
-    console, profile = _console(), loaded.profile
-    console.print(Text(f"{profile.name}: {profile.summary}"))
+    console, profile = open_console(), loaded.profile
+    console.print(f"{profile.name}: {profile.summary}")
     if profile.extends:
         without = f", without {', '.join(profile.without)}" if profile.without else ""
-        console.print(Text(f"extends {profile.extends}{without}"))
+        console.print(f"extends {profile.extends}{without}")
     for source in profile.sources:
-        console.print(Text(f"source: {source}"))
+        console.print(f"source: {source}")
     table = Table()
     for column in ("key", "value", "evidence", "from"):
         table.add_column(column, overflow="fold")
     for path, value in stated_values(loaded).items():
         cells = (path, _text(value.value), value.evidence.value, value.origin)
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     console.print(table)
     words = (f"{tag.value} {tag.name.lower()}" for tag in Evidence)
-    console.print(Text(f"evidence: {', '.join(words)}; other keys have the schema's defaults"))
+    console.print(f"evidence: {', '.join(words)}; other keys have the schema's defaults")
 
 
 def diff_facts(a: TargetProfile, b: TargetProfile) -> Facts:
@@ -121,15 +116,11 @@ def print_diff(facts: Facts) -> None:
     for column in ("key", facts["a"], facts["b"]):
         table.add_column(column, overflow="fold")
     for key, pair in facts["differences"].items():
-        table.add_row(*map(Text, (key, _text(pair["a"]), _text(pair["b"]))))
-    _console().print(table)
+        table.add_row(key, _text(pair["a"]), _text(pair["b"]))
+    open_console().print(table)
 
 
 def _text(value: Any) -> str:
     if value is None:
         return "-"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from deployq.console import open_console
 from deployq.inspection.facts import Grid, Inspection, Row
 
 LOG_WIDTH = 150
@@ -16,13 +13,11 @@ LOG_WIDTH = 150
 
 def print_inspection(inspection: Inspection) -> None:
     """Weights, tensors, totals."""
-    console = Console(
-        highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH
-    )
+    console = open_console(LOG_WIDTH)
     console.print(_weights(inspection))
     console.print(_tensors(inspection))
     for line in total_lines(inspection):
-        console.print(escape(line))
+        console.print(line)
 
 
 def _weights(inspection: Inspection) -> Table:
@@ -37,7 +32,7 @@ def _weights(inspection: Inspection) -> Table:
             continue
         weight = row.weight
         table.add_row(
-            escape(row.name), row.operator, _qtype(weight.grid), _shape(weight.shape),
+            row.name, row.operator, _qtype(weight.grid), _shape(weight.shape),
             f"{weight.size:,}", _span(weight.grid.scale),
             f"{weight.grid.scales} per {weight.grid.granularity}", weight.bias or "none",
             *_work(row),
@@ -62,7 +57,7 @@ def _tensors(inspection: Inspection) -> Table:
         grid = row.grid
         zero_point = " to ".join(str(code) for code in dict.fromkeys(grid.zero_point))
         table.add_row(
-            escape(row.name), row.operator, _qtype(grid), _span(grid.scale), zero_point,
+            row.name, row.operator, _qtype(grid), _span(grid.scale), zero_point,
             f"{grid.covers[0]:.4g} to {grid.covers[1]:.4g}",
             "?" if row.shape is None else _shape(row.shape),
             "?" if row.size is None else f"{row.size:,}",
@@ -71,7 +66,7 @@ def _tensors(inspection: Inspection) -> Table:
 
 
 def _qtype(grid: Grid) -> str:
-    return escape(f"{grid.qtype}[{grid.codes[0]},{grid.codes[1]}]")
+    return f"{grid.qtype}[{grid.codes[0]},{grid.codes[1]}]"
 
 
 def _shape(shape: tuple[int, ...]) -> str:
