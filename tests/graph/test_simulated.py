@@ -17,8 +17,8 @@ from tests.graph.networks import Net, conv, profile_with, residual_graph
 
 PREPARED = (
     "cmsis-nn", "ethos-u55-128", "ethos-u55-256", "ethos-u65-512", "ethos-u85-1024",
-    "ethos-u85-512", "int4-npu", "int8-npu", "litert-optimized", "litert-ref", "lowbit-vlsi",
-    "openvino-cpu", "ort-cpu",
+    "ethos-u85-512", "int4-npu", "int8-npu", "litert-optimized", "litert-ref", "litert-xnnpack",
+    "lowbit-vlsi", "openvino-cpu", "ort-cpu", "qnn-htp",
 )  # fmt: skip
 
 
@@ -40,9 +40,15 @@ def test_support_says_what_preparation_does(name: str) -> None:
 
 def test_operator_without_simulation_is_refused_by_tensor_and_word() -> None:
     with pytest.raises(UnsupportedError) as caught:
-        prepare_graph(residual_graph(), load_profile("litert-ref"))
-    assert caught.value.found == "requant.by_op.GlobalAveragePool.averaging = divided_mantissa"
-    assert caught.value.where and "litert-ref" in caught.value.rule and caught.value.next_step
+        prepare_graph(residual_graph(), load_profile("qnn-htp"))
+    assert caught.value.found == "requant.kind = vendor"
+    assert caught.value.where and "qnn-htp" in caught.value.rule and caught.value.next_step
+
+
+def test_word_that_an_operator_does_not_obey_is_refused_by_its_name() -> None:
+    profile = profile_with("int8-npu", requant__by_op={"Add": {"zero_point": "apart"}})
+    with pytest.raises(UnsupportedError, match=r"requant\.by_op\.Add\.zero_point = apart"):
+        prepare_graph(residual_graph(), profile)
 
 
 def test_vendors_arithmetic_is_refused() -> None:
@@ -54,7 +60,7 @@ def test_vendors_arithmetic_is_refused() -> None:
 
 
 def test_support_names_the_operators_that_are_left_out() -> None:
-    assert str(support(load_profile("litert-ref"))) == "yes, without AveragePool, GlobalAveragePool"
+    assert str(support(load_profile("qnn-htp"))).startswith("yes, without MatMul, Add, Sub, Mul")
     assert str(support(load_profile("int8-npu"))) == "yes"
 
 
