@@ -22,8 +22,8 @@ from deployq.arithmetic.contract import QDQ
 from deployq.data import Dataset
 from deployq.graph.codes import evaluate_codes
 from deployq.graph.preparation import PreparedModel
+from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.corrections import DEFAULT
-from deployq_calibration.settings import CalibrationSettings
 
 BATCH = 250
 

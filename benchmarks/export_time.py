@@ -30,7 +30,7 @@ from deployq.data import Dataset
 from deployq.errors import DeployqError
 from deployq.graph.capture import capture
 from deployq.progress import progress
-from deployq_calibration.settings import CalibrationSettings
+from deployq_calibration.calibration_settings import CalibrationSettings
 
 PARTS = ("capture", "prepare", "export")
 SAMPLES = 64

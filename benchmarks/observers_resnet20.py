@@ -19,7 +19,7 @@ from deployq import pipeline
 from deployq.data import Dataset
 from deployq.graph.capture import capture
 from deployq.graph.preparation import PreparedModel
-from deployq_calibration.settings import CalibrationSettings
+from deployq_calibration.calibration_settings import CalibrationSettings
 
 TARGETS = ("int8-npu", "int4-npu")
 SETTINGS = (

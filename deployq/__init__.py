@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
-    "CalibrationSettings": "deployq_calibration.settings",
+    "CalibrationSettings": "deployq_calibration.calibration_settings",
     "Dataset": "deployq.data",
     "Recipe": "deployq.graph.recipe",
     "load_dataset": "deployq.data",

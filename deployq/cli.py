@@ -118,7 +118,7 @@ def export(
     corrections: Annotated[
         str | None,
         typer.Option(
-            help="equalization, rounding, bias, tuning, or none; default: the last three."
+            help="Of equalization, rounding, bias, tuning; none; default rounding,bias,tuning."
         ),
     ] = None,
     iterations: Annotated[

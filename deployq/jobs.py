@@ -39,8 +39,8 @@ from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
 from deployq.sources import DataRequest, Preprocessing, Samples, open_samples
 from deployq.verifier.evidence import Evidence
+from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.corrections import Change
-from deployq_calibration.settings import CalibrationSettings
 from deployq_targets.words import Edges
 
 PREPROCESSING = "preprocessing"

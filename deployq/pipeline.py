@@ -34,13 +34,13 @@ from deployq.verifier.evidence import CANONICAL_FILE, GOLDEN_FILE, Evidence
 from deployq.verifier.report import Limits, Report
 from deployq.verifier.verification import verify_bundle
 from deployq_calibration import calibrate_model
+from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.corrections import (
     Change,
     CorrectionSettings,
     check_corrections,
     correct_model,
 )
-from deployq_calibration.settings import CalibrationSettings
 from deployq_exporters.dialects import DIALECTS, translate
 from deployq_exporters.edge_facts import edge_facts
 from deployq_exporters.lowering import lower, to_proto

@@ -16,7 +16,7 @@ from deployq.graph.prepared_files import GRAPH_FILE
 from deployq.graph.recipe import LayerRecipe, Recipe
 from deployq.sources import Preprocessing
 from deployq.user_code import names_code
-from deployq_calibration.settings import CalibrationSettings
+from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_targets.names import nearest
 from deployq_targets.words import Edges
 

@@ -23,7 +23,7 @@ import deployq
 from deployq.data import Dataset
 from deployq.graph.preparation import PreparedModel
 from deployq.train import learn_scales
-from deployq_calibration.settings import CalibrationSettings
+from deployq_calibration.calibration_settings import CalibrationSettings
 
 TRAIN = 1000
 """Of the 1797 images, in the order of the file; the other 797 test."""

@@ -13,8 +13,8 @@ from deployq import pipeline
 from deployq.data import Dataset
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
+from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.corrections import DEFAULT
-from deployq_calibration.settings import CalibrationSettings
 from examples.digits import TRAIN, DigitsNet, digits, train
 
 

@@ -25,7 +25,7 @@ from deployq.errors import DeployqError
 from deployq.graph.capture import capture
 from deployq.graph.preparation import PreparedModel
 from deployq.verifier.report import Report
-from deployq_calibration.settings import CalibrationSettings
+from deployq_calibration.calibration_settings import CalibrationSettings
 
 STAGES = ("prepare", "export", "parity")
 STATISTICS_BATCH = 32

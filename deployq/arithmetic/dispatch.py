@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from deployq.arithmetic.contract import Form, Kind, Rounding
-from deployq.arithmetic.obeyed import unobeyed
+from deployq.arithmetic.form_words import unobeyed
 from deployq.errors import ProfileError, UnsupportedError
 
 Function = TypeVar("Function")
@@ -43,5 +43,6 @@ def pick(operator: str, functions: Mapping[Kind, Function], form: Form) -> Funct
             f"a form of kind '{form.kind.value}' rounds half to even",
             found=form.rounding.value,
             allowed=Rounding.HALF_EVEN.value,
+            next_step='state rounding = "half_even", or kind = "fixed"',
         )
     return functions[form.kind]

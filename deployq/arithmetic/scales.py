@@ -39,7 +39,7 @@ def real_multiplier(
         precision: of the two steps.
     """
     weights = np.asarray(w_scale, np.float32)
-    one = ScalePrecision.F32_PRODUCT if weights.ndim == 0 else ScalePrecision.F64
+    one = ScalePrecision.F32_PRODUCT if weights.size == 1 else ScalePrecision.F64
     steps = one if precision is ScalePrecision.F32_PRODUCT_OF_ONE else precision
     if steps is ScalePrecision.F64:
         product = np.float64(x_scale) * weights.astype(np.float64)
@@ -113,11 +113,11 @@ def check_kept(qx: QParams, out: QParams) -> None:
     """Raises QuantizationError unless a mean of raw codes keeps scale and zero point."""
     if scale_and_zero(qx, "input") != scale_and_zero(out, "output"):
         raise QuantizationError(
-            "AveragePool",
+            "average pool",
             "a mean of raw codes has the scale and zero point of its input",
             found=f"{qx.scale} and {qx.zero_point}, output {out.scale} and {out.zero_point}",
             allowed="equal ones",
-            next_step="prepare the network for this target: its profile makes them equal",
+            next_step="give input and output of the pool one scale and zero point",
         )
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deployq.arithmetic.contract import Form, Kind
-from deployq.arithmetic.obeyed import unobeyed
+from deployq.arithmetic.form_words import unobeyed
 from deployq.errors import UnsupportedError
 from deployq_targets import TargetProfile
 from deployq_targets.words import OpStatus
 
-COMPUTING = ("Conv", "Gemm", "MatMul", "Add", "Sub", "Mul", "AveragePool", "GlobalAveragePool")
-"""Operators that always requantize."""
+COMPUTING = (
+    "Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool",
+    "Concat",
+)  # fmt: skip
+"""Operators that requantize; Concat where its inputs may have other parameters than its output."""
 
 
 def refuse_unsimulated(operators: Mapping[str, str], profile: TargetProfile) -> None:
@@ -41,7 +44,8 @@ def refuse_unsimulated(operators: Mapping[str, str], profile: TargetProfile) -> 
 
 def unsimulated(profile: TargetProfile, operator: str) -> str:
     """The words of an operator's requantization that nothing obeys; "" where there are none."""
-    if operator not in COMPUTING:
+    moves = operator == "Concat" and operator in profile.graph.same_qparams
+    if operator not in COMPUTING or moves:
         return ""
     form: Form = profile.contract().form(operator)
     own = operator in profile.requant.by_op

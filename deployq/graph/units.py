@@ -171,7 +171,7 @@ class QuantizedLinear(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Factor that moves into the scale, and the real bias after the BatchNorm, in float64."""
         one = torch.ones((), dtype=torch.float64)
-        real_bias = weight.new_zeros(self._outputs(weight)) if bias is None else bias
+        real_bias = weight.new_zeros(self.outputs(weight)) if bias is None else bias
         if norm is None:
             return one, real_bias.double()
         norm = norm.double()
@@ -181,7 +181,8 @@ class QuantizedLinear(nn.Module):
         moved = factor if self.batch_norm == "absorb" else one
         return moved, norm.folded_bias(real_bias.double(), self.eps)
 
-    def _outputs(self, weight: Tensor) -> int:
+    def outputs(self, weight: Tensor) -> int:
+        """Output channels of a layer with this weight."""
         transposed = self.op_type == "ConvTranspose"
         return int(weight.shape[1] * self.geometry.groups if transposed else weight.shape[0])
 

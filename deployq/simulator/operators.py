@@ -75,7 +75,7 @@ def _elementwise(
     node: Elementwise, operands: Sequence[Operand], out: QParams, contract: Contract
 ) -> Tensor:
     (a, qa), (b, qb) = operands
-    function = elementwise.add if node.op_type == "Add" else elementwise.mul
+    function = {"Add": elementwise.add, "Mul": elementwise.mul}[node.op_type]
     return function(a, qa, b, qb, out, contract.form(node.op_type), bounds=node.bounds)
 
 

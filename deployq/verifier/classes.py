@@ -20,7 +20,7 @@ Codes = Mapping[str, Array]
 
 
 def class_codes(reference: Evaluation) -> Array:
-    """Codes of the first output; reals count in steps of a 255th of their range."""
+    """Codes of the first output; reals count in steps of a 255th of a sample's range."""
     first = reference.outputs[0]
     return _steps_of_reals(first.numpy()) if isinstance(first, torch.Tensor) else first.data.numpy()
 
@@ -32,7 +32,11 @@ def class_codes_of_file(graph: IntegerGraph, codes: Codes, outputs: Codes) -> Ar
 
 
 def _steps_of_reals(reals: Array) -> Array:
-    return np.rint(reals * (255 / max(float(np.ptp(reals)), TINY))).astype(np.int64)
+    """In steps of a 255th of each sample's range, whatever samples are beside it."""
+    ranges = np.ptp(reals.reshape(len(reals), -1), axis=1).astype(np.float64)
+    steps = 255 / np.maximum(ranges, TINY)
+    scaled = reals * steps.reshape(-1, *[1] * (reals.ndim - 1))
+    return np.asarray(np.rint(scaled).astype(np.int64))
 
 
 def own_codes(evidence: Evidence, graph: IntegerGraph, known: Codes) -> dict[str, torch.Tensor]:

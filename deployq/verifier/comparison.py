@@ -54,9 +54,11 @@ class Comparison:
         """Count the reals of an output that an operator in float made.
 
         Two float32 implementations agree but for the last bits: values within
-        :data:`FLOAT_OUTPUT` of the largest magnitude are equal.
+        :data:`FLOAT_OUTPUT` of the sample's largest magnitude are equal.
         """
-        unit = FLOAT_OUTPUT * max(float(np.abs(reference).max(initial=0.0)), TINY)
+        largest = np.abs(reference.reshape(len(reference), -1)).max(axis=1, initial=0.0)
+        unit = FLOAT_OUTPUT * np.maximum(largest.astype(np.float64), TINY)
+        unit = unit.reshape(-1, *[1] * (reference.ndim - 1))
         gap = np.floor(np.abs(reference.astype(np.float64) - found) / unit)
         self.add(f"output {name}", 0, np.zeros_like(gap, dtype=np.int64), gap.astype(np.int64))
 

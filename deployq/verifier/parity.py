@@ -56,13 +56,16 @@ def reference_against_simulator(
     label = "reference = simulator" + (", layer by layer" if floats else "")
     exact = Comparison(label, contract.name, Judged.EXACT)
     near = Comparison("reference ~ simulator, operators in float", QDQ.name, Judged.NEAR, False)
+    wanted = wanted_distinct(graph, contract)
     for batch in batches:
         reference = evaluate_steps(prepared, contract, *tensors_of(prepared, batch), names=floats)
         forced = {code_tensor(graph, name): codes for name, codes in reference.codes.items()}
         fed = feed(graph, batch.inputs)
         simulated = run_graph(graph, contract, fed, forced=forced if floats else None)
         codes = {name: tensor.numpy() for name, tensor in simulated.codes.items()}
-        _compare_whole(exact, evidence, reference, graph, codes, simulated.outputs, apart=floats)
+        _compare_whole(
+            exact, evidence, reference, graph, codes, simulated.outputs, wanted, apart=floats
+        )
         for name, steps in reference.steps.items():
             found = codes[code_tensor(graph, name)]
             near.add(name, 0, reference.codes[name].numpy(), found, steps.numpy())
@@ -79,13 +82,16 @@ def _compare_whole(
     graph: IntegerGraph,
     codes: Codes,
     outputs: Codes,
+    wanted: Mapping[str, int],
     apart: Collection[str] = (),
     substituted: Callable[[], Array | None] | None = None,
 ) -> None:
     """Every tensor of the reference but those ``apart`` and those that the file is fed, every
     output as the file gives it, reals or codes, the best class.
+
+    Args:
+        wanted: distinct codes by tensor of the file, from :func:`wanted_distinct`.
     """
-    wanted = wanted_distinct(graph)
     for tensor, expected in reference.codes.items():
         name = code_tensor(graph, tensor)
         shifted = expected.numpy().astype(np.int64) + evidence.shift(graph, tensor)
@@ -114,13 +120,16 @@ def runtime_against_reference(
     floats = float_tensors(graph, session.placement)
     judged = Judged.TOP1 if floats else Judged.EXACT
     result = Comparison("reference = runtime", contract.name, judged)
+    wanted = wanted_distinct(graph, contract)
     for batch in batches:
         outputs, codes = session.run(batch.inputs)
         inputs = tensors_of(evidence.prepared, batch)
         reference = evaluate_steps(evidence.prepared, contract, *inputs, names=())
         explains = partial(_substituted, evidence, session, batch, codes, outputs)
         substituted = explains if floats else None
-        _compare_whole(result, evidence, reference, graph, codes, outputs, substituted=substituted)
+        _compare_whole(
+            result, evidence, reference, graph, codes, outputs, wanted, substituted=substituted
+        )
         result.images += len(batch)
         progress(result.name)
     return result.result()
@@ -148,7 +157,7 @@ def runtime_against_simulator(
     """
     graph, contract = evidence.runtime_graph, evidence.runtime_contract
     floats = float_tensors(graph, session.placement)
-    wanted, label = wanted_distinct(graph), "runtime = simulator"
+    wanted, label = wanted_distinct(graph, contract), "runtime = simulator"
     end = Comparison(f"{label}, end to end", contract.name, Judged.EXACT)
     layers = Comparison(f"{label}, layer by layer", contract.name, Judged.EXACT, whole=not floats)
     for batch in batches:
@@ -220,7 +229,7 @@ def _compare_float(
 
     The best class is that of the reference fed the input alone, when everything is compared.
     """
-    wanted, prepared = wanted_distinct(graph), evidence.prepared
+    wanted, prepared = wanted_distinct(graph, QDQ), evidence.prepared
     for batch in batches:
         outputs, found = session.run(batch.inputs)
         known = found | session.edge_codes(batch.inputs)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deployq.arithmetic.oracle.lookup import MAX_TABLE_BITS, lookup_table
+from deployq.arithmetic.contract import Contract
+from deployq.arithmetic.oracle.lookup import lookup_table
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.edges import changes_container
 from deployq.qgraph.nodes import Lookup, Move, Node, Quantize
@@ -115,7 +116,7 @@ ENOUGH = 32
 """Distinct codes that make a layer's comparison telling; half its range if that is less."""
 
 
-def wanted_distinct(graph: IntegerGraph) -> dict[str, int]:
+def wanted_distinct(graph: IntegerGraph, contract: Contract) -> dict[str, int]:
     """How many distinct codes each code tensor should take (law 12).
 
     Nothing is asked of inputs, which take what the data has, of codes that are moved or change
@@ -134,17 +135,17 @@ def wanted_distinct(graph: IntegerGraph) -> dict[str, int]:
         if moved or node.output in inputs or node.output in saturated:
             wanted[node.output] = 0
             continue
-        wanted[node.output] = min(ENOUGH, _reachable(graph, node) // 2)
+        wanted[node.output] = min(ENOUGH, _reachable(graph, node, contract) // 2)
     return wanted
 
 
-def _reachable(graph: IntegerGraph, node: Node) -> int:
+def _reachable(graph: IntegerGraph, node: Node, contract: Contract) -> int:
     """How many codes a node can give."""
     qparams = graph.qparams[node.output]
-    if isinstance(node, Lookup):
-        qx = graph.qparams[node.inputs[0]]
-        if qx.qtype.bits <= MAX_TABLE_BITS:
-            table = lookup_table(node.op_type, qx, qparams, params=node.params)
-            return len(np.unique(table))
     low, high = node.bounds or (qparams.qtype.qmin, qparams.qtype.qmax)
-    return high - low + 1
+    if not isinstance(node, Lookup):
+        return high - low + 1
+    functions = contract.form(node.op_type).functions
+    qx = graph.qparams[node.inputs[0]]
+    table = lookup_table(node.op_type, qx, qparams, params=node.params, functions=functions)
+    return len(np.unique(table.clip(low, high)))

@@ -77,9 +77,9 @@ def test_bounds_narrow_the_codes(same: bool) -> None:
 
 @pytest.mark.parametrize("module", [oracle, kernels])
 def test_what_has_no_meaning_is_refused(module: Any) -> None:
-    q = QParams(U8, np.asarray(1, np.float32))
+    q, other = (QParams(U8, np.asarray(scale, np.float32)) for scale in (1, 2))
     x: Any = torch.zeros(3) if module is kernels else np.zeros(3)
     with pytest.raises(UnsupportedError, match=r"^Concat"):
-        module.concat([(x, q)], q, 0, Form(Kind.VENDOR))
+        module.concat([(x, q)], other, 0, Form(Kind.VENDOR))
     with pytest.raises(UnsupportedError, match=r"^rescale"):
-        module.rescale(x, q, q, Form(Kind.VENDOR))
+        module.rescale(x, q, other, Form(Kind.VENDOR))

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.geometry import PoolGeometry
+from deployq.arithmetic.kernels import concat as fast_concat
 from deployq.arithmetic.kernels import elementwise as fast_elementwise
 from deployq.arithmetic.kernels import pooling as fast_pooling
 from deployq.arithmetic.kernels import requantize as fast_requantize
-from deployq.arithmetic.oracle import elementwise, pooling, requantize
+from deployq.arithmetic.oracle import concat, elementwise, pooling, requantize
 from deployq.arithmetic.requant_words import Addition, Averaging, ScalePrecision, ZeroPointPlace
 from deployq.arithmetic.scales import real_multiplier
 from deployq.errors import QuantizationError
@@ -221,5 +222,32 @@ def test_the_steps_of_a_multiplier_are_as_precise_as_they_are_told() -> None:
     assert len(set(precisions.values())) == 3
     for precision, expected in precisions.items():
         assert float(real_multiplier(x, one, y, precision)) == expected
+    alone = real_multiplier(x, many[:1], y, ScalePrecision.F32_PRODUCT_OF_ONE)
+    assert alone.tolist() == [half]  # a layer of one channel has one scale
     of_many = real_multiplier(x, many, y, ScalePrecision.F32_PRODUCT_OF_ONE)
     np.testing.assert_array_equal(of_many, real_multiplier(x, many, y))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.sampled_from(list(ScalePrecision)))
+def test_xnnpack_multiplies_by_a_float32_of_a_stated_precision(
+    seed: int, precision: ScalePrecision
+) -> None:
+    draw, form = Draw(seed), Form(Kind.FLOAT32, scale_precision=precision)
+    out, sx, sw = draw.params(S8), draw.scale()[()], draw.scale(3)
+    acc = draw.rng.integers(-90_000, 90_000, (2, 3, 5, 5))
+    real = real_multiplier(sx, sw, F32(out.scale), precision).astype(np.float32)
+    scaled = acc.astype(np.float32) * real.reshape(1, 3, 1, 1)
+    expected = np.clip(np.rint(scaled) + int(out.zero_point), -128, 127)
+    found = requantize.requantize(acc, sx, sw, out, form)
+    np.testing.assert_array_equal(found, expected)
+    assert_codes(fast_requantize.requantize(torch.from_numpy(acc), sx, sw, out, form), found, out)
+
+
+@pytest.mark.parametrize("form", [*MEANS.values(), HTP, WEIGHTED], ids=lambda form: form.kind)
+def test_concat_of_equal_parameters_takes_any_form(form: Form) -> None:
+    draw = Draw(3)
+    q, x = draw.params(S8), draw.codes(S8, 2, 3)
+    joined = concat.concat([(x, q), (x, q)], q, 1, form)
+    np.testing.assert_array_equal(joined, np.concatenate([x, x], 1))
+    assert_codes(fast_concat.concat([(tensor(x), q), (tensor(x), q)], q, 1, form), joined, q)

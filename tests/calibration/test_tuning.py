@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from deployq.graph.capture import capture
 from deployq.graph.integers import layer_integers
 from deployq.graph.preparation import PreparedModel
 from deployq_calibration import calibrate_model
 from deployq_calibration.corrections import (
     CorrectionSettings,
+    FloatNetwork,
     correct_biases,
+    correct_model,
     learn_rounding,
     tune_scales,
 )
-from deployq_calibration.corrections.modes import FloatNetwork
-from tests.graph.networks import images, prepared_for, residual_graph
+from tests.graph.networks import Net, conv, images, prepared_for, residual_graph
 
 QUICK = CorrectionSettings(iterations=60, batch=8, scale_rate=0.003)
 
@@ -73,12 +78,79 @@ def test_what_gets_no_better_stays() -> None:
     (change,) = tune_scales(prepared, batches, wild)
     assert change.skipped == "the outputs came no nearer"
     after = prepared.module.state_dict()
+    assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-def test_wide_weights_and_three_samples_are_left_alone() -> None:
-    assert tune_scales(calibrated("int8-npu"), batches, QUICK) == ()
-    assert tune_scales(calibrated("int4-npu"), lambda: [(images(3),)], QUICK) == ()
+def test_wide_weights_are_left_alone_without_a_look_at_the_data() -> None:
+    assert tune_scales(calibrated("int8-npu"), list, QUICK) == ()
+
+
+def ready(body: Callable[[Net, Tensor], Tensor], target: str, **layers: nn.Module) -> PreparedModel:
+    """A small network prepared and calibrated for a target."""
+    prepared = prepared_for(capture(Net(body, **layers).eval(), [images(2)]), target)
+    calibrate_model(prepared, batches)
+    return prepared
+
+
+def tied() -> PreparedModel:
+    """Two convolutions with one bias, on a target whose scales lie on a lattice."""
+    a, b = conv(3, 4, bias=True), conv(4, 4, bias=True)
+    b.bias = a.bias
+    return ready(lambda m, x: m.b(F.relu(m.a(x))), "lowbit-vlsi", a=a, b=b)
+
+
+@pytest.mark.parametrize(
+    ("prepared", "samples", "reason"),
+    [
+        (lambda: calibrated("int4-npu"), 3, "fewer than 4 samples"),
+        (lambda: ready(lambda m, x: m.a(x).argmax(1), "int4-npu", a=conv(3, 4)), 8, "no output is"),
+        (tied, 8, "no scale and no bias"),
+    ],
+)
+def test_what_stands_in_the_way_is_said(
+    prepared: Callable[[], PreparedModel], samples: int, reason: str
+) -> None:
+    model = prepared()
+    before = list(model.module.state_dict())
+    (change,) = tune_scales(model, lambda: [(images(samples),)], QUICK)
+    assert change.skipped.startswith(reason)
+    assert list(model.module.state_dict()) == before
+
+
+def test_the_network_s_own_parameters_gather_no_gradients() -> None:
+    a, b = conv(3, 3, bias=True), conv(3, 3)
+    prepared = ready(lambda m, x: m.b(m.a(F.relu(m.a(x)))), "int4-npu", a=a, b=b)
+    learning = [parameter.requires_grad for parameter in prepared.module.parameters()]
+    tune_scales(prepared, batches, QUICK)
+    assert all(parameter.grad is None for parameter in prepared.module.parameters())
+    assert [parameter.requires_grad for parameter in prepared.module.parameters()] == learning
+
+
+@pytest.mark.parametrize("channels", [8, 5])  # 8 is the height of the maps as well
+@pytest.mark.parametrize("names", [("bias",), ("tuning",)])
+def test_channels_of_a_fully_connected_layer_are_last_on_maps_too(
+    channels: int, names: tuple[str, ...]
+) -> None:
+    def body(m: Net, x: Tensor) -> Tensor:
+        return m.b(F.relu(m.a(x)).permute(0, 2, 3, 1))
+
+    prepared = ready(body, "int4-npu", a=conv(3, 8), b=nn.Linear(8, channels))
+    original = FloatNetwork(prepared)
+    wanted = float_output(prepared, original)
+    far = (prepared.module(batches()[0][0]) - wanted).mean((0, 1, 2)).abs().max()
+    correct_model(prepared, batches, QUICK, names=names)
+    near = (prepared.module(batches()[0][0]) - wanted).mean((0, 1, 2)).abs().max()
+    assert near < far
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_transposed_convolution_without_a_bias_gets_one_of_its_outputs(groups: int) -> None:
+    up = nn.ConvTranspose2d(8, 4, 2, 2, groups=groups, bias=False)
+    prepared = ready(lambda m, x: m.up(F.relu(m.a(x))), "ort-cpu", a=conv(3, 8), up=up)
+    correct_biases(prepared, batches, QUICK)
+    assert prepared.module.get_parameter("up.bias").shape == (4,)
+    prepared.module(batches()[0][0])
 
 
 def test_biases_are_held_to_the_network_before_its_weights_were_rounded() -> None:

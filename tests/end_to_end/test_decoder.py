@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from deployq import pipeline
 from deployq.data import Dataset
 from deployq.verifier.report import Judged, Limits
-from deployq_calibration.settings import CalibrationSettings
+from deployq_calibration.calibration_settings import CalibrationSettings
 
 LOW_EVIDENCE = Limits(min_images=64, min_codes=700_000, min_distinct=1)
 """A briefly trained network on few digits: enough to find a fault, thin as evidence."""

@@ -15,7 +15,7 @@ from deployq import pipeline
 from deployq.data import Dataset
 from deployq.graph.recipe import LayerRecipe, Recipe
 from deployq.verifier.report import Judged, Limits, Report
-from deployq_calibration.settings import CalibrationSettings
+from deployq_calibration.calibration_settings import CalibrationSettings
 
 
 class Mixed(nn.Module):

@@ -12,7 +12,7 @@ from deployq import pipeline
 from deployq.data import load_arrays
 from deployq.graph.capture import capture
 from deployq.verifier.report import Judged
-from deployq_calibration.settings import CalibrationSettings
+from deployq_calibration.calibration_settings import CalibrationSettings
 
 pytestmark = pytest.mark.skipif(
     not (DATA / "models/cifar10_resnet20.pt").is_file(), reason=f"no real data in {DATA}"

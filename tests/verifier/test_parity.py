@@ -34,7 +34,7 @@ from deployq.verifier.parity import (
 )
 from deployq.verifier.placement import float_tensors
 from deployq.verifier.report import Judged, Limits
-from deployq_calibration.settings import CalibrationSettings
+from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_exporters.runtimes.onnxruntime import Placement
 
 FEW = Limits(min_images=1, min_codes=1, min_distinct=1)

@@ -6,11 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from deployq.arithmetic.contract import QDQ
+from deployq.graph.codes import Evaluation
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.nodes import Lookup
 from deployq.qparams import QParams
 from deployq.qtypes import QType
+from deployq.verifier.classes import class_codes
 from deployq.verifier.comparison import Comparison
 from deployq.verifier.report import Judged, Latency, Limits, Parity, Report, Top1, allowed
 from deployq.verifier.tally import AT_TIE_LSB, LayerRow, Tally, wanted_distinct
@@ -108,4 +112,16 @@ def test_a_table_owes_half_of_the_codes_that_it_holds(scale: float, wanted: int)
         "y": QParams(QType(8, False), np.float32(1 / 256)),
     }
     node = Lookup(name="gate", op_type="Sigmoid", inputs=("x",), output="y")
-    assert wanted_distinct(IntegerGraph((node,), grids, ("x",), ("y",))) == {"y": wanted}
+    assert wanted_distinct(IntegerGraph((node,), grids, ("x",), ("y",)), QDQ) == {"y": wanted}
+    clipped = replace(node, bounds=(128, 129))
+    assert wanted_distinct(IntegerGraph((clipped,), grids, ("x",), ("y",)), QDQ) == {"y": 1}
+
+
+def test_a_sample_in_reals_is_judged_by_itself() -> None:
+    reals = np.array([[0.0, 100.0], [0.0, 0.5]], np.float32)
+    steps = class_codes(Evaluation({}, {}, (torch.from_numpy(reals),)))
+    assert steps.tolist() == [[0, 255], [0, 255]]
+    result = Comparison("run", "qdq", Judged.NEAR)
+    off = reals + np.array([[0.0, 0.0], [0.0, 1e-4]], np.float32)  # far, for the second one alone
+    result.add_float_output("y", reals, off)
+    assert result.result().different == 1

@@ -25,6 +25,7 @@ __all__ = [
     "DEFAULT",
     "Change",
     "CorrectionSettings",
+    "FloatNetwork",
     "check_corrections",
     "correct_biases",
     "correct_model",
@@ -85,9 +86,10 @@ def correct_model(
         if name in names:
             changes += correction(prepared, batches, settings, progress)
     calibrate()
-    original = FloatNetwork(prepared)  # what all are held to, whatever the one before wrote
-    for name, after in AFTER.items():
-        if name in names:
+    wanted = [correction for name, correction in AFTER.items() if name in names]
+    if wanted:
+        original = FloatNetwork(prepared)  # what all are held to, whatever the one before wrote
+        for after in wanted:
             changes += after(prepared, batches, settings, progress, original)
     return tuple(changes)
 

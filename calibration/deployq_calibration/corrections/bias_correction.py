@@ -13,13 +13,14 @@ from torch import Tensor, fx
 
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel
-from deployq_calibration.corrections.biases import bias_of
+from deployq_calibration.corrections.biases import make_bias
 from deployq_calibration.corrections.blocks import (
     Block,
     Call,
     channel_axis,
     find_blocks,
     linear_nodes,
+    unit_of,
 )
 from deployq_calibration.corrections.modes import FloatNetwork
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
@@ -46,7 +47,8 @@ def correct_biases(
         batches: one pass over the calibration data.
         settings: how many samples.
         progress: told of each layer.
-        original: whose means are wanted; the model as it stands for None.
+        original: whose means are wanted; the model as it stands for None (state it
+            where another correction ran before).
 
     Returns:
         One entry a linear layer, in graph order.
@@ -76,7 +78,7 @@ def _correct(
     module: fx.GraphModule, coded: Stream, block: Block, node: fx.Node, wanted: Tensor
 ) -> Tensor | None:
     """Add the mean error of a layer to its bias and return it; None where the bias is shared."""
-    bias = bias_of(module, node)
+    bias = make_bias(module, node)
     if bias is None:
         return None
     error = wanted - _watched_means(module, coded.peek(), block.until(node), [node])[node]
@@ -103,11 +105,11 @@ def _watched_means(
     sums: dict[fx.Node, Tensor] = {}
 
     def watch(node: fx.Node) -> Call:
-        unit = module.get_submodule(str(node.target))
+        unit = unit_of(module, node)
 
         def call(*args: Tensor) -> Tensor:
             y: Tensor = unit(*args)
-            channels = y.detach().movedim(channel_axis(y), 0).flatten(1)
+            channels = y.detach().movedim(channel_axis(unit), 0).flatten(1)
             sums[node] = sums.get(node, 0.0) + channels.double().mean(1) * (len(y) / len(stream))
             return y
 

@@ -126,9 +126,7 @@ def learning_layers(
     reads = count_reads(module)
     learning, shared = [], []
     for node in linear_nodes(module, nodes):
-        unit = module.get_submodule(str(node.target))
-        assert isinstance(unit, QuantizedLinear)
-        if unit.weight_quantizer.qtype.bits >= below:
+        if unit_of(module, node).weight_quantizer.qtype.bits >= below:
             continue
         if reads[id(read_tensor(module, node.args[1]))] > 1:
             shared.append(str(node.meta["name"]))
@@ -226,9 +224,16 @@ def _call(module: fx.GraphModule, node: fx.Node) -> Call:
     return call
 
 
-def channel_axis(output: Tensor) -> int:
-    """Axis of the output channels of a linear layer: (N, C, H, W) or (..., C)."""
-    return 1 if output.ndim == 4 else -1
+def unit_of(module: fx.GraphModule, node: fx.Node) -> QuantizedLinear:
+    """The linear unit that a node calls."""
+    unit = module.get_submodule(str(node.target))
+    assert isinstance(unit, QuantizedLinear)
+    return unit
+
+
+def channel_axis(unit: QuantizedLinear) -> int:
+    """Axis of the output channels of a linear layer: (..., C) of Gemm, else (N, C, H, W)."""
+    return -1 if unit.op_type == "Gemm" else 1
 
 
 def placeholders(module: fx.GraphModule) -> Iterator[fx.Node]:

@@ -30,23 +30,31 @@ class Distillation:
         self._inputs, real = Stream(prepared, samples), Stream(prepared, samples)
         with original.active():
             real.advance(self._network)
-        self._wanted = {node: real.values[node] for node in self._network.outputs}
+        with torch.no_grad():
+            one = self.run(torch.arange(1), {})
+        reals = [node for node, output in one.items() if output.is_floating_point()]
+        self._wanted = {node: real.values[node] for node in reals}
         self._power = {node: _mean_square(values) for node, values in self._wanted.items()}
 
     def __len__(self) -> int:
         return len(self._inputs)
 
+    @property
+    def has_reals(self) -> bool:
+        """Some output is real: integers, such as the best class, tell nothing of what is near."""
+        return bool(self._wanted)
+
     def loss(self, chosen: Tensor, layers: Mapping[fx.Node, Call]) -> Tensor:
-        """Squared error over the square of the float outputs, summed over the outputs.
+        """Squared error over the square of the float outputs, summed over the real outputs.
 
         Args:
             chosen: indices of samples.
             layers: calls in the place of units.
         """
-        losses = []
-        for node, output in self.run(chosen, layers).items():
-            wanted = self._wanted[node][chosen].to(output)
-            losses.append((output - wanted).square().mean() / self._power[node])
+        found, losses = self.run(chosen, layers), []
+        for node, values in self._wanted.items():
+            wanted = values[chosen].to(found[node])
+            losses.append((found[node] - wanted).square().mean() / self._power[node])
         return torch.stack(losses).sum()
 
     def run(self, chosen: Tensor, layers: Mapping[fx.Node, Call]) -> dict[fx.Node, Tensor]:
@@ -68,4 +76,7 @@ class Distillation:
 
 
 def _mean_square(values: Tensor) -> float:
-    return max(float(values.square().mean()), torch.finfo(torch.float32).tiny)
+    """Part by part: the values of all samples may lie in a file."""
+    parts = torch.split(values, ROWS)
+    total = sum(float(part.double().square().sum()) for part in parts)
+    return max(total / values.numel(), torch.finfo(torch.float32).tiny)

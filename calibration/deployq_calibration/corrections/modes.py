@@ -26,6 +26,19 @@ def in_float(module: nn.Module) -> Iterator[None]:
             quantizer.enabled = enabled
 
 
+@contextmanager
+def without_gradients(module: nn.Module) -> Iterator[None]:
+    """No parameter of the network gathers a gradient in the block."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
 class FloatNetwork:
     """The float network as it was before corrections wrote integers into its weights.
 
@@ -35,7 +48,8 @@ class FloatNetwork:
 
     def __init__(self, prepared: PreparedModel) -> None:
         self._module = prepared.module
-        self._tensors = _copies(prepared.module)
+        state = prepared.module.state_dict()
+        self._tensors = {name: tensor.detach().clone() for name, tensor in state.items()}
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -43,21 +57,24 @@ class FloatNetwork:
 
         A tensor that a correction has added since, a bias, is zero.
         """
-        own = _copies(self._module)
-        before = {name: torch.zeros_like(tensor) for name, tensor in own.items()} | self._tensors
-        _write(self._module, before)
+        written = {
+            name: tensor.detach().clone()
+            for name, tensor in self._module.state_dict().items()
+            if name not in self._tensors or not torch.equal(tensor, self._tensors[name])
+        }
+        _write(self._module, {name: self._before(name, now) for name, now in written.items()})
         try:
             with in_float(self._module):
                 yield
         finally:
-            _write(self._module, own)
+            _write(self._module, written)
 
-
-def _copies(module: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    def _before(self, name: str, now: Tensor) -> Tensor:
+        return self._tensors[name] if name in self._tensors else torch.zeros_like(now)
 
 
 @torch.no_grad()
 def _write(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in module.state_dict().items():
-        tensor.copy_(tensors[name])
+    state = module.state_dict()
+    for name, tensor in tensors.items():
+        state[name].copy_(tensor)

@@ -14,7 +14,11 @@ from torch import Generator, fx
 
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel
-from deployq_calibration.corrections.blocks import find_blocks, learning_layers
+from deployq_calibration.corrections.blocks import (
+    find_blocks,
+    learning_layers,
+    whole_network,
+)
 from deployq_calibration.corrections.modes import FloatNetwork
 from deployq_calibration.corrections.reconstruction import Reconstruction, reconstruct
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
@@ -45,7 +49,8 @@ def learn_rounding(
         batches: one pass over the calibration data.
         settings: effort, seed and rates.
         progress: told of each block.
-        original: what the blocks are held to; the model as it stands for None.
+        original: what the blocks are held to; the model as it stands for None (state it
+            where another correction ran before).
 
     Returns:
         One entry a block
@@ -53,6 +58,9 @@ def learn_rounding(
     Raises:
         InputError: no data.
     """
+    whole = whole_network(prepared.module).nodes
+    if not any(learning_layers(prepared.module, whole, settings.rounding_below)):
+        return ()
     original = original or FloatNetwork(prepared)
     samples = collect(batches(), settings.samples)
     real, coded = Stream(prepared, samples), Stream(prepared, samples)

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from deployq.graph.batch_norm import BatchNormTensors
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.tensors import read_tensor
-from deployq.graph.units import QuantizedLinear
+from deployq_calibration.corrections.blocks import unit_of
 
 MOST_GAIN = 2.0
 """Largest factor on a scale, either way."""
@@ -31,8 +31,7 @@ class ScaledWeight(nn.Module, ABC):
 
     def __init__(self, module: fx.GraphModule, node: fx.Node, any_scale: bool) -> None:
         super().__init__()
-        unit = module.get_submodule(str(node.target))
-        assert isinstance(unit, QuantizedLinear)
+        unit = unit_of(module, node)
         # a list keeps modules and parameters of the network out of this module's own
         self._unit = [unit]
         tensors = [None if arg is None else read_tensor(module, arg) for arg in node.args[1:]]

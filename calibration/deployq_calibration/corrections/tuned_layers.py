@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx, nn
 
-from deployq_calibration.corrections.blocks import Call, channel_axis
+from deployq_calibration.corrections.blocks import Call
 from deployq_calibration.corrections.scaled_weights import ScaledWeight
 
 
@@ -29,29 +29,31 @@ class Shifted(nn.Module):
 
     Args:
         call: computes the layer.
+        axis: of its output channels.
         bias: (C,) what the shift is added to in the end.
         size: of the layer's outputs; the shift is learned in parts of it.
     """
 
-    def __init__(self, call: Call, bias: Tensor, size: float) -> None:
+    def __init__(self, call: Call, axis: int, bias: Tensor, size: float) -> None:
         super().__init__()
-        self._call, self._bias, self._size = call, bias, size
+        # lists keep modules and parameters of the network out of this module's own
+        self._call, self._bias = [call], [bias]
+        self._axis, self._size = axis, size
         self.shift = nn.Parameter(torch.zeros_like(bias))
 
-    def forward(self, x: Tensor, *tensors: Tensor | None) -> Tensor:
-        # detached: the network's own parameters gather no gradients
-        y = self._call(x, *(None if tensor is None else tensor.detach() for tensor in tensors))
-        axis = channel_axis(y)
-        return (y.movedim(axis, -1) + self._size * self.shift).movedim(-1, axis)
+    def forward(self, *args: Tensor) -> Tensor:
+        y = self._call[0](*args).movedim(self._axis, -1)
+        return (y + self._size * self.shift).movedim(-1, self._axis)
 
     @torch.no_grad()
     def settle(self) -> Callable[[], None]:
         """Move the shift into the bias; returns what puts the bias of before back."""
-        before = self._bias.detach().clone()
-        self._bias.add_(self._size * self.shift)
+        (bias,) = self._bias
+        before = bias.detach().clone()
+        bias.add_(self._size * self.shift)
 
         @torch.no_grad()
         def put_back() -> None:
-            self._bias.copy_(before)
+            bias.copy_(before)
 
         return put_back

@@ -15,22 +15,24 @@ from torch import Generator, Tensor, fx, nn
 
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel
-from deployq_calibration.corrections.biases import bias_of
+from deployq_calibration.corrections.biases import own_bias
 from deployq_calibration.corrections.blocks import (
     Call,
+    channel_axis,
     learning_layers,
     linear_nodes,
+    unit_of,
     whole_network,
 )
 from deployq_calibration.corrections.distillation import Distillation
-from deployq_calibration.corrections.modes import FloatNetwork
+from deployq_calibration.corrections.modes import FloatNetwork, without_gradients
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
 from deployq_calibration.corrections.streams import ROWS, collect
 from deployq_calibration.corrections.tuned_layers import FixedCodes, Shifted
 from deployq_calibration.lattice import has_weight_lattice
 
 NAME = "tuning"
-FIGURE = "squared error of the outputs over their square, of samples that nothing learned from"
+FIGURE = "squared error of the outputs over their square, of samples that tuning did not learn from"
 
 JUDGING = 4
 """One sample in so many judges, and is not learned from."""
@@ -46,9 +48,9 @@ def tune_scales(
     """Learn weight scales and biases of a network with narrow weights, in place.
 
     The scales are those of layers under ``settings.rounding_below`` bits, where the target takes
-    any scale; the biases are those of every layer that has its own. Codes, activations' scales and
-    zero points stay. One sample in :data:`JUDGING` only judges: where the error of these does not
-    fall, nothing changes.
+    any scale and no other layer reads the weight; the biases are those of every layer that has its
+    own. Codes, activations' scales and zero points stay. One sample in :data:`JUDGING` only judges:
+    where the error of these does not fall, nothing changes.
 
     Args:
         prepared: a calibrated model.
@@ -58,24 +60,40 @@ def tune_scales(
         original: whose outputs are wanted; the model as it stands for None.
 
     Returns:
-        One entry; none where no layer is narrow or there are too few samples.
+        One entry; none where no layer is narrow.
 
     Raises:
         InputError: no data.
     """
-    module, samples = prepared.module, collect(batches(), settings.samples)
-    nodes = whole_network(module).nodes
+    module, nodes = prepared.module, whole_network(prepared.module).nodes
     narrow, _ = learning_layers(module, nodes, settings.rounding_below)
-    if not narrow or len(samples[0]) < JUDGING:
+    if not narrow:
         return ()
+    samples = collect(batches(), settings.samples)
     scales: dict[fx.Node, FixedCodes] = {}
     if not has_weight_lattice(prepared.profile):
         scales = {node: FixedCodes(module, node) for node in narrow}
-    biases = {node: bias_of(module, node) for node in linear_nodes(module, nodes)}
-    with evaluation_mode(module):
+    biases = {node: own_bias(module, node) for node in linear_nodes(module, nodes)}
+    with evaluation_mode(module), without_gradients(module):
         task = Distillation(prepared, original or FloatNetwork(prepared), samples)
+        reason = _hindrance(task, scales, biases)
+        if reason:
+            return (Change(NAME, "network", skipped=reason),)
         shifts = _shifts(module, task, scales, biases)
         return (_tune(task, scales, shifts, settings, progress),)
+
+
+def _hindrance(
+    task: Distillation,
+    scales: Mapping[fx.Node, FixedCodes],
+    biases: Mapping[fx.Node, Tensor | None],
+) -> str:
+    if len(task) < JUDGING:
+        return f"fewer than {JUDGING} samples"
+    if not task.has_reals:
+        return "no output is real"
+    learns = scales or any(bias is not None for bias in biases.values())
+    return "" if learns else "no scale and no bias is free"
 
 
 def _shifts(
@@ -87,7 +105,7 @@ def _shifts(
     sizes: dict[fx.Node, float] = {}
 
     def noting(node: fx.Node) -> Call:
-        unit = module.get_submodule(str(node.target))
+        unit = unit_of(module, node)
 
         def call(*args: Tensor) -> Tensor:
             y: Tensor = unit(*args)
@@ -98,11 +116,13 @@ def _shifts(
 
     with torch.no_grad():
         task.run(torch.arange(min(ROWS, len(task))), {node: noting(node) for node in biases})
-    return {
-        node: Shifted(scales.get(node) or module.get_submodule(str(node.target)), bias, sizes[node])
-        for node, bias in biases.items()
-        if bias is not None
-    }
+    shifts = {}
+    for node, bias in biases.items():
+        if bias is not None:
+            unit = unit_of(module, node)
+            call = scales.get(node, unit)
+            shifts[node] = Shifted(call, channel_axis(unit), bias, sizes[node])
+    return shifts
 
 
 def _tune(

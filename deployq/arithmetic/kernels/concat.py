@@ -33,9 +33,9 @@ def rescale(
 def _rescale(
     operator: str, x: Tensor, qx: QParams, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
-    move = pick(operator, _FORMS, form)
-    if qx == out:
+    if qx == out:  # whatever the form
         return saturate(x, out, bounds)
+    move = pick(operator, _FORMS, form)
     return to_codes(move(centred(x, qx), qx, out, form), out, bounds)
 
 

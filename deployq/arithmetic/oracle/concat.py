@@ -49,9 +49,9 @@ def rescale(
 def _rescale(
     operator: str, x: IntArray, qx: QParams, out: QParams, form: Form, bounds: Bounds | None
 ) -> IntArray:
-    move = pick(operator, _FORMS, form)
-    if qx == out:
+    if qx == out:  # whatever the form
         return saturate(x.astype(np.int64), out, bounds)
+    move = pick(operator, _FORMS, form)
     (sx, _), (sy, _) = scale_and_zero(qx, operator), scale_and_zero(out, operator)
     return to_codes(move(centred(x, qx), sx, sy, form), out, bounds)
 

@@ -61,7 +61,7 @@ _RESCALE: Mapping[Kind, Words] = {
 OBEYED: Mapping[str, Mapping[Kind, Words]] = MappingProxyType(
     {
         **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul", "requantize"), _PRODUCT),
-        **dict.fromkeys(("Add", "Sub"), _SUM),
+        "Add": _SUM,
         "Mul": _MUL,
         "GlobalAveragePool": _MEAN,
         "AveragePool": _WINDOW,
@@ -72,7 +72,7 @@ OBEYED: Mapping[str, Mapping[Kind, Words]] = MappingProxyType(
 
 _PLAIN = Form(Kind.EXACT)
 _FIELDS = ("post_shift", "scale_precision", "zero_point", "addition", "averaging")
-_OWNERS = {"addition": ("Add", "Sub"), "averaging": ("AveragePool", "GlobalAveragePool")}
+_OWNERS = {"addition": ("Add",), "averaging": ("AveragePool", "GlobalAveragePool")}
 """Words that say nothing to other operators."""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
-from deployq.arithmetic.obeyed import unobeyed
+from deployq.arithmetic.form_words import unobeyed
 from deployq.errors import ProfileError, UnsupportedError
 from deployq_targets.words import OpStatus
 
@@ -98,6 +98,18 @@ def test_other_values_are_refused(parse: Make, key: str, value: object, allowed:
         parse({key: value})
     assert caught.value.where == f"board.toml: {key}"
     assert caught.value.allowed.startswith(allowed)
+
+
+@pytest.mark.parametrize(
+    ("operator", "word", "value"),
+    [("Gemm", "functions", "rational"), ("Conv", "averaging", "scaled_sum"),
+     ("Conv", "addition", "rescaled")],
+)  # fmt: skip
+def test_word_at_an_operator_that_it_says_nothing_to_is_refused(
+    parse: Make, operator: str, word: str, value: str
+) -> None:
+    with pytest.raises(ProfileError, match=rf"requant\.by_op\.{operator}\.{word}"):
+        parse({f"requant.by_op.{operator}": {word: value}})
 
 
 def test_bias_after_the_scale_has_no_contract(parse: Make) -> None:
