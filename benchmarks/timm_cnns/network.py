@@ -19,8 +19,9 @@ def images(name: str, size: int) -> Floats:
 def network(name: str, batch: Floats) -> nn.Module:
     """Random weights (seed 0), BatchNorm statistics of ``batch``, in evaluation mode.
 
-    A factor that timm starts at 0 (gamma of a BatchNorm, of a response normalization), so that its
-    branch does nothing before training, becomes 1: zeros would show nothing of how it is computed.
+    A factor that timm starts at 0 (gamma of a BatchNorm, gain of a convolution, of a branch), so
+    that a branch does nothing before training, becomes 1: zeros would show nothing of how it is
+    computed.
 
     Args:
         name: timm's name.
@@ -32,9 +33,9 @@ def network(name: str, batch: Floats) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = 1.0
-        factor = getattr(module, "weight", None)
-        if isinstance(factor, nn.Parameter) and not factor.any():
-            nn.init.ones_(factor)
+    for name, parameter in model.named_parameters():
+        if not parameter.any() and not name.endswith(("bias", "beta")):
+            nn.init.ones_(parameter)
     model.train()
     with torch.no_grad():
         model(torch.from_numpy(batch))

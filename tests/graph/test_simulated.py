@@ -60,7 +60,9 @@ def test_vendors_arithmetic_is_refused() -> None:
 
 
 def test_support_names_the_operators_that_are_left_out() -> None:
-    assert str(support(load_profile("qnn-htp"))).startswith("yes, without ConvTranspose, MatMul, Add")
+    assert str(support(load_profile("qnn-htp"))).startswith(
+        "yes, without ConvTranspose, MatMul, Add"
+    )
     assert str(support(load_profile("int8-npu"))) == "yes"
 
 
