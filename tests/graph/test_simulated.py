@@ -8,11 +8,19 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from deployq.arithmetic.requant_words import (
+    Addition,
+    Averaging,
+    Functions,
+    ScalePrecision,
+    ZeroPointPlace,
+)
 from deployq.errors import DeployqError, UnsupportedError
 from deployq.graph.capture import capture
 from deployq.graph.preparation import prepare_graph
 from deployq.graph.support import support
 from deployq_targets import builtin_names, load_profile
+from deployq_targets.arithmetic import RequantChange
 from tests.graph.networks import Net, conv, profile_with, residual_graph
 
 PREPARED = (
@@ -72,6 +80,13 @@ DOCUMENT = Path(__file__).parents[2] / "docs/targets.md"
 def test_documents_list_every_builtin_profile() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert [name for name in builtin_names() if f"`{name}`" not in text] == []
+
+
+def test_documents_explain_every_word_of_a_requantization() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    words = {*RequantChange.model_fields, *ScalePrecision, *ZeroPointPlace, *Addition}
+    words |= {*Averaging, *Functions}
+    assert sorted(word for word in words if f"`{word}`" not in text) == []
 
 
 def test_documented_profile_is_prepared(tmp_path: Path) -> None:
