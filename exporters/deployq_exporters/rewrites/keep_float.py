@@ -4,8 +4,8 @@
 
 ONNX Runtime quantizes the float weights of a product between DequantizeLinear and QuantizeLinear
 (its WeightBiasQuantization), computes Softmax there by a table, and interpolates codes in Resize:
-none of it is what the contract says. Max of one operand copies, and no optimizer of ONNX Runtime
-1.31 drops it, as it does Identity.
+none of it is what the contract says. The last two it does only where a QuantizeLinear follows. Max
+of one operand copies, and no optimizer of ONNX Runtime 1.31 drops it, as it does Identity.
 """
 
 from __future__ import annotations
@@ -17,9 +17,23 @@ from deployq_exporters.rewrites.rule import Rewrite
 
 
 def match(node: ir.Node) -> bool:
-    return _reads_codes(node) and (
-        _has_float_weight(node) or node.op_type == "Softmax" or _interpolates(node)
-    )
+    if not _reads_codes(node):
+        return False
+    becomes_integer = node.op_type == "Softmax" or _interpolates(node)
+    return _has_float_weight(node) or (becomes_integer and _is_quantized_later(node))
+
+
+def _is_quantized_later(node: ir.Node) -> bool:
+    """A QuantizeLinear reads it, at once or further on: ONNX Runtime moves it up through others."""
+    seen, waiting = set(), list(node.successors())
+    while waiting:
+        reader = waiting.pop()
+        if reader.op_type == "QuantizeLinear":
+            return True
+        if reader not in seen:
+            seen.add(reader)
+            waiting += reader.successors()
+    return False
 
 
 def _reads_codes(node: ir.Node) -> bool:
