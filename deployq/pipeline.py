@@ -16,6 +16,7 @@ import onnx
 import torch
 from torch import Tensor, fx, nn
 
+from deployq.arithmetic.contract import Contract
 from deployq.bundle import Bundle, read_bundle, write_manifest, writing_bundle
 from deployq.bundle_contents import export_facts, write_golden, write_model
 from deployq.data import Dataset, check_dataset
@@ -51,6 +52,8 @@ Target: TypeAlias = str | Path | TargetProfile
 Advance: TypeAlias = Callable[[str], None]
 
 GOLDEN_SAMPLES = 16
+GOLDEN_CODES = 1 << 22
+"""Of all golden samples: the vectors of a large network stay a file of a few megabytes."""
 BATCH = 64
 
 
@@ -172,14 +175,25 @@ def export(
             write_model(file, folder / name)
         save_prepared_model(prepared, folder)
         progress("golden vectors")
-        golden = samples.take(min(GOLDEN_SAMPLES, len(samples)))
         graph = with_ranges(read_graph(model), prepared.grids())
-        inputs = feed(graph, golden.inputs)
-        simulation = run_graph(graph, profile.contract(), inputs)
-        write_golden(inputs, simulation, folder / GOLDEN_FILE)
+        write_golden(*_golden_vectors(graph, profile.contract(), samples), folder / GOLDEN_FILE)
         stated = {"io": str(edges), "edges": edge_facts(prepared, graph, files)}
         write_manifest(folder, {**export_facts(prepared, model), **stated, **(facts or {})})
     return read_bundle(Path(path))
+
+
+def _golden_vectors(
+    graph: IntegerGraph, contract: Contract, samples: Dataset
+) -> tuple[dict[str, npt.NDArray[Any]], Simulation]:
+    """What the first samples feed and give; fewer of them where each makes many codes."""
+    inputs = feed(graph, samples.take(1).inputs)
+    simulation = run_graph(graph, contract, inputs)
+    each = sum(codes.numel() for codes in simulation.codes.values())
+    count = min(GOLDEN_SAMPLES, len(samples), GOLDEN_CODES // max(each, 1))
+    if count <= 1:
+        return inputs, simulation
+    inputs = feed(graph, samples.take(count).inputs)
+    return inputs, run_graph(graph, contract, inputs)
 
 
 def simulate(
