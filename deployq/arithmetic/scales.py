@@ -50,6 +50,24 @@ def real_multiplier(
     return np.asarray(product / np.float64(y_scale))
 
 
+def layer_multiplier(
+    rank: int,
+    channel_axis: int,
+    x_scale: FloatArray | np.float32,
+    w_scale: FloatArray | np.float32,
+    out: QParams,
+    form: Form,
+) -> Float64Array:
+    """:func:`real_multiplier` of a layer, broadcastable to its sums.
+
+    Args:
+        rank, channel_axis: of the sums.
+    """
+    weights = along_axis(w_scale, rank, channel_axis)
+    y_scale, _ = scale_and_zero(out, "output")
+    return real_multiplier(np.float32(x_scale), weights, y_scale, form.precision)
+
+
 def folded_zero(real: Float64Array, out: QParams) -> Int64Array:
     """What stands for the output's zero point in the accumulator: ``round_half_up(z_y / real)``."""
     return round_real(scale_and_zero(out, "output")[1] / real, Rounding.HALF_UP)

@@ -16,11 +16,11 @@ from deployq.graph.preparation import PreparedModel
 from deployq_calibration.corrections.biases import make_bias
 from deployq_calibration.corrections.blocks import (
     Block,
-    Call,
     channel_axis,
     find_blocks,
     linear_nodes,
     unit_of,
+    watching,
 )
 from deployq_calibration.corrections.modes import FloatNetwork
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
@@ -104,16 +104,10 @@ def _watched_means(
     """Let a stream advance and watch the mean of each output channel, (C,) float64."""
     sums: dict[fx.Node, Tensor] = {}
 
-    def watch(node: fx.Node) -> Call:
-        unit = unit_of(module, node)
+    def see(node: fx.Node, y: Tensor) -> None:
+        axis = channel_axis(unit_of(module, node))
+        channels = y.detach().movedim(axis, 0).flatten(1)
+        sums[node] = sums.get(node, 0.0) + channels.double().mean(1) * (len(y) / len(stream))
 
-        def call(*args: Tensor) -> Tensor:
-            y: Tensor = unit(*args)
-            channels = y.detach().movedim(channel_axis(unit), 0).flatten(1)
-            sums[node] = sums.get(node, 0.0) + channels.double().mean(1) * (len(y) / len(stream))
-            return y
-
-        return call
-
-    stream.advance(block, {node: watch(node) for node in layers})
+    stream.advance(block, watching(module, layers, see))
     return sums

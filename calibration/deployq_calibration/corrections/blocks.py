@@ -195,20 +195,28 @@ def run_nodes(
 def widest(module: fx.GraphModule, block: Block, sample: Mapping[fx.Node, Tensor]) -> int:
     """Values of the largest tensor that a block makes of one sample."""
     sizes = [1]
+    computing = [node for node in block.nodes if not calls(node, *SHAPE)]
+    watched = watching(module, computing, lambda node, made: sizes.append(made.numel()))
+    run_nodes(module, block, sample, replaced=watched)
+    return max(sizes)
 
-    def noting(node: fx.Node) -> Call:
+
+def watching(
+    module: fx.GraphModule, nodes: Collection[fx.Node], see: Callable[[fx.Node, Tensor], None]
+) -> dict[fx.Node, Call]:
+    """Calls for :func:`run_nodes` that compute as their nodes do, and show what they made."""
+
+    def watched(node: fx.Node) -> Call:
         call = _call(module, node)
 
         def run(*args: Any, **kwargs: Any) -> Tensor:
             made = call(*args, **kwargs)
-            sizes.append(made.numel())
+            see(node, made)
             return made
 
         return run
 
-    computing = [node for node in block.nodes if not calls(node, *SHAPE)]
-    run_nodes(module, block, sample, replaced={node: noting(node) for node in computing})
-    return max(sizes)
+    return {node: watched(node) for node in nodes}
 
 
 def _size(node: fx.Node, found: Mapping[fx.Node, Any], samples: int) -> int:

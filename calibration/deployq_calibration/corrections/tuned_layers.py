@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
@@ -55,5 +56,39 @@ class Shifted(nn.Module):
         @torch.no_grad()
         def put_back() -> None:
             bias.copy_(before)
+
+        return put_back
+
+
+@dataclass(frozen=True)
+class TunedLayers:
+    """Everything that learns.
+
+    Args:
+        scales: of narrow weights, where the target takes any scale.
+        shifts: of layers that have a bias of their own; each calls its entry of ``scales``.
+    """
+
+    scales: Mapping[fx.Node, FixedCodes]
+    shifts: Mapping[fx.Node, Shifted]
+
+    @property
+    def calls(self) -> dict[fx.Node, Call]:
+        """In the place of linear units."""
+        return {**self.scales, **self.shifts}
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        gains = [layer.gain for layer in self.scales.values()]
+        return gains + [layer.shift for layer in self.shifts.values()]
+
+    def settle(self) -> Callable[[], None]:
+        """Write what was learned; returns what puts the tensors of before back."""
+        layers: list[FixedCodes | Shifted] = [*self.scales.values(), *self.shifts.values()]
+        undo = [layer.settle() for layer in layers]
+
+        def put_back() -> None:
+            for each in undo:
+                each()
 
         return put_back

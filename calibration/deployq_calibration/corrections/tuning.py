@@ -11,24 +11,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Generator, Tensor, fx, nn
+from torch import Generator, Tensor, fx
 
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel
 from deployq_calibration.corrections.biases import own_bias
 from deployq_calibration.corrections.blocks import (
-    Call,
     channel_axis,
     learning_layers,
     linear_nodes,
     unit_of,
+    watching,
     whole_network,
 )
 from deployq_calibration.corrections.distillation import Distillation
 from deployq_calibration.corrections.modes import FloatNetwork, without_gradients
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
 from deployq_calibration.corrections.streams import ROWS, collect
-from deployq_calibration.corrections.tuned_layers import FixedCodes, Shifted
+from deployq_calibration.corrections.tuned_layers import FixedCodes, Shifted, TunedLayers
 from deployq_calibration.lattice import has_weight_lattice
 
 NAME = "tuning"
@@ -79,8 +79,8 @@ def tune_scales(
         reason = _hindrance(task, scales, biases)
         if reason:
             return (Change(NAME, "network", skipped=reason),)
-        shifts = _shifts(module, task, scales, biases)
-        return (_tune(task, scales, shifts, settings, progress),)
+        layers = TunedLayers(scales, _shifts(module, task, scales, biases))
+        return (_tune(task, layers, settings, progress),)
 
 
 def _hindrance(
@@ -104,18 +104,11 @@ def _shifts(
 ) -> dict[fx.Node, Shifted]:
     sizes: dict[fx.Node, float] = {}
 
-    def noting(node: fx.Node) -> Call:
-        unit = unit_of(module, node)
-
-        def call(*args: Tensor) -> Tensor:
-            y: Tensor = unit(*args)
-            sizes[node] = float(y.std())
-            return y
-
-        return call
+    def see(node: fx.Node, y: Tensor) -> None:
+        sizes[node] = float(y.std())
 
     with torch.no_grad():
-        task.run(torch.arange(min(ROWS, len(task))), {node: noting(node) for node in biases})
+        task.run(torch.arange(min(ROWS, len(task))), watching(module, biases, see))
     shifts = {}
     for node, bias in biases.items():
         if bias is not None:
@@ -126,23 +119,17 @@ def _shifts(
 
 
 def _tune(
-    task: Distillation,
-    scales: Mapping[fx.Node, FixedCodes],
-    shifts: Mapping[fx.Node, Shifted],
-    settings: CorrectionSettings,
-    progress: Advance,
+    task: Distillation, layers: TunedLayers, settings: CorrectionSettings, progress: Advance
 ) -> Change:
     indices = torch.arange(len(task))
     judging = indices[JUDGING - 1 :: JUDGING]
     teaching = indices[(indices + 1) % JUDGING != 0]
     before = task.error(judging)
-    _learn(task, teaching, scales, shifts, settings, progress)
-    learned: list[FixedCodes | Shifted] = [*scales.values(), *shifts.values()]
-    undo = [layer.settle() for layer in learned]
+    _learn(task, teaching, layers, settings, progress)
+    put_back = layers.settle()
     after = task.error(judging)
     if not after < before:
-        for put_back in undo:
-            put_back()
+        put_back()
         return Change(NAME, "network", skipped="the outputs came no nearer")
     return Change(NAME, "network", before, after, FIGURE)
 
@@ -150,23 +137,19 @@ def _tune(
 def _learn(
     task: Distillation,
     teaching: Tensor,
-    scales: Mapping[fx.Node, FixedCodes],
-    shifts: Mapping[fx.Node, Shifted],
+    layers: TunedLayers,
     settings: CorrectionSettings,
     progress: Advance,
 ) -> None:
     """Adam, its rate falling along a cosine to zero."""
-    learned: list[nn.Parameter] = [layer.gain for layer in scales.values()]
-    learned += [layer.shift for layer in shifts.values()]
-    calls: dict[fx.Node, Call] = {**scales, **shifts}
     steps, batch = settings.iterations, settings.batch_of(task.widest())
-    optimizer = torch.optim.Adam(learned, lr=settings.scale_rate)
+    optimizer = torch.optim.Adam(layers.parameters, lr=settings.scale_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = Generator().manual_seed(settings.seed)
     for _ in range(steps):
         drawn = torch.randperm(len(teaching), generator=generator)[:batch]
         optimizer.zero_grad()
-        loss = task.loss(teaching[drawn], calls)
+        loss = task.loss(teaching[drawn], layers.calls)
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves backward untyped
         optimizer.step()
         schedule.step()

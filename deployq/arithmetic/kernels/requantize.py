@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deployq.arithmetic.codes import Bounds, scale_and_zero
+from deployq.arithmetic.codes import Bounds
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.kernels.codes import nearest, saturate, to_codes, to_tensor
@@ -17,7 +17,7 @@ from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.oracle.requantize import overflow_error
 from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array
-from deployq.arithmetic.scales import along_axis, folded_zero, real_multiplier
+from deployq.arithmetic.scales import folded_zero, layer_multiplier
 from deployq.qparams import FloatArray, QParams
 
 
@@ -33,12 +33,7 @@ def requantize(
 ) -> Tensor:
     """``acc * s_x * s_w / s_y`` as codes; see ``oracle.requantize.requantize``."""
     # it has one entry a channel: computed once in NumPy, then moved
-    real = real_multiplier(
-        np.float32(x_scale),
-        along_axis(w_scale, acc.ndim, channel_axis),
-        scale_and_zero(out, "output")[0],
-        form.precision,
-    )
+    real = layer_multiplier(acc.ndim, channel_axis, x_scale, w_scale, out, form)
     rescale = pick("requantize", _FORMS, form)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
         folded = torch.as_tensor(folded_zero(real, out), device=acc.device)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deployq.arithmetic.codes import Bounds, scale_and_zero
+from deployq.arithmetic.codes import Bounds
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.multiplier import choose_fixed, multiply, multiply_split
 from deployq.arithmetic.oracle.codes import nearest, saturate, to_codes
 from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array, Int64Array
-from deployq.arithmetic.scales import along_axis, folded_zero, real_multiplier
+from deployq.arithmetic.scales import folded_zero, layer_multiplier
 from deployq.errors import AccumulatorOverflowError
 from deployq.qparams import FloatArray, IntArray, QParams
 
@@ -45,12 +45,7 @@ def requantize(
         QuantizationError: the form cannot express a multiplier.
         AccumulatorOverflowError: accumulator times mantissa leaves 64 bits.
     """
-    real = real_multiplier(
-        np.float32(x_scale),
-        along_axis(w_scale, acc.ndim, channel_axis),
-        scale_and_zero(out, "output")[0],
-        form.precision,
-    )
+    real = layer_multiplier(acc.ndim, channel_axis, x_scale, w_scale, out, form)
     rescale = pick("requantize", _FORMS, form)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
         return saturate(rescale(acc + folded_zero(real, out), real, form), out, bounds)
