@@ -95,7 +95,7 @@ class QuantizedLinear(nn.Module):
         norm = BatchNormTensors.of(*batch_norm)
         if norm is not None and self.batch_norm == "fold":
             bias = norm.folded_bias(bias, self.eps)
-        y = self._product(x, weight, bias)
+        y = product(self.op_type, self.geometry, x, weight, bias)
         if norm is None or self.batch_norm == "fold":
             return y
         gamma = None if norm.gamma is None else bounded(norm.gamma, 0.0)
@@ -116,19 +116,6 @@ class QuantizedLinear(nn.Module):
             return along_first_axis(values, weight)
         inputs = weight.shape[0] // groups
         return values.reshape(groups, -1).repeat_interleave(inputs, 0)[:, :, None, None]
-
-    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self.op_type == "Gemm":
-            return functional.linear(x, weight, bias)
-        geometry = self.geometry
-        if isinstance(geometry, ConvTransposeGeometry):
-            return _transposed(x, weight, bias, geometry)
-        top, left, bottom, right = geometry.pads
-        if (top, left) != (bottom, right):
-            x, top, left = functional.pad(x, (left, right, top, bottom)), 0, 0
-        return functional.conv2d(
-            x, weight, bias, geometry.strides, (top, left), geometry.dilations, geometry.groups
-        )
 
     def integers(
         self,
@@ -220,6 +207,27 @@ class QuantizedLinear(nn.Module):
             momentum=config["momentum"],
             bias_bits=config["bias_bits"],
         )
+
+
+def product(
+    op_type: str, geometry: ConvGeometry, x: Tensor, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """What a ``Conv``, ``ConvTranspose`` or ``Gemm`` computes, in torch.
+
+    Args:
+        geometry: of a convolution; its pads may differ by side.
+        x, weight, bias: as :meth:`QuantizedLinear.forward` takes them.
+    """
+    if op_type == "Gemm":
+        return functional.linear(x, weight, bias)
+    if isinstance(geometry, ConvTransposeGeometry):
+        return _transposed(x, weight, bias, geometry)
+    top, left, bottom, right = geometry.pads
+    if (top, left) != (bottom, right):
+        x, top, left = functional.pad(x, (left, right, top, bottom)), 0, 0
+    return functional.conv2d(
+        x, weight, bias, geometry.strides, (top, left), geometry.dilations, geometry.groups
+    )
 
 
 def _transposed(

@@ -1,46 +1,46 @@
-"""From the prepared model to a torch module whose parameters are the integers of the file.
+"""From the prepared model to a torch module whose trace becomes the file.
 
-fake quantizer -> quantize, dequantize; unit -> dequantize(codes), layer; movement -> movement,
-quantize, dequantize; everything else stays.
+fake quantizer -> the operator ``grid``; unit -> the operator ``layer`` of the reals of its codes;
+movement -> movement, ``grid``; everything else stays.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from deployq.arithmetic.geometry import ConvTransposeGeometry
-from deployq.arithmetic.weight_layout import inputs_first
+from deployq.affine import dequantize
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.graph.integers import LayerIntegers, grid_of, is_on_grid, layer_integers
+from deployq.graph.integers import grid_of, is_on_grid
 from deployq.graph.operators import aten, is_movement
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.tensors import attach
-from deployq.graph.units import QuantizedLinear, channel_axis
-from deployq.qparams import IntArray, PerChannel, QParams
-from deployq.qtypes import QType
-from deployq_exporters import integer_ops  # noqa: F401 # registers the operators
-
-BIAS_TYPE = QType(32, True)
+from deployq.graph.units import QuantizedLinear
+from deployq.qparams import QParams
+from deployq_exporters.integer_ops import geometry_numbers
+from deployq_exporters.stored_layers import StoredLayer
 
 
-def integer_module(prepared: PreparedModel) -> fx.GraphModule:
-    """The traceable integer form of a calibrated model; it computes what the file computes."""
-    return _Builder(prepared).build()
+def integer_module(prepared: PreparedModel, layers: Mapping[str, StoredLayer]) -> fx.GraphModule:
+    """The traceable form of a calibrated model; it computes what the file computes.
+
+    Args:
+        layers: the model's own, :func:`deployq_exporters.stored_layers.stored_layers`.
+    """
+    return _Builder(prepared, layers).build()
 
 
 class _Builder:
     """One walk over the prepared graph, making a new graph over new constants."""
 
-    def __init__(self, prepared: PreparedModel) -> None:
+    def __init__(self, prepared: PreparedModel, layers: Mapping[str, StoredLayer]) -> None:
         self.source = prepared.module
-        self.integers = layer_integers(prepared)
+        self.layers = layers
         self.root = nn.Module()
         self.graph = fx.Graph()
         self.made: dict[fx.Node, Any] = {}
@@ -61,7 +61,7 @@ class _Builder:
             if isinstance(module, FakeQuantize):
                 return self._grid(self._arg(node.args[0]), name, module.qparams())
             if isinstance(module, QuantizedLinear):
-                return self._layer(node, module, self.integers[name])
+                return self._layer(node, name)
             if isinstance(module, nn.Dropout):
                 return self._arg(node.args[0])
             return self._float_module(node, module)
@@ -94,76 +94,31 @@ class _Builder:
             )
         return self.made[node] if isinstance(node, fx.Node) else node
 
-    def _constant(self, name: str, value: Tensor | IntArray | Any) -> fx.Node:
-        tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    def _constant(self, name: str, value: Any) -> fx.Node:
+        tensor = value if isinstance(value, Tensor) else torch.from_numpy(value)
         attach(self.root, name, tensor)
         return self.graph.get_attr(name)
 
-    def _params(self, name: str, qparams: QParams) -> tuple[fx.Node, fx.Node]:
-        """Scale and zero point; made once a name, so Q and DQ share them."""
-        if not _holds(self.root, f"{name}.scale"):
-            self._constant(f"{name}.scale", qparams.scale)
-            self._constant(f"{name}.zero_point", qparams.zero_point.astype(np.int32))
-        return self.graph.get_attr(f"{name}.scale"), self.graph.get_attr(f"{name}.zero_point")
-
     def _grid(self, x: fx.Node, name: str, qparams: QParams) -> fx.Node:
-        """Quantize and dequantize a computed tensor."""
-        scale, zero_point = self._params(name, qparams)
-        qtype, ops = qparams.qtype, torch.ops.deployq
-        codes = self.graph.call_function(
-            ops.quantize_linear.default,
-            (x, scale, zero_point, name, qtype.name, qtype.qmin, qtype.qmax),
-        )
+        """A computed tensor on its grid."""
+        qtype, numbers = qparams.qtype, (float(qparams.scale), int(qparams.zero_point))
         return self.graph.call_function(
-            ops.dequantize_linear.default, (codes, scale, zero_point, name, qtype.name, 0)
+            torch.ops.deployq.grid.default,
+            (x, *numbers, qtype.qmin, qtype.qmax, name, qtype.name),
         )
 
-    def _stored(self, name: str, codes: IntArray, qparams: QParams) -> fx.Node:
-        """Dequantize a constant."""
-        constant = self._constant(f"{name}.codes", codes.astype(np.int32))
-        scale, zero_point = self._params(name, qparams)
-        axis = qparams.granularity.axis if isinstance(qparams.granularity, PerChannel) else 0
+    def _layer(self, node: fx.Node, name: str) -> fx.Node:
+        """One call with the reals that the codes stand for."""
+        layer = self.layers[name]
+        weight = dequantize(layer.weight, layer.weight_params)
+        bias = dequantize(layer.bias, layer.bias_params)
+        operands = (
+            self._constant(f"{name}.weight", weight), self._constant(f"{name}.bias", bias),
+        )  # fmt: skip
+        facts = (layer.op_type, geometry_numbers(layer.geometry), name)
         return self.graph.call_function(
-            torch.ops.deployq.dequantize_linear.default,
-            (constant, scale, zero_point, name, qparams.qtype.name, axis),
+            torch.ops.deployq.layer.default, (self._arg(node.args[0]), *operands, *facts)
         )
-
-    def _layer(self, node: fx.Node, unit: QuantizedLinear, layer: LayerIntegers) -> fx.Node:
-        name, codes = str(node.meta["name"]), layer.codes
-        granularity = layer.weight.granularity
-        weight = self._weight(f"{name}.weight", unit, layer)
-        bias_params = QParams(BIAS_TYPE, codes.bias_scale, granularity=granularity)
-        bias = self._stored(f"{name}.bias", codes.bias, bias_params)
-        x = self._arg(node.args[0])
-        if unit.op_type == "Gemm":
-            return self.graph.call_function(aten.linear.default, (x, weight, bias))
-        geometry = unit.geometry
-        if isinstance(geometry, ConvTransposeGeometry):
-            return self._transposed(name, (x, weight, bias), geometry)
-        strides, dilations = list(geometry.strides), list(geometry.dilations)
-        top, left, bottom, right = geometry.pads
-        if (top, left) != (bottom, right):  # `pad_into_conv` brings it back
-            x = self.graph.call_function(aten.pad.default, (x, [left, right, top, bottom]))
-            top, left = 0, 0
-        args = (x, weight, bias, strides, [top, left], dilations, geometry.groups)
-        return self.graph.call_function(aten.conv2d.default, args)
-
-    def _weight(self, name: str, unit: QuantizedLinear, layer: LayerIntegers) -> fx.Node:
-        """Dequantize the weight in the layout of its operator."""
-        codes, qparams = layer.codes.codes, layer.weight
-        if unit.op_type == "ConvTranspose":
-            codes = inputs_first(codes, unit.geometry.groups)
-            if isinstance(qparams.granularity, PerChannel):
-                qparams = replace(qparams, granularity=PerChannel(channel_axis(unit.op_type)))
-        return self._stored(name, codes, qparams)
-
-    def _transposed(
-        self, name: str, operands: tuple[fx.Node, fx.Node, fx.Node], geometry: ConvTransposeGeometry
-    ) -> fx.Node:
-        pads, extra = list(geometry.pads[:2]), list(geometry.output_padding)
-        strides, dilations = list(geometry.strides), list(geometry.dilations)
-        args = (*operands, strides, pads, extra, geometry.groups, dilations)
-        return self.graph.call_function(aten.conv_transpose2d.input, args)
 
 
 def _holds(root: nn.Module, name: str) -> bool:

@@ -1,13 +1,15 @@
-"""QuantizeLinear and DequantizeLinear as torch operators, for the trace that becomes ONNX.
+"""A grid and a linear layer as one torch operator each, for the trace that becomes ONNX.
 
-Both carry the tensor's name and type into the file as nodes of the domain ``deployq``; the rewrite
-``typed_integers`` turns them into the standard operators. Codes are int32 in torch: containers are
-a matter of the file.
+They come out as nodes of the domain ``deployq`` that carry the tensor's name; the rewrites
+``typed_grids`` and ``typed_layers`` turn them into standard operators with typed codes.
+
+The trace's time grows with its nodes, so a grid is one call with plain numbers, a layer one call
+with its reals, and neither has the autograd layer of ``torch.library.custom_op``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx
@@ -15,85 +17,106 @@ import torch
 from onnxscript.values import Op, Opset
 from torch import Tensor
 
+from deployq.arithmetic.geometry import ConvGeometry, ConvTransposeGeometry
+from deployq.graph.units import product
+
 DOMAIN = "deployq"
 
+torch.library.define(
+    "deployq::grid",
+    "(Tensor x, float scale, int zero_point, int qmin, int qmax, str tensor, str qtype) -> Tensor",
+)
+torch.library.define(
+    "deployq::layer",
+    "(Tensor x, Tensor weight, Tensor bias, str op_type, int[] geometry, str tensor) -> Tensor",
+)
 
-def _schema(name: str, attributes: dict[str, str]) -> onnx.defs.OpSchema:
-    """An operator (x, scale, zero_point) -> y of our own domain, for the time of the trace."""
-    parameter = onnx.defs.OpSchema.FormalParameter
-    any_type = ("T", ["tensor(float)", "tensor(int32)"], "codes or reals")
-    return onnx.defs.OpSchema(
-        name, DOMAIN, 1,
-        inputs=[parameter(n, "T") for n in ("x", "scale", "zero_point")],
-        outputs=[parameter("y", "T")],
-        type_constraints=[any_type],
-        attributes=[
-            onnx.defs.OpSchema.Attribute(n, getattr(onnx.defs.OpSchema.AttrType, kind), n)
-            for n, kind in attributes.items()
-        ],
-    )  # fmt: skip
+
+def grid(
+    x: Tensor, scale: float, zero_point: int, qmin: int, qmax: int, tensor: str, qtype: str
+) -> Tensor:
+    """``x`` on a per-tensor grid; law 1. ``scale`` is a float32 number."""
+    step = torch.tensor(scale, dtype=torch.float32)
+    codes = (torch.round(x / step) + zero_point).clamp(qmin, qmax)
+    return (codes - zero_point) * step
+
+
+def _like(x: Tensor, *grid: object) -> Tensor:
+    return torch.empty_like(x)
+
+
+def layer(
+    x: Tensor, weight: Tensor, bias: Tensor, op_type: str, geometry: Sequence[int], tensor: str
+) -> Tensor:
+    """``Conv``, ``ConvTranspose`` or ``Gemm`` of the reals that the codes stand for.
+
+    Args:
+        geometry: :func:`geometry_numbers`.
+    """
+    return product(op_type, _geometry(op_type, geometry), x, weight, bias)
+
+
+for _name, _compute, _shape in (("grid", grid, _like), ("layer", layer, layer)):
+    torch.library.impl(f"deployq::{_name}", "CompositeExplicitAutograd")(_compute)
+    torch.library.register_fake(f"deployq::{_name}", _shape)
+
+
+def geometry_numbers(geometry: ConvGeometry) -> list[int]:
+    """Strides, pads, dilations, groups and, of a transposed convolution, the output padding."""
+    extra = geometry.output_padding if isinstance(geometry, ConvTransposeGeometry) else ()
+    return [*geometry.strides, *geometry.pads, *geometry.dilations, geometry.groups, *extra]
+
+
+def _geometry(op_type: str, numbers: Sequence[int]) -> ConvGeometry:
+    sh, sw, top, left, bottom, right, dh, dw, groups, *extra = numbers
+    facts = ((sh, sw), (top, left, bottom, right), (dh, dw), groups)
+    if op_type == "ConvTranspose":
+        return ConvTransposeGeometry(*facts, output_padding=(extra[0], extra[1]))
+    return ConvGeometry(*facts)
 
 
 def _operator(name: str, attributes: dict[str, str]) -> Op:
-    schema = _schema(name, attributes)
+    """An operator x -> y of our own domain, for the time of the trace."""
+    parameter, kinds = onnx.defs.OpSchema.FormalParameter, onnx.defs.OpSchema.AttrType
+    schema = onnx.defs.OpSchema(
+        name, DOMAIN, 1,
+        inputs=[parameter("x", "T")],
+        outputs=[parameter("y", "T")],
+        type_constraints=[("T", ["tensor(float)"], "reals")],
+        attributes=[
+            onnx.defs.OpSchema.Attribute(n, getattr(kinds, kind), n)
+            for n, kind in attributes.items()
+        ],
+    )  # fmt: skip
     return Op(Opset(DOMAIN, 1), name, schema)
 
 
-_QUANTIZE = _operator(
-    "Quantize", {"tensor": "STRING", "qtype": "STRING", "qmin": "INT", "qmax": "INT"}
-)
-_DEQUANTIZE = _operator("Dequantize", {"tensor": "STRING", "qtype": "STRING", "axis": "INT"})
+_GRID = _operator(
+    "Grid",
+    {
+        "scale": "FLOAT", "zero_point": "INT", "qmin": "INT", "qmax": "INT",
+        "tensor": "STRING", "qtype": "STRING",
+    },
+)  # fmt: skip
+_LAYER = _operator("Layer", {"tensor": "STRING"})
 
 
-@torch.library.custom_op("deployq::quantize_linear", mutates_args=())
-def quantize_linear(
-    x: Tensor, scale: Tensor, zero_point: Tensor, tensor: str, qtype: str, qmin: int, qmax: int
-) -> Tensor:
-    """Codes (int32) of ``x`` on a per-tensor grid; law 1."""
-    codes = torch.round(x / scale) + zero_point
-    return codes.clamp(qmin, qmax).to(torch.int32)
-
-
-@quantize_linear.register_fake
-def _(
-    x: Tensor, scale: Tensor, zero_point: Tensor, tensor: str, qtype: str, qmin: int, qmax: int
-) -> Tensor:
-    return torch.empty_like(x, dtype=torch.int32)
-
-
-@torch.library.custom_op("deployq::dequantize_linear", mutates_args=())
-def dequantize_linear(
-    codes: Tensor, scale: Tensor, zero_point: Tensor, tensor: str, qtype: str, axis: int
-) -> Tensor:
-    """Reals of ``codes``; scale and zero point have rank 0, or one entry for each of ``axis``."""
-    if scale.ndim:
-        shape = [1] * codes.ndim
-        shape[axis] = -1
-        scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
-    return (codes - zero_point).to(torch.float32) * scale
-
-
-@dequantize_linear.register_fake
-def _(
-    codes: Tensor, scale: Tensor, zero_point: Tensor, tensor: str, qtype: str, axis: int
-) -> Tensor:
-    return torch.empty_like(codes, dtype=torch.float32)
-
-
-def _to_onnx_quantize(
-    x: Any, scale: Any, zero_point: Any, tensor: str, qtype: str, qmin: int, qmax: int
+def _to_onnx_grid(
+    x: Any, scale: float, zero_point: int, qmin: int, qmax: int, tensor: str, qtype: str
 ) -> Any:
-    return _QUANTIZE(x, scale, zero_point, tensor=tensor, qtype=qtype, qmin=qmin, qmax=qmax)
+    return _GRID(
+        x, scale=scale, zero_point=zero_point, qmin=qmin, qmax=qmax, tensor=tensor, qtype=qtype
+    )
 
 
-def _to_onnx_dequantize(
-    codes: Any, scale: Any, zero_point: Any, tensor: str, qtype: str, axis: int
+def _to_onnx_layer(
+    x: Any, weight: Any, bias: Any, op_type: str, geometry: Sequence[int], tensor: str
 ) -> Any:
-    return _DEQUANTIZE(codes, scale, zero_point, tensor=tensor, qtype=qtype, axis=axis)
+    return _LAYER(x, tensor=tensor)
 
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    torch.ops.deployq.quantize_linear.default: _to_onnx_quantize,
-    torch.ops.deployq.dequantize_linear.default: _to_onnx_dequantize,
+    torch.ops.deployq.grid.default: _to_onnx_grid,
+    torch.ops.deployq.layer.default: _to_onnx_layer,
 }
 """For ``torch.onnx.export(custom_translation_table=...)``."""

@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx
 import onnx_ir as ir
@@ -27,15 +27,17 @@ from deployq_exporters.rewrites import (
     name_after_tensors,
     pad_into_conv,
     reshape_to_flatten,
-    typed_integers,
+    typed_grids,
+    typed_layers,
 )
 from deployq_exporters.rewrites.rule import Rewrite, apply
 from deployq_exporters.rewrites.strip_trace import strip_trace
+from deployq_exporters.stored_layers import StoredLayer, stored_layers
 from deployq_targets import TargetProfile
 from deployq_targets.words import Edges
 
 CANONICAL: tuple[Rewrite, ...] = (
-    typed_integers.RULE,  # first: later rules see standard operators
+    typed_grids.RULE,  # first, as the layers' own rule: later rules see standard operators
     mean_to_global_pool.RULE,
     reshape_to_flatten.RULE,
     pad_into_conv.RULE,
@@ -64,8 +66,9 @@ def lower(prepared: PreparedModel, profile: TargetProfile, io: Edges = Edges.FLO
         tensor.qtype for tensor in prepared.plan.tensors
     ]
     opset = max(profile.opset_for(types), OLDEST_TRACE_OPSET)
-    model = _trace(prepared, opset)
-    apply(model, CANONICAL)
+    layers = stored_layers(prepared)
+    model = _trace(prepared, layers, opset)
+    apply(model, [typed_layers.rule(layers), *CANONICAL])
     if io is Edges.INTEGER:
         apply(model, [integer_edges.RULE])  # after all names are given
     strip_trace(model)
@@ -76,8 +79,8 @@ def lower(prepared: PreparedModel, profile: TargetProfile, io: Edges = Edges.FLO
     return model
 
 
-def _trace(prepared: PreparedModel, opset: int) -> ir.Model:
-    module = integer_module(prepared)
+def _trace(prepared: PreparedModel, layers: Mapping[str, StoredLayer], opset: int) -> ir.Model:
+    module = integer_module(prepared, layers)
     inputs = tuple(torch.zeros(2, *shape[1:]) for shape in prepared.inputs.values())
     batch = torch.export.Dim("batch")
     with _quiet():

@@ -8,6 +8,7 @@ import torch
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.graph.preparation import PreparedModel
 from deployq_exporters.integer_module import integer_module
+from deployq_exporters.stored_layers import stored_layers
 from tests.graph.networks import Net, calibrated, conv, images
 
 
@@ -23,4 +24,6 @@ def padded(*pads: int) -> PreparedModel:
 def test_padding_is_lowered(pads: tuple[int, ...]) -> None:
     prepared = padded(*pads)
     expected = prepared.module(images())
-    torch.testing.assert_close(integer_module(prepared)(images()), expected)
+    torch.testing.assert_close(
+        integer_module(prepared, stored_layers(prepared))(images()), expected
+    )

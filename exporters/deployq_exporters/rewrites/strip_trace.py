@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.typed_integers import TYPED
+from deployq_exporters.rewrites.typed_tensors import TYPED
 
 DEFAULTS: dict[str, dict[str, object]] = {
     "Conv": {"auto_pad": "NOTSET"},

@@ -1,0 +1,56 @@
+"""The linear layers of a calibrated model as the file stores them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from deployq.arithmetic.geometry import ConvGeometry
+from deployq.arithmetic.weight_layout import inputs_first
+from deployq.graph.integers import LayerIntegers, layer_integers
+from deployq.graph.preparation import PreparedModel
+from deployq.graph.units import QuantizedLinear, channel_axis
+from deployq.qparams import IntArray, PerChannel, QParams
+from deployq.qtypes import QType
+
+BIAS_TYPE = QType(32, True)
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """Codes and parameters of one layer, in the layout of its operator.
+
+    Args:
+        op_type: ``Conv``, ``ConvTranspose`` or ``Gemm``.
+        geometry: of a convolution.
+        weight: (O, C / g, kh, kw), transposed (C, O / g, kh, kw), or (O, C).
+        weight_params: per tensor, or along the axis of the output channels.
+        bias: (O,), on the scale ``s_x s_w``.
+        bias_params: per tensor or along axis 0.
+    """
+
+    op_type: str
+    geometry: ConvGeometry
+    weight: IntArray
+    weight_params: QParams
+    bias: IntArray
+    bias_params: QParams
+
+
+def stored_layers(prepared: PreparedModel) -> dict[str, StoredLayer]:
+    """Every linear layer by its name.
+
+    Raises:
+        InputError, UnsupportedError: as :func:`deployq.graph.integers.layer_integers`.
+    """
+    units = prepared.units()
+    return {name: _stored(units[name], layer) for name, layer in layer_integers(prepared).items()}
+
+
+def _stored(unit: QuantizedLinear, layer: LayerIntegers) -> StoredLayer:
+    weight, params = layer.codes.codes, layer.weight
+    if unit.op_type == "ConvTranspose":
+        weight = inputs_first(weight, unit.geometry.groups)
+        if isinstance(params.granularity, PerChannel):
+            params = replace(params, granularity=PerChannel(channel_axis(unit.op_type)))
+    bias_params = QParams(BIAS_TYPE, layer.codes.bias_scale, granularity=layer.weight.granularity)
+    return StoredLayer(unit.op_type, unit.geometry, weight, params, layer.codes.bias, bias_params)
