@@ -114,7 +114,7 @@ def _snap(
 def _least_scale(call: LinearCall, x_scale: np.float32, y_scale: np.float32, form: Form) -> Tensor:
     """(C,) or (1,): lowest weight scale whose bias fits its type and whose shift the target has."""
     bias = call.unit.real_bias(call.weight, *call.rest)
-    limit = 2 ** (call.unit.bias_bits - 1) - 1
+    limit = call.unit.bias_type.limit
     least: Tensor = (bias.abs().cpu() / (float(x_scale) * limit)) * (1 + 2.0**-20)
     least = least.clamp(min=SMALLEST_BIAS_SCALE / float(x_scale))
     if form.kind is Kind.SHIFT:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from deployq.graph.bias_type import BiasType
 from deployq.qparams import FloatArray, IntArray
 
 BIAS_HEADROOM = 2
@@ -95,8 +96,9 @@ class LinearCodes:
     Args:
         codes: (C, ...) weight codes, output channels first whatever the operator.
         scale: float32 weight scale after absorption, rank 0 or (C,).
-        bias: (C,) int64 bias codes.
+        bias: (C,) int64, in steps of ``bias_scale``, multiples of ``2**bias_shift``.
         bias_scale: float32 ``s_x * s_w``, the shape of ``scale``.
+        bias_shift: the file holds ``bias >> bias_shift``.
         rescued: channels whose weight codes became zero (law 2's exception).
     """
 
@@ -104,6 +106,7 @@ class LinearCodes:
     scale: FloatArray
     bias: IntArray
     bias_scale: FloatArray
+    bias_shift: int
     rescued: tuple[int, ...]
 
 
@@ -113,7 +116,7 @@ def absorb(
     factor: FloatArray,
     bias: FloatArray,
     input_scale: np.float32,
-    bias_bits: int,
+    bias_type: BiasType,
 ) -> LinearCodes:
     """Take a BatchNorm's factor into the weight scale and round the bias; codes are unchanged.
 
@@ -127,11 +130,11 @@ def absorb(
         factor: float64 gamma / sigma, rank 0 (one) or (C,); rank 0 when there is none.
         bias: float64 (C,) real bias after the BatchNorm.
         input_scale: float32 scale of the layer's input.
-        bias_bits: signed width of the bias codes.
+        bias_type: what the target takes.
     """
     with np.errstate(over="ignore"):  # infinity is the caller's to refuse
         absorbed = (scale.astype(np.float64) * factor).astype(np.float32)
-    limit = 2 ** (bias_bits - 1) - 1
+    limit = bias_type.limit
     lost = _lost_channels(absorbed, bias, input_scale, limit)
     if lost.any():
         codes = np.where(lost.reshape(-1, *[1] * (codes.ndim - 1)), 0, codes)
@@ -142,10 +145,9 @@ def absorb(
         else:
             absorbed = np.asarray(least, np.float32)
     bias_scale = np.asarray(np.float32(input_scale) * absorbed, np.float32)
-    steps = np.rint(bias / bias_scale.astype(np.float64))
-    bias_codes = np.clip(steps, -limit, limit).astype(np.int64)
+    bias_codes, shift = bias_type.round(bias / bias_scale.astype(np.float64))
     channels = tuple(int(c) for c in np.flatnonzero(lost))
-    return LinearCodes(codes, absorbed, bias_codes, bias_scale, channels)
+    return LinearCodes(codes, absorbed, bias_codes, bias_scale, shift, channels)
 
 
 def _lost_channels(

@@ -23,6 +23,7 @@ from deployq_targets.words import (
     Format,
     Layout,
     Residual,
+    ScaleForm,
     Sharing,
     Subbyte,
     Symmetry,
@@ -35,8 +36,8 @@ LOWEST_OPSET = 21
 LOWEST_IR = 10
 """ONNX IR version of that opset."""
 
-BIAS_BITS = 32
-"""Lowering writes biases of this width."""
+BIAS_BITS = (8, 16, 32)
+"""Widths of the bias codes that lowering writes."""
 
 CHANNEL_AXES: dict[str, tuple[int | str, ...]] = {
     "Conv": (0,),
@@ -91,14 +92,17 @@ LIMITS: tuple[Limit, ...] = (
         "tensor or channel among them",
     ),
     _one_of("weight.symmetry", Symmetry.SYMMETRIC, Symmetry.ANY),
-    _one_of("bias.form", BiasForm.INT),
-    _one_of("bias.bits", BIAS_BITS),
-    _one_of("bias.scale_rule", BiasScaleRule.ACT_TIMES_WEIGHT),
+    _one_of("bias.form", BiasForm.INT, BiasForm.FLOAT),
+    _one_of("bias.bits", *BIAS_BITS),
+    _one_of(
+        "bias.scale_rule",
+        BiasScaleRule.ACT_TIMES_WEIGHT,
+        BiasScaleRule.ACT_TIMES_WEIGHT_POW2,
+        BiasScaleRule.ACT_TIMES_WEIGHT_SHIFTED,
+    ),
     _one_of("bias.order", BiasOrder.BEFORE_SCALE),
-    _one_of("bias.max_channels", None),
     _one_of("accumulator.bound", Bound.WEIGHTS),
-    _one_of("graph.residual", Residual.Q_BOTH, Residual.ANY),
-    *(_one_of(f"limits.{key}", None) for key in ("max_layers", "max_params", "max_macs")),
+    _one_of("graph.residual", Residual.Q_BOTH, Residual.ANY, Residual.Q_SKIP_ONLY),
 )
 
 
@@ -160,11 +164,32 @@ def _other_axes(profile: TargetProfile) -> Iterator[Unobeyed]:
             yield Unobeyed(key, _text(found), " or ".join(map(_text, axes)))
 
 
-def _widened_codes(profile: TargetProfile) -> Iterator[Unobeyed]:
-    """Codes under 8 bits are lowered in their own types."""
+def _narrow_biases(profile: TargetProfile) -> Iterator[Unobeyed]:
+    """A narrow bias on the plain scale would bound the weights' scales from below, unseen."""
+    section = profile.bias
+    plain = section.scale_rule is BiasScaleRule.ACT_TIMES_WEIGHT
+    if section.form is BiasForm.INT and plain and section.bits < max(BIAS_BITS):
+        yield Unobeyed("bias.bits", _text(section.bits), f"{max(BIAS_BITS)} on the scale s_x s_w")
+
+
+def _coarse_biases(profile: TargetProfile) -> Iterator[Unobeyed]:
+    """A step of whole powers of two, weights on a lattice that can follow the bias."""
+    section = profile.bias
+    if section.scale_rule is not BiasScaleRule.ACT_TIMES_WEIGHT_POW2:
+        return
+    if (section.scale_rule_exp or 0) < 0:
+        yield Unobeyed("bias.scale_rule_exp", _text(section.scale_rule_exp), "0 and more")
+    if profile.weight.scale_form is ScaleForm.ANY:
+        yield Unobeyed(
+            "bias.scale_rule", _text(section.scale_rule), "this, with pow2 weight scales"
+        )
+
+
+def _clipped_codes(profile: TargetProfile) -> Iterator[Unobeyed]:
+    """Codes under 8 bits are lowered in their own types, or in bytes."""
     narrow = min(*profile.activation.bits, *profile.weight.bits) < 8
-    if narrow and profile.container.subbyte is not Subbyte.NATIVE:
-        yield Unobeyed("container.subbyte", _text(profile.container.subbyte), "native")
+    if narrow and profile.container.subbyte is Subbyte.CLIP:
+        yield Unobeyed("container.subbyte", _text(profile.container.subbyte), "native or widened")
 
 
 def _position_rules(profile: TargetProfile) -> Iterator[Unobeyed]:
@@ -180,6 +205,8 @@ FINDERS: tuple[Finder, ...] = (
     _beyond_limits,
     _shifted_weights,
     _other_axes,
-    _widened_codes,
+    _narrow_biases,
+    _coarse_biases,
+    _clipped_codes,
     _position_rules,
 )

@@ -11,6 +11,7 @@ from deployq.errors import ProfileError, UnsupportedError
 from deployq.graph.beyond_limits import Fallback, find_fallbacks, float_layers
 from deployq.graph.edge_layers import edge_layers
 from deployq.graph.float_nodes import float_nodes, refuse_movement
+from deployq.graph.layer_limits import check_layers
 from deployq.graph.layer_placement import (
     Wishes,
     clamp_is_redundant,
@@ -106,6 +107,7 @@ def _place(
     fallbacks: Mapping[str, Fallback],
 ) -> Placement:
     floats = float_nodes(module, sites, profile, recipe, fallbacks)
+    check_layers(module, sites, profile)
     gridded = on_grids(module, sites)
     touches = find_touches(module, sites, profile)
     outputs = _output_sites(module, sites)

@@ -12,6 +12,7 @@ from torch import fx, nn
 
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.batch_norm import move_sign_into_weight
+from deployq.graph.bias_type import BiasType
 from deployq.graph.capture import NORM_TENSORS
 from deployq.graph.captured_inputs import input_shapes, input_types
 from deployq.graph.conv_geometry import conv_geometry, conv_input
@@ -199,7 +200,7 @@ def _unit(
         batch_norm=layer.batch_norm,
         eps=norm.eps if norm else 1e-5,
         momentum=norm.momentum if norm and norm.momentum is not None else 0.1,
-        bias_bits=profile.bias.bits,
+        bias_type=BiasType.of(profile.bias),
     )
 
 

@@ -2,6 +2,7 @@
 
 format 1    says neither which scales were chosen nor the digest of the tensors
 format 2    ``calibrated`` in the configuration of every quantizer, and ``tensors_sha256``
+format 3    ``bias`` of a layer, a BiasType, in the place of ``bias_bits``
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from deployq.errors import InputError
 
-FORMAT = 2
+FORMAT = 3
 """What is written."""
 
 Facts: TypeAlias = dict[str, Any]
@@ -59,6 +60,15 @@ def _one_to_two(facts: Facts, tensors: Mapping[str, Tensor], digest: str) -> Fac
     return {**facts, "format": 2, "tensors_sha256": digest}
 
 
+def _two_to_three(facts: Facts, tensors: Mapping[str, Tensor], digest: str) -> Facts:
+    """Every layer had bias codes on the scale ``s_x s_w``."""
+    for module in facts["graph"]["modules"].values():
+        if module["type"] == "QuantizedLinear":
+            config = module["config"]
+            config["bias"] = {"bits": config.pop("bias_bits")}
+    return {**facts, "format": 3}
+
+
 def _quantizers(facts: Facts) -> Iterator[tuple[str, Facts]]:
     """Module path and configuration of every quantizer, those inside layers included."""
     for path, module in facts["graph"]["modules"].items():
@@ -68,5 +78,5 @@ def _quantizers(facts: Facts) -> Iterator[tuple[str, Facts]]:
             yield f"{path}.weight_quantizer", module["config"]["weight_quantizer"]
 
 
-UPGRADES: dict[int, Upgrade] = {1: _one_to_two}
+UPGRADES: dict[int, Upgrade] = {1: _one_to_two, 2: _two_to_three}
 """Format to the function that brings it to the next."""

@@ -18,9 +18,12 @@ from torch.nn import functional
 from deployq.arithmetic.geometry import ConvGeometry, ConvTransposeGeometry
 from deployq.arithmetic.weight_layout import outputs_first
 from deployq.graph.batch_norm import BatchNormTensors, LinearCodes, absorb, along_first_axis
+from deployq.graph.bias_type import BiasType
 from deployq.graph.bounded import bounded
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.qparams import PerChannel, PerTensor, QParams
+
+BIAS_TYPE = BiasType()
 
 
 def channel_axis(op_type: str) -> int:
@@ -45,7 +48,7 @@ class QuantizedLinear(nn.Module):
             per-channel scale, codes unchanged; ``fold``, the factor is in the weight before it is
             quantized, with running statistics, on grids that cannot take a factor (law 2).
         eps, momentum: of the BatchNorm.
-        bias_bits: signed width of the bias codes.
+        bias_type: what the target takes as bias codes.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class QuantizedLinear(nn.Module):
         batch_norm: str = "none",
         eps: float = 1e-5,
         momentum: float = 0.1,
-        bias_bits: int = 32,
+        bias_type: BiasType = BIAS_TYPE,
     ) -> None:
         super().__init__()
         self.op_type = op_type
@@ -66,7 +69,7 @@ class QuantizedLinear(nn.Module):
         self.batch_norm = batch_norm
         self.eps = eps
         self.momentum = momentum
-        self.bias_bits = bias_bits
+        self.bias_type = bias_type
 
     def forward(
         self, x: Tensor, weight: Tensor, bias: Tensor | None = None, *batch_norm: Tensor | None
@@ -143,7 +146,7 @@ class QuantizedLinear(nn.Module):
             factor.cpu().numpy(),
             real_bias.cpu().numpy(),
             np.float32(input_scale),
-            self.bias_bits,
+            self.bias_type,
         )
 
     def real_bias(
@@ -189,7 +192,7 @@ class QuantizedLinear(nn.Module):
             "batch_norm": self.batch_norm,
             "eps": self.eps,
             "momentum": self.momentum,
-            "bias_bits": self.bias_bits,
+            "bias": self.bias_type.config(),
         }
 
     @classmethod
@@ -205,7 +208,7 @@ class QuantizedLinear(nn.Module):
             batch_norm=config["batch_norm"],
             eps=config["eps"],
             momentum=config["momentum"],
-            bias_bits=config["bias_bits"],
+            bias_type=BiasType(**config["bias"]),
         )
 
 

@@ -39,7 +39,7 @@ class Weight:
         shape: (O, C/g, kh, kw) of Conv; (K, N) of Gemm and MatMul.
         grid: of the weight codes.
         size: bytes of the weight codes in their ONNX container, two 4-bit codes to a byte.
-        bias: name of the bias codes' type; None without bias.
+        bias: name of the bias codes' type, ``f32`` for reals; None without bias.
         bias_size: bytes of the bias codes.
     """
 

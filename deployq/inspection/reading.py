@@ -18,7 +18,8 @@ from deployq.qparams import PerBlock, PerTensor, QParams
 from deployq.qtypes import QType
 
 CODES = ".codes"
-BIAS = QType(32, True)
+REAL = QType(32, True)
+"""As wide as a float32."""
 
 
 def inspect_graph(
@@ -105,9 +106,15 @@ def _weight(node: Linear, qtype: QType | None) -> Weight:
         shape=tuple(node.weight.shape),
         grid=_grid(node.weight_qparams, qtype),
         size=packed_size(node.weight.size, node.weight_qparams.qtype),
-        bias=None if node.bias is None else BIAS.name,
-        bias_size=0 if node.bias is None else packed_size(node.bias.size, BIAS),
+        bias=_bias_type(node),
+        bias_size=0 if node.bias is None else packed_size(node.bias.size, node.bias_type or REAL),
     )
+
+
+def _bias_type(node: Linear) -> str | None:
+    if node.bias is None:
+        return None
+    return "f32" if node.bias_type is None else node.bias_type.name
 
 
 def _grid(qparams: QParams, qtype: QType | None) -> Grid:

@@ -125,7 +125,8 @@ def add_bias(walk: Walk, node: onnx.NodeProto) -> bool:
 def _with_bias(
     walk: Walk, node: onnx.NodeProto, made: Linear, value: Value | None, *, axis: int
 ) -> Linear:
-    """Bias codes with scale ``s_x * s_w``; a float bias is rounded to them.
+    """Bias codes with scale ``s_x * s_w``; a float bias is rounded to them, codes on that scale
+    times ``2**k`` are shifted to it.
 
     Args:
         axis: of the bias tensor, along which it has one element for each output channel.
@@ -138,11 +139,12 @@ def _with_bias(
         reals = _per_channel(node, value.data.astype(np.float64), outputs, axis)
         codes = np.rint(reals / expected).astype(np.int64)
     elif isinstance(value, QuantizedConstant):
-        _check_bias(node, value, np.asarray(expected))
-        codes = _per_channel(node, value.codes, outputs, axis).astype(np.int64)
+        shift = _bias_shift(node, value, np.asarray(expected))
+        codes = _per_channel(node, value.codes, outputs, axis).astype(np.int64) << shift
     else:
         raise refuse(node, "a bias is constant", describe(value))
-    return replace(made, bias=codes)
+    stored = value.qparams.qtype if isinstance(value, QuantizedConstant) else None
+    return replace(made, bias=codes, bias_type=stored)
 
 
 def _per_channel(
@@ -161,13 +163,15 @@ def _per_channel(
     return np.broadcast_to(data.reshape(-1), (outputs,))
 
 
-def _check_bias(node: onnx.NodeProto, bias: QuantizedConstant, expected: np.ndarray) -> None:
+def _bias_shift(node: onnx.NodeProto, bias: QuantizedConstant, expected: np.ndarray) -> int:
+    """k, 0 or more, of a bias on the scale ``s_x * s_w * 2**k``."""
     scale, zero_point = bias.qparams.scale, bias.qparams.zero_point
     fits = scale.size in (1, expected.size) or expected.size == 1
-    if not (fits and np.allclose(scale, expected, rtol=BIAS_SCALE_RTOL, atol=0)):
+    shift = max(0, round(float(np.log2(scale.flat[0] / expected.flat[0])))) if fits else 0
+    if not (fits and np.allclose(scale, np.ldexp(expected, shift), rtol=BIAS_SCALE_RTOL, atol=0)):
         raise refuse(
             node,
-            "the bias scale is the input scale times the weight scale",
+            "the bias scale is the input scale times the weight scale, times a power of two from 1",
             str(scale.ravel()[:3]),
             str(expected.ravel()[:3]),
             next_step="quantize the bias with this scale",
@@ -180,6 +184,7 @@ def _check_bias(node: onnx.NodeProto, bias: QuantizedConstant, expected: np.ndar
             "0",
             next_step="quantize the bias symmetrically",
         )
+    return shift
 
 
 HANDLERS: dict[tuple[str, str], Handler] = {

@@ -16,6 +16,7 @@ import onnx
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.qparams import IntArray, QParams
+from deployq.qtypes import QType
 
 Bounds = tuple[int, int]
 
@@ -58,12 +59,14 @@ class Linear(Node):
         weight_qparams: per tensor, or per output channel (Conv and ConvTranspose axis 0, Gemm and
             MatMul axis 1).
         bias: (O,) or (N,) codes with scale ``s_x * s_w`` and zero point 0, if any.
+        bias_type: of the codes that the file holds; None where it holds reals.
         geometry: of a Conv; a ConvTransposeGeometry of a ConvTranspose.
     """
 
     weight: IntArray
     weight_qparams: QParams
     bias: IntArray | None
+    bias_type: QType | None = None
     geometry: ConvGeometry = field(default_factory=ConvGeometry)
 
 

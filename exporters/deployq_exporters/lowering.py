@@ -29,12 +29,13 @@ from deployq_exporters.rewrites import (
     reshape_to_flatten,
     typed_grids,
     typed_layers,
+    widen_containers,
 )
 from deployq_exporters.rewrites.rule import Rewrite, apply
 from deployq_exporters.rewrites.strip_trace import strip_trace
 from deployq_exporters.stored_layers import StoredLayer, stored_layers
 from deployq_targets import TargetProfile
-from deployq_targets.words import Edges
+from deployq_targets.words import Edges, Subbyte
 
 CANONICAL: tuple[Rewrite, ...] = (
     typed_grids.RULE,  # first, as the layers' own rule: later rules see standard operators
@@ -69,6 +70,8 @@ def lower(prepared: PreparedModel, profile: TargetProfile, io: Edges = Edges.FLO
     layers = stored_layers(prepared)
     model = _trace(prepared, layers, opset)
     apply(model, [typed_layers.rule(layers), *CANONICAL])
+    if profile.container.subbyte is Subbyte.WIDENED:
+        apply(model, [widen_containers.RULE])
     if io is Edges.INTEGER:
         apply(model, [integer_edges.RULE])  # after all names are given
     strip_trace(model)

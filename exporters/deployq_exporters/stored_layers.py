@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.arithmetic.weight_layout import inputs_first
 from deployq.graph.integers import LayerIntegers, layer_integers
@@ -11,8 +13,6 @@ from deployq.graph.preparation import PreparedModel
 from deployq.graph.units import QuantizedLinear, channel_axis
 from deployq.qparams import IntArray, PerChannel, QParams
 from deployq.qtypes import QType
-
-BIAS_TYPE = QType(32, True)
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,9 @@ class StoredLayer:
         geometry: of a convolution.
         weight: (O, C / g, kh, kw), transposed (C, O / g, kh, kw), or (O, C).
         weight_params: per tensor, or along the axis of the output channels.
-        bias: (O,), on the scale ``s_x s_w``.
+        bias: (O,), on the scale ``s_x s_w 2**k``, k of the layer.
         bias_params: per tensor or along axis 0.
+        real_bias: the file holds the reals that the bias codes stand for.
     """
 
     op_type: str
@@ -34,6 +35,7 @@ class StoredLayer:
     weight_params: QParams
     bias: IntArray
     bias_params: QParams
+    real_bias: bool = False
 
 
 def stored_layers(prepared: PreparedModel) -> dict[str, StoredLayer]:
@@ -52,5 +54,13 @@ def _stored(unit: QuantizedLinear, layer: LayerIntegers) -> StoredLayer:
         weight = inputs_first(weight, unit.geometry.groups)
         if isinstance(params.granularity, PerChannel):
             params = replace(params, granularity=PerChannel(channel_axis(unit.op_type)))
-    bias_params = QParams(BIAS_TYPE, layer.codes.bias_scale, granularity=layer.weight.granularity)
-    return StoredLayer(unit.op_type, unit.geometry, weight, params, layer.codes.bias, bias_params)
+    bias, shift = layer.codes.bias, layer.codes.bias_shift
+    bias_params = QParams(
+        QType(unit.bias_type.bits, True),
+        np.ldexp(layer.codes.bias_scale, shift),
+        granularity=layer.weight.granularity,
+    )
+    return StoredLayer(
+        unit.op_type, unit.geometry, weight, params, bias >> shift, bias_params,
+        real_bias=unit.bias_type.real,
+    )  # fmt: skip

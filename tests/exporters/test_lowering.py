@@ -11,10 +11,11 @@ from onnx import numpy_helper
 from torch import Tensor
 from torch.nn import functional as F
 
+from deployq import pipeline
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
 from deployq_exporters.lowering import lower, to_proto
-from tests.graph.networks import Net, calibrated, conv
+from tests.graph.networks import Net, calibrated, conv, images, profile_with, residual_for
 
 Make = Callable[..., PreparedModel]
 
@@ -104,3 +105,20 @@ def test_a_pool_of_maps_whose_channels_came_last_is_a_pool() -> None:
     model = canonical(calibrated(net.eval(), "ort-cpu"))
     kinds = {node.op_type for node in model.graph.node}
     assert "GlobalAveragePool" in kinds and not kinds & {"Gather", "Range", "ReduceMean"}
+
+
+def test_codes_under_eight_bits_in_bytes_where_the_target_holds_no_others() -> None:
+    profile = profile_with(
+        "lowbit-vlsi", container__subbyte="widened", container__int_types=["s8", "u8", "s32"]
+    )
+    prepared = residual_for("lowbit-vlsi")
+    models = [to_proto(lower(prepared, target)) for target in (prepared.profile, profile)]
+    narrow, wide = ({t.data_type for t in model.graph.initializer} for model in models)
+    types = onnx.TensorProto
+    under_eight = {types.INT4, types.UINT4, types.INT2, types.UINT2}
+    assert under_eight & narrow and not under_eight & wide
+    x = {"x": images(4).numpy()}
+    runs = [pipeline.simulate(model, x, prepared.profile).codes for model in models]
+    assert len(runs[0]) > 4
+    for name, codes in runs[0].items():
+        assert np.array_equal(codes, runs[1][name])

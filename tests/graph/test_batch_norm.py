@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from deployq.graph.batch_norm import absorb, move_sign_into_weight
+from deployq.graph.bias_type import BiasType
 from deployq.graph.capture import capture
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import layer_integers, linear_calls
@@ -128,7 +129,9 @@ def test_a_gamma_below_zero_counts_as_zero_and_comes_back() -> None:
 
 def test_a_vanishing_gamma_becomes_zero_codes_and_its_bias() -> None:
     bias = np.array([0.3, -0.7, 0.2])
-    found = absorb(CODES, np.full(3, 0.1, np.float32), np.array([1.0, 0.0, 1e-44]), bias, ONE, 32)
+    found = absorb(
+        CODES, np.full(3, 0.1, np.float32), np.array([1.0, 0.0, 1e-44]), bias, ONE, BiasType()
+    )
     assert found.rescued == (1, 2)
     assert found.codes.tolist() == [[1, -2], [0, 0], [0, 0]]
     assert np.abs(found.bias * found.bias_scale.astype(np.float64) - bias).max() <= 0.05  # s_b / 2
@@ -136,19 +139,23 @@ def test_a_vanishing_gamma_becomes_zero_codes_and_its_bias() -> None:
 
 def test_an_overflowing_bias_becomes_zero_codes_and_itself() -> None:
     bias = np.array([0.3, 9e4, -9e4])
-    found = absorb(CODES, np.full(3, 1e-6, np.float32), np.ones(3), bias, ONE, 32)
+    found = absorb(CODES, np.full(3, 1e-6, np.float32), np.ones(3), bias, ONE, BiasType())
     assert found.rescued == (1, 2) and np.abs(found.bias).max() < 2**30
     relative = found.bias * found.bias_scale.astype(np.float64) / bias - 1
     assert np.abs(relative).max() < 2**-20  # 0.3 at a step of 1e-6 is the coarsest
 
 
 def test_a_healthy_channel_is_left_alone() -> None:
-    found = absorb(CODES, np.full(3, 0.1, np.float32), np.full(3, 2.0), np.zeros(3), ONE, 32)
+    found = absorb(
+        CODES, np.full(3, 0.1, np.float32), np.full(3, 2.0), np.zeros(3), ONE, BiasType()
+    )
     assert found.rescued == () and np.array_equal(found.codes, CODES)
 
 
 def test_channels_of_one_scale_saturate_their_bias() -> None:
-    found = absorb(CODES, np.float32(1e-6)[()], np.array(1.0), np.array([0.0, 9e4, -9e4]), ONE, 32)
+    found = absorb(
+        CODES, np.float32(1e-6)[()], np.array(1.0), np.array([0.0, 9e4, -9e4]), ONE, BiasType()
+    )
     assert found.rescued == (1, 2) and found.scale == np.float32(1e-6)
     assert found.bias.tolist() == [0, 2**31 - 1, 1 - 2**31]
 
@@ -156,7 +163,7 @@ def test_channels_of_one_scale_saturate_their_bias() -> None:
 @pytest.mark.parametrize("shape", [(), (3,)])
 def test_no_bias_scale_is_subnormal(shape: tuple[int, ...]) -> None:
     tiny = np.full(shape, 2.0**-100, np.float32)
-    found = absorb(CODES, tiny, np.ones(shape), np.array([0.0, 1e-40, 1.0]), tiny.max(), 32)
+    found = absorb(CODES, tiny, np.ones(shape), np.array([0.0, 1e-40, 1.0]), tiny.max(), BiasType())
     assert found.bias_scale.min() >= np.finfo(np.float32).tiny
     assert found.rescued == (0, 1, 2) and found.bias[0] == 0
 

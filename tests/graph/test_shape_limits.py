@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from deployq.errors import ProfileError, UnsupportedError
+from deployq.errors import UnsupportedError
 from deployq.graph.capture import capture
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import LayerRecipe, Recipe
@@ -226,6 +226,9 @@ def test_ethos_pools_a_small_padded_window_or_any_without_padding() -> None:
         assert (prepared_for(graph, "ethos-u55-256").plan.floats == ()) == integer
 
 
-def test_the_first_word_that_max78000_is_refused_by_is_no_limit() -> None:
-    with pytest.raises(ProfileError, match=r"max78000: bias\.bits"):
-        prepared_for(one(), "max78000")
+def test_max78000_takes_kernels_of_one_and_three() -> None:
+    for size in (1, 3):
+        assert prepared_for(one(size=size), "max78000").plan.floats == ()
+    for size in (2, 5):
+        with pytest.raises(UnsupportedError, match=r"(?s)a: .*max78000"):
+            prepared_for(one(size=size), "max78000")

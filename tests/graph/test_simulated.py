@@ -26,7 +26,7 @@ from tests.graph.networks import Net, conv, profile_with, residual_graph
 PREPARED = (
     "cmsis-nn", "ethos-u55-128", "ethos-u55-256", "ethos-u65-512", "ethos-u85-1024",
     "ethos-u85-512", "int4-npu", "int8-npu", "litert-optimized", "litert-ref", "litert-xnnpack",
-    "lowbit-vlsi", "openvino-cpu", "ort-cpu", "qnn-htp",
+    "lowbit-vlsi", "max78000", "nvdla-small", "openvino-cpu", "ort-cpu", "qnn-htp", "tensorrt",
 )  # fmt: skip
 
 

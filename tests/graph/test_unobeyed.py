@@ -28,23 +28,20 @@ def test_built_in_profiles_are_obeyed(target: str) -> None:
         {"weight__granularity": ["block"], "weight__block_sizes": [32], "weight__axis": {}},
         {"weight__axis": {"Conv": 1, "Gemm": "n"}},
         {"weight__axis": {"Conv": 0, "Gemm": 1}},
-        {"bias__form": "float"},
         {"bias__form": "none"},
+        {"bias__form": "folded"},
         {"bias__bits": 16, "container__int_types": ["s8", "s16"]},
         {"bias__scale_rule": "free"},
         {"bias__scale_rule": "act_times_weight_pow2", "bias__scale_rule_exp": 3},
+        {"bias__scale_rule_exp": -1, "bias__scale_rule": "act_times_weight_pow2"},
         {"bias__order": "after_scale"},
-        {"bias__max_channels": 512},
-        {"bias__scale_rule": "act_times_weight_shifted"},
         {"accumulator__bound": "datatype"},
-        {"graph__residual": "q_skip_only"},
         {"container__format": "tflite"},
         {"container__opset_max": 17, "container__opset_prefer": 13},
         {"container__ir_max": 9},
         {"container__scalar_rank": 1},
         {"container__zero_point_input": "omit"},
         {"container__layout": "nhwc"},
-        {"limits__max_layers": 4},
     ],
     ids=str,
 )
@@ -70,12 +67,15 @@ def test_forms_of_scales_are_obeyed(changes: dict[str, Any]) -> None:
     refuse_unobeyed(profile_with("int8-npu", **changes))
 
 
-def test_codes_under_eight_bits_travel_in_their_own_types() -> None:
+def test_codes_under_eight_bits_travel_in_their_own_types_or_in_bytes() -> None:
     types = ["s8", "u8", "s32"]
-    profile = profile_with("lowbit-vlsi", container__subbyte="widened", container__int_types=types)
-    with pytest.raises(ProfileError, match=r"(?s)container\.subbyte.*found: widened"):
+    refuse_unobeyed(
+        profile_with("lowbit-vlsi", container__subbyte="widened", container__int_types=types)
+    )
+    profile = profile_with("lowbit-vlsi", container__subbyte="clip", container__int_types=types)
+    with pytest.raises(ProfileError, match=r"(?s)container\.subbyte.*found: clip"):
         refuse_unobeyed(profile)
-    refuse_unobeyed(profile_with("int8-npu", container__subbyte="widened"))
+    refuse_unobeyed(profile_with("int8-npu", container__subbyte="clip"))
 
 
 def test_inequalities_over_positions_are_refused_and_over_shapes_obeyed() -> None:
@@ -89,7 +89,7 @@ def test_inequalities_over_positions_are_refused_and_over_shapes_obeyed() -> Non
 
 
 def test_further_words_are_counted() -> None:
-    profile = profile_with("int8-npu", bias__form="float", bias__order="after_scale")
+    profile = profile_with("int8-npu", bias__form="none", bias__order="after_scale")
     with pytest.raises(ProfileError, match=r"(?s)bias\.form.*next: .*1 more to mend after it"):
         refuse_unobeyed(profile)
 

@@ -3,8 +3,9 @@
     Layer(x; tensor T)  ->  Conv(x, DequantizeLinear(T.weight.codes),
                                  DequantizeLinear(T.bias.codes))
 
-and so ConvTranspose. A fully connected layer of rank 2 is a Gemm with transB; of a higher rank it
-is MatMul, its weight stored as (C, O), and Add of the bias.
+and so ConvTranspose; a bias that the target takes as reals is a constant. A fully connected layer
+of rank 2 is a Gemm with transB; of a higher rank it is MatMul, its weight stored as (C, O), and Add
+of the bias.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 
 import onnx_ir as ir
 
+from deployq.affine import dequantize
 from deployq.arithmetic.geometry import ConvTransposeGeometry
 from deployq.qparams import IntArray, PerChannel, QParams
 from deployq_exporters.integer_ops import DOMAIN
-from deployq_exporters.rewrites.rule import Rewrite, replace_node
-from deployq_exporters.rewrites.typed_tensors import read_stored
+from deployq_exporters.rewrites.rule import Rewrite, constant, replace_node
+from deployq_exporters.rewrites.typed_tensors import TYPED, read_stored
 from deployq_exporters.stored_layers import StoredLayer
 
 
@@ -48,9 +50,8 @@ def _rewrite(graph: ir.Graph, node: ir.Node, name: str, layer: StoredLayer) -> N
     weight = (layer.weight, layer.weight_params)
     weight = _inputs_first(*weight) if on_map else weight
     operands = (
-        read_stored(graph, node, f"{name}.weight", *weight),
-        read_stored(graph, node, f"{name}.bias", layer.bias, layer.bias_params),
-    )
+        read_stored(graph, node, f"{name}.weight", *weight), _bias(graph, node, name, layer),
+    )  # fmt: skip
     if on_map:
         product = ir.node("MatMul", [x, operands[0]], name=f"{name}.product")
         product.outputs[0].name = f"{name}.product"
@@ -61,6 +62,13 @@ def _rewrite(graph: ir.Graph, node: ir.Node, name: str, layer: StoredLayer) -> N
     replace_node(
         graph, node, layer.op_type, (x, *operands), attributes=_attributes(layer), name=name
     )
+
+
+def _bias(graph: ir.Graph, node: ir.Node, name: str, layer: StoredLayer) -> ir.Value:
+    if layer.real_bias:
+        reals = dequantize(layer.bias, layer.bias_params)
+        return constant(graph, f"{name}.bias{TYPED}", reals, ir.DataType.FLOAT)
+    return read_stored(graph, node, f"{name}.bias", layer.bias, layer.bias_params)
 
 
 def _inputs_first(codes: IntArray, params: QParams) -> tuple[IntArray, QParams]:

@@ -1,0 +1,74 @@
+"""What integers a target takes as the bias of a layer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from deployq.qparams import FloatArray, IntArray
+from deployq_targets.tensors import Bias
+from deployq_targets.words import BiasForm, BiasScaleRule
+
+ACCUMULATOR_BITS = 32
+"""A shifted code, as a whole number of steps, has at most this width."""
+
+REAL_BITS = 24
+"""A float32 that is code times scale gives back any code of this width, and no wider one."""
+
+
+@dataclass(frozen=True)
+class BiasType:
+    """Codes that stand for ``code * 2**shift`` steps of ``s_x * s_w``.
+
+    Args:
+        bits: signed width of a code.
+        shift, shift_max: every layer takes the least shift between them that holds its bias.
+        real: the file holds the real value that the code stands for, as float32.
+    """
+
+    bits: int = ACCUMULATOR_BITS
+    shift: int = 0
+    shift_max: int = 0
+    real: bool = False
+
+    @classmethod
+    def of(cls, section: Bias) -> BiasType:
+        """The type that a profile states; its words are among those that preparation obeys."""
+        if section.form is BiasForm.FLOAT:
+            return cls(REAL_BITS, real=True)
+        if section.scale_rule is BiasScaleRule.ACT_TIMES_WEIGHT_POW2:
+            shift = section.scale_rule_exp or 0
+            return cls(section.bits, shift, shift)
+        if section.scale_rule is BiasScaleRule.ACT_TIMES_WEIGHT_SHIFTED:
+            return cls(section.bits, 0, ACCUMULATOR_BITS - section.bits)
+        return cls(section.bits)
+
+    @property
+    def most(self) -> int:
+        """Highest code, and the lowest one's negative."""
+        return int(2 ** (self.bits - 1) - 1)
+
+    @property
+    def limit(self) -> int:
+        """The largest bias, in steps of ``s_x * s_w``."""
+        return self.most << self.shift_max
+
+    def round(self, steps: FloatArray) -> tuple[IntArray, int]:
+        """The nearest biases that the target has, saturated.
+
+        Args:
+            steps: real biases over ``s_x * s_w``, float64.
+
+        Returns:
+            Whole steps, int64, multiples of ``2**shift``; and the shift.
+        """
+        shift = self.shift
+        while shift < self.shift_max and np.abs(np.rint(steps / 2.0**shift)).max() > self.most:
+            shift += 1
+        codes = np.clip(np.rint(steps / 2.0**shift), -self.most, self.most).astype(np.int64)
+        return codes << shift, shift
+
+    def config(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,102 @@
+"""What a target refuses of layers: too much of them, wide biases, sums that it fuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import fx
+
+from deployq.errors import UnsupportedError
+from deployq.graph.layer_placement import macs_of
+from deployq.graph.operators import aten, onnx_type
+from deployq.graph.rewrites.rule import argument
+from deployq.graph.sites import Site, moved_from
+from deployq.graph.tensors import read_tensor
+from deployq_targets import TargetProfile
+from deployq_targets.words import Residual
+
+POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
+
+
+def check_layers(
+    module: fx.GraphModule, sites: Mapping[fx.Node, Site], profile: TargetProfile
+) -> None:
+    """Refuse what the layers of a network may not be on a target.
+
+    Raises:
+        UnsupportedError: with the name of the layer or the sum.
+    """
+    _check_totals(module, sites, profile)
+    for site in sites.values():
+        if site.kind == "linear":
+            _check_bias_channels(site, profile)
+        elif profile.graph.residual is Residual.Q_SKIP_ONLY:
+            _check_sum(module, sites, site, profile)
+
+
+def _check_totals(
+    module: fx.GraphModule, sites: Mapping[fx.Node, Site], profile: TargetProfile
+) -> None:
+    """Layers, parameters and multiply-accumulates of the whole network are within [limits]."""
+    layers = [site.core for site in sites.values() if site.kind == "linear"]
+    pools = [node for node in module.graph.nodes if onnx_type(module, node) in POOLS]
+    totals = {
+        "max_layers": len(layers) + len(pools),
+        "max_params": sum(_parameters(module, core) for core in layers),
+        "max_macs": sum(map(macs_of, layers)),
+    }
+    for key, total in totals.items():
+        limit = getattr(profile.limits, key)
+        if limit is not None and total > limit:
+            raise UnsupportedError(
+                f"{profile.name}: limits.{key}",
+                "a network stays within the limits of its target",
+                found=str(total),
+                allowed=f"up to {limit}",
+                next_step="make the network smaller, or choose another target",
+            )
+
+
+def _parameters(module: fx.GraphModule, core: fx.Node) -> int:
+    """Weights, and a bias for each output channel."""
+    return read_tensor(module, argument(core, 1, "weight")).numel() + _channels(core)
+
+
+def _channels(core: fx.Node) -> int:
+    """Output channels: axis 1 of a map, the last axis of a fully connected layer."""
+    value = core.meta["val"]
+    return int(value.shape[-1 if core.target is aten.linear.default else 1])
+
+
+def _check_bias_channels(site: Site, profile: TargetProfile) -> None:
+    """A layer with a bias, or with a BatchNorm that makes one, has few enough channels."""
+    limit = profile.bias.max_channels
+    has_bias = argument(site.core, 2, "bias") is not None or site.batch_norm is not None
+    channels = _channels(site.core)
+    if limit is not None and has_bias and channels > limit:
+        raise UnsupportedError(
+            site.name,
+            f"a layer with a bias has at most bias.max_channels output channels on {profile.name}",
+            found=str(channels),
+            allowed=f"up to {limit}",
+            next_step="split the layer, or drop its bias and BatchNorm",
+        )
+
+
+def _check_sum(
+    module: fx.GraphModule, sites: Mapping[fx.Node, Site], site: Site, profile: TargetProfile
+) -> None:
+    """No sum joins a layer: there the target wants reals, and every layer's output has codes."""
+    if site.kind != "compute" or onnx_type(module, site.core) != "Add":
+        return
+    sources = [sites.get(moved_from(module, operand)) for operand in site.core.all_input_nodes]
+    layers = [source.name for source in sources if source is not None and source.kind == "linear"]
+    if layers:
+        raise UnsupportedError(
+            site.name,
+            f"{profile.name} fuses a sum with the layer before it (graph.residual = "
+            f"{profile.graph.residual}); deployq does not carry this yet",
+            found=f"a sum that reads {', '.join(layers)}",
+            allowed="networks without such sums",
+            next_step="choose another target",
+        )

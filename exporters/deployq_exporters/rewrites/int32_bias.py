@@ -1,0 +1,82 @@
+"""A bias as reals, or as codes under 32 bits, becomes int32 codes on the scale ``s_x s_w``.
+
+    Conv(x, w, b)                          ->  Conv(x, w, DequantizeLinear(int32 codes, s_x s_w))
+    Conv(x, w, DequantizeLinear(int8 q, s))    with s = s_x s_w 2**k: codes q << k
+
+so ConvTranspose and Gemm. ONNX Runtime's integer kernels take no other bias; the reals are the
+same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
+
+OPERATORS = ("Conv", "ConvTranspose", "Gemm")
+
+
+def match(node: ir.Node) -> bool:
+    if node.op_type not in OPERATORS or len(node.inputs) < 3:
+        return False
+    maker = _dequantize(node.inputs[2])
+    narrow = maker is not None and maker.inputs[0] is not None
+    is_real = initializer_array(node.inputs[2]) is not None
+    quantized = all(_dequantize(value) is not None for value in node.inputs[:2])
+    int32 = narrow and maker.inputs[0].dtype == ir.DataType.INT32  # type: ignore[union-attr]
+    return quantized and (is_real or narrow) and not int32
+
+
+def rewrite(graph: ir.Graph, node: ir.Node) -> None:
+    scale = np.asarray(_scale(node.inputs[0]) * _scale(node.inputs[1]), np.float32)
+    bias, maker = node.inputs[2], _dequantize(node.inputs[2])
+    assert bias is not None
+    if maker is None:
+        steps = initializer_array(bias).astype(np.float64) / scale  # type: ignore[union-attr]
+        name = str(bias.name)
+    else:
+        codes, stored = initializer_array(maker.inputs[0]), _scale(bias)
+        assert codes is not None
+        steps = codes.astype(np.float64) * np.rint(stored.astype(np.float64) / scale)
+        name = str(maker.name).removesuffix(".dequantize")
+    _replace(graph, node, name, np.rint(steps), scale)
+
+
+def _replace(graph: ir.Graph, node: ir.Node, name: str, codes: Any, scale: Any) -> None:
+    zero = np.zeros_like(scale)
+    inputs = [
+        constant(graph, f"{name}.{part}.int32", data, kind)
+        for part, data, kind in (
+            ("codes", codes, ir.DataType.INT32),
+            ("scale", scale, ir.DataType.FLOAT),
+            ("zero_point", zero, ir.DataType.INT32),
+        )
+    ]
+    attributes = {"axis": 0} if scale.ndim else {}
+    made = ir.node("DequantizeLinear", inputs, attributes, name=f"{name}.dequantize.int32")
+    reals = made.outputs[0]
+    reals.name, reals.type = f"{name}.dequantized.int32", ir.TensorType(ir.DataType.FLOAT)
+    reals.shape = ir.Shape(np.shape(codes))
+    graph.insert_before(node, made)
+    before = _dequantize(node.inputs[2])
+    node.replace_input_with(2, reals)
+    if before is not None and not list(before.outputs[0].uses()):
+        graph.remove(before, safe=True)
+
+
+def _dequantize(value: ir.Value | None) -> ir.Node | None:
+    producer = None if value is None else value.producer()
+    return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
+
+
+def _scale(value: ir.Value | None) -> Any:
+    """The scale that a tensor was read with, float32."""
+    maker = _dequantize(value)
+    assert maker is not None
+    return initializer_array(maker.inputs[1])
+
+
+RULE = Rewrite("int32 bias", match, rewrite)

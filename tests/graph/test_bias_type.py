@@ -1,0 +1,81 @@
+"""The bias codes of each form, and what the file holds of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+from deployq.graph.bias_type import BiasType
+from deployq.graph.integers import layer_integers
+from deployq.qgraph import read_graph
+from deployq.qgraph.nodes import Linear
+from deployq_exporters.dialects import DIALECTS, translate
+from deployq_exporters.lowering import lower, to_proto
+from deployq_targets import load_profile
+from tests.graph.networks import Net, calibrated, conv
+
+PLAIN = BiasType()
+POW2 = BiasType(8, 7, 7)
+SHIFTED = BiasType(16, 0, 16)
+REAL = BiasType(24, real=True)
+TARGETS = {"int8-npu": PLAIN, "max78000": POW2, "nvdla-small": SHIFTED, "tensorrt": REAL}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_profile_states_its_bias_type(target: str) -> None:
+    assert BiasType.of(load_profile(target).bias) == TARGETS[target]
+
+
+@given(
+    st.sampled_from(list(TARGETS.values())),
+    st.lists(st.floats(-(2.0**33), 2.0**33), min_size=1, max_size=8),
+)
+def test_biases_are_the_nearest_that_the_target_has(bias: BiasType, steps: list[float]) -> None:
+    codes, shift = bias.round(np.array(steps))
+    assert bias.shift <= shift <= bias.shift_max
+    stored = codes >> shift
+    assert (stored << shift == codes).all() and np.abs(stored).max() <= bias.most
+    held = np.clip(steps, -(bias.most << shift), bias.most << shift)
+    assert (np.abs(codes - held) <= 2.0**shift / 2).all()
+    if shift > bias.shift:  # one less would not have held the largest
+        assert np.abs(np.rint(np.array(steps) / 2.0 ** (shift - 1))).max() > bias.most
+
+
+def file_of(target: str) -> tuple[onnx.ModelProto, np.ndarray]:
+    """A lowered network of one layer with large biases, and its bias in steps of s_x s_w."""
+    layer = conv(3, 4, bias=True)
+    layer.bias.data.mul_(40.0)  # type: ignore[union-attr]
+    prepared = calibrated(Net(lambda m, x: m.stem(x), stem=layer).eval(), target)
+    bias = layer_integers(prepared)["stem"].codes.bias
+    return to_proto(lower(prepared, prepared.profile)), bias
+
+
+def linear_of(model: onnx.ModelProto) -> Linear:
+    (node,) = (node for node in read_graph(model).nodes if isinstance(node, Linear))
+    return node
+
+
+@pytest.mark.parametrize(
+    ("target", "stored", "dtype"),
+    [
+        ("int8-npu", "stem.bias.codes", np.int32),
+        ("max78000", "stem.bias.codes", np.int8),
+        ("nvdla-small", "stem.bias.codes", np.int16),
+        ("tensorrt", "stem.bias", np.float32),
+    ],
+)
+def test_the_file_holds_the_bias_in_the_form_of_the_profile(
+    target: str, stored: str, dtype: type
+) -> None:
+    model, bias = file_of(target)
+    tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    assert tensors[stored].dtype == dtype
+    assert np.array_equal(linear_of(model).bias, bias)  # type: ignore[arg-type]
+    runtime = translate(model, DIALECTS["onnxruntime"])
+    read = linear_of(runtime)
+    assert np.array_equal(read.bias, bias)  # type: ignore[arg-type]
+    assert read.bias_type is not None and read.bias_type.bits == 32
