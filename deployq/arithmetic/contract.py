@@ -17,6 +17,7 @@ from deployq.arithmetic.requant_words import (
     Averaging,
     Functions,
     ScalePrecision,
+    Softmax,
     ZeroPointPlace,
 )
 
@@ -79,6 +80,7 @@ class Form:
         addition: how Add joins two scales, FIXED only.
         averaging: how average pools divide, FIXED only.
         functions: how tables of Sigmoid and Tanh are computed.
+        softmax: how Softmax over codes is computed.
     """
 
     kind: Kind
@@ -95,6 +97,7 @@ class Form:
     addition: Addition = Addition.RESCALED
     averaging: Averaging = Averaging.SCALED_SUM
     functions: Functions = Functions.EXACT
+    softmax: Softmax = Softmax.REAL
 
     @property
     def precision(self) -> ScalePrecision:

@@ -37,6 +37,13 @@ class Functions(StrEnum):
     RATIONAL = "rational"  # quotients of polynomials in float32, as ONNX Runtime's kernels
 
 
+class Softmax(StrEnum):
+    """How Softmax over codes is computed."""
+
+    REAL = "real"  # in float64, rounded to float32
+    SCALED_TABLE = "scaled_table"  # float32 exponentials from a table, as QLinearSoftmax
+
+
 class Averaging(StrEnum):
     """How the sum of a window becomes its mean."""
 

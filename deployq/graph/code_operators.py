@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from deployq import affine
 from deployq.arithmetic.contract import Form
 from deployq.arithmetic.geometry import PoolGeometry
-from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling, resize
+from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling, resize, softmax
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.graph.operators import COMPUTE, aten, clamp_bounds, unary_params
 from deployq.graph.rewrites.rule import argument, calls
@@ -96,6 +96,15 @@ def compute(node: fx.Node, operands: Sequence[Codes]) -> Pending:
     """A computing operator on codes."""
     operator = COMPUTE[node.target]
     return Pending(operator, _FINISH[operator](node, operands))
+
+
+def softmax_of(value: Codes) -> Pending:
+    """Softmax over the last axis of codes."""
+
+    def finish(out: QParams, bounds: Bounds, form: Form) -> Tensor:
+        return softmax.softmax(value.data, value.qparams, out, form, bounds=bounds)
+
+    return Pending("Softmax", finish)
 
 
 def unary(node: fx.Node, function: str, value: Codes | Pending) -> Pending:

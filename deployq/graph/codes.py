@@ -27,10 +27,10 @@ from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
 from deployq.errors import InputError
-from deployq.graph.code_operators import Bounds, Codes, Pending, compute, move, unary
+from deployq.graph.code_operators import Bounds, Codes, Pending, compute, move, softmax_of, unary
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, layer_integers
-from deployq.graph.operators import UNARY, is_compute, is_movement, onnx_type
+from deployq.graph.operators import UNARY, is_compute, is_movement, is_softmax, onnx_type
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import QParams
@@ -165,12 +165,20 @@ class _CodesInterpreter(fx.Interpreter):
         codes = [operand for operand in operands if isinstance(operand, Codes)]
         if is_compute(n) and len(codes) == len(operands):
             return compute(n, codes)
+        if is_softmax(n) and isinstance(args[0], Codes) and self._is_quantized(n):
+            return softmax_of(args[0])
         if n.target in UNARY and isinstance(args[0], (Codes, Pending)):
             return unary(n, onnx_type(graph, n), args[0])
         reals, named = fx.node.map_aggregate((args, kwargs), _real)  # it runs in float, or sizes
         if n.op == "call_module":
             return self.call_module(str(n.target), reals, named)
         return self.call_function(n.target, reals, named)
+
+    def _is_quantized(self, n: fx.Node) -> bool:
+        """A quantizer reads it: all others then read that."""
+        modules = [u for u in n.users if u.op == "call_module"]
+        readers = [self.prepared.module.get_submodule(str(user.target)) for user in modules]
+        return any(isinstance(reader, FakeQuantize) for reader in readers)
 
     def _quantize(self, name: str, qparams: QParams, value: Tensor | Pending) -> Codes:
         if isinstance(value, Pending):

@@ -185,6 +185,12 @@ def is_compute(node: fx.Node) -> bool:
     return node.op == "call_function" and node.target in COMPUTE
 
 
+def is_softmax(node: fx.Node) -> bool:
+    """True for a Softmax over the last axis, which has an integer form on a grid."""
+    last = calls(node, aten.softmax.int) and argument(node, 1, "dim") == -1
+    return bool(last) and argument(node, 2, "dtype") is None
+
+
 def is_linear(node: fx.Node) -> bool:
     """True for a convolution or fully connected layer whose weight and bias are parameters."""
     if not calls(node, *LINEAR):

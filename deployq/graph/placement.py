@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from deployq.arithmetic.contract import Kind
 from deployq.errors import ProfileError, UnsupportedError
 from deployq.graph.beyond_limits import Fallback, find_fallbacks, float_layers
 from deployq.graph.edge_layers import edge_layers
@@ -42,7 +43,10 @@ from deployq.graph.sites import (
 from deployq.qtypes import QType
 from deployq_targets import TargetProfile
 from deployq_targets.tensors import FixedOutput
-from deployq_targets.words import ReluFusion, ScaleForm
+from deployq_targets.words import OpStatus, ReluFusion, ScaleForm
+
+SOFTMAX_KINDS = (Kind.EXACT, Kind.FLOAT32)
+"""Fixed-point forms of Softmax differ from chip to chip."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
     in_float = float_layers(fallbacks, recipe.keeps_float)
     apart: frozenset[fx.Node] = frozenset()
     while True:
-        sites = find_sites(module, apart, in_float)
+        sites = find_sites(module, apart, in_float, softmax=_computes_softmax(profile))
         placement = _place(module, profile, recipe, sites, fallbacks)
         kept = _kept_clamps(placement)
         if not kept or profile.graph.relu_fusion is ReluFusion.ALWAYS:
@@ -87,6 +91,12 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
             recipe.check_names([site.name for site in sites.values()], layers)
             return placement
         apart |= kept
+
+
+def _computes_softmax(profile: TargetProfile) -> bool:
+    """The target has it on codes, in an arithmetic that is carried."""
+    computes = profile.op_status("Softmax") is OpStatus.INTEGER
+    return computes and profile.requant.for_op("Softmax").kind in SOFTMAX_KINDS
 
 
 def _kept_clamps(placement: Placement) -> frozenset[fx.Node]:

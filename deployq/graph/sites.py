@@ -19,6 +19,7 @@ from deployq.graph.operators import (
     is_compute,
     is_linear,
     is_movement,
+    is_softmax,
     onnx_type,
 )
 from deployq.graph.rewrites.batch_norm_to_depthwise import is_batch_norm
@@ -58,12 +59,15 @@ def find_sites(
     module: fx.GraphModule,
     apart: frozenset[fx.Node] = frozenset(),
     keeps_float: Callable[[str], bool] = lambda name: False,
+    *,
+    softmax: bool = False,
 ) -> dict[fx.Node, Site]:
     """The sites of a captured graph, in graph order, keyed by their output node.
 
     Args:
         apart: clamps that are sites of their own, fused with nothing.
         keeps_float: whether the layer of this name stays in float.
+        softmax: whether a Softmax over the last axis computes on codes.
     """
     sites: dict[fx.Node, Site] = {}
     fused: set[fx.Node] = set()
@@ -71,6 +75,9 @@ def find_sites(
         if node in fused or node.op in ("get_attr", "output"):
             continue
         if not _is_real(node.meta.get("val")) or is_movement(module, node):
+            continue
+        if softmax and is_softmax(node) and not _reads_constant(module, node):
+            sites[node] = Site(str(node.meta["name"]), "compute", node, low=0.0)
             continue
         site = _site(module, node, apart, keeps_float)
         fused.update(n for n in (site.batch_norm, site.clamp) if n is not None)

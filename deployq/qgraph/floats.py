@@ -25,6 +25,8 @@ PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 SUMS = ("Add", "Mul")
 OWN = ("QuantizeLinear", "DequantizeLinear", "Shape", "Constant")
 """Operators with one meaning, whatever they read."""
+SOFTMAX_OF_ONE_AXIS = 13
+"""First opset of it."""
 CLAMPS = ("Relu", "Clip")
 """Operators that may stand between a real graph input and its QuantizeLinear."""
 
@@ -39,12 +41,21 @@ def runs_in_float(walk: Walk, node: onnx.NodeProto, handler: Handler | None) -> 
         return onnx.defs.has(node.op_type, walk.opset)
     if node.op_type == "Resize" and attributes(node).get("mode", "nearest") != "nearest":
         return True
+    if node.op_type == "Softmax" and not _is_over_last_axis(walk, node):
+        return True
     values = [walk.values.get(name) for name in node.input if name]
     if any(isinstance(value, Real) for value in values):
         return True
     if isinstance(values[0], GraphInput):
         return node.op_type not in CLAMPS
     return _has_float_weight(node, values)
+
+
+def _is_over_last_axis(walk: Walk, node: onnx.NodeProto) -> bool:
+    """Before opset 13 the operator works on all axes from the given one on."""
+    axis = attributes(node).get("axis", -1)
+    rank = len(walk.shapes.get(node.input[0], ()))
+    return walk.opset >= SOFTMAX_OF_ONE_AXIS and axis in (-1, rank - 1 if rank else -1)
 
 
 def _has_float_weight(node: onnx.NodeProto, values: list[Value | None]) -> bool:
@@ -66,9 +77,14 @@ def settle_in_float(walk: Walk, node: onnx.NodeProto) -> None:
     if node.op_type == "Add" and len(names) == 1 and _adds_constant(walk, node):
         return
     for name in names:
-        walk.settle(name)
-        if isinstance(walk.values[name], Waiting):
-            _read_again(walk, name)
+        settle_tensor(walk, name)
+
+
+def settle_tensor(walk: Walk, name: str) -> None:
+    """No QuantizeLinear follows: codes that were moved are codes, all else was made in float."""
+    walk.settle(name)
+    if isinstance(walk.values.get(name), Waiting):
+        _read_again(walk, name)
 
 
 def _adds_constant(walk: Walk, node: onnx.NodeProto) -> bool:

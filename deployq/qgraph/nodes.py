@@ -102,6 +102,11 @@ class Lookup(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Softmax(Node):
+    """Shares along the last axis."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rescale(Node):
     """The same reals under other parameters (a QuantizeLinear behind a DequantizeLinear)."""
 

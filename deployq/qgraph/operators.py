@@ -6,7 +6,7 @@ import onnx
 
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.qgraph.linear import add_bias
-from deployq.qgraph.nodes import Concat, Elementwise, Lookup, Pool
+from deployq.qgraph.nodes import Concat, Elementwise, Lookup, Pool, Softmax
 from deployq.qgraph.values import attributes, label
 from deployq.qgraph.walk import PENDING, Handler, Walk
 from deployq.qgraph.windows import pool_geometry
@@ -57,6 +57,13 @@ def _function(walk: Walk, node: onnx.NodeProto) -> None:
     walk.wait(node, made)
 
 
+def _softmax(walk: Walk, node: onnx.NodeProto) -> None:
+    made = Softmax(
+        name=label(node), op_type="Softmax", inputs=(walk.operand(node, 0),), output=PENDING
+    )
+    walk.wait(node, made)
+
+
 HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Add"): _elementwise,
     ("", "Mul"): _elementwise,
@@ -64,5 +71,6 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "GlobalAveragePool"): _average_pool,
     ("", "MaxPool"): _max_pool,
     ("", "Concat"): _concat,
+    ("", "Softmax"): _softmax,
     **{("", op): _function for op in FUNCTIONS},
 }

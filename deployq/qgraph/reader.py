@@ -12,7 +12,6 @@ from deployq.qgraph.values import (
     QuantizedConstant,
     Real,
     RealOf,
-    Waiting,
     describe,
     located,
     refuse,
@@ -84,16 +83,15 @@ def _read(walk: Walk, node: onnx.NodeProto) -> None:
 
 
 def _add_output(walk: Walk, name: str) -> None:
-    """Codes stay; reals read from codes get their Dequantize."""
-    walk.settle(name)
+    """Codes stay; reals read from codes get their Dequantize; others were made in float."""
+    floats.settle_tensor(walk, name)
     value = walk.values.get(name)
     if isinstance(value, CodesOf | Real):
         return
     if not isinstance(value, RealOf | QuantizedConstant):
-        culprit = f"node {value.node.name}, " if isinstance(value, Waiting) else ""
         raise UnsupportedError(
-            f"{culprit}graph output {name}",
-            "an output is codes, or reals read from codes",
+            f"graph output {name}",
+            "an output is codes, or reals",
             found=describe(value),
             next_step="add QuantizeLinear and DequantizeLinear before the output",
         )

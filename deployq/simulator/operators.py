@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deployq.arithmetic.contract import Contract
-from deployq.arithmetic.kernels import concat, elementwise, linear, lookup, pooling
+from deployq.arithmetic.kernels import concat, elementwise, linear, lookup, pooling, softmax
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
@@ -24,6 +24,7 @@ from deployq.qgraph.nodes import (
     Node,
     Pool,
     Rescale,
+    Softmax,
 )
 from deployq.qgraph.values import located
 from deployq.qparams import QParams
@@ -106,6 +107,13 @@ def _lookup(node: Lookup, operands: Sequence[Operand], out: QParams, contract: C
     return lookup.apply_table(x, qx.qtype, table)
 
 
+def _softmax(
+    node: Softmax, operands: Sequence[Operand], out: QParams, contract: Contract
+) -> Tensor:
+    ((x, qx),) = operands
+    return softmax.softmax(x, qx, out, contract.form("Softmax"), bounds=node.bounds)
+
+
 def _move(node: Move, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
     return move(x, node, qx)
@@ -119,6 +127,7 @@ _COMPUTE: dict[type[Node], Callable[[Any, Sequence[Operand], QParams, Contract],
     Concat: _concat,
     Rescale: _rescale,
     Lookup: _lookup,
+    Softmax: _softmax,
     Move: _move,
 }
 """Kind of node to the function that computes its codes."""

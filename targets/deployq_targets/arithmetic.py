@@ -14,6 +14,7 @@ from deployq.arithmetic.requant_words import (
     Averaging,
     Functions,
     ScalePrecision,
+    Softmax,
     ZeroPointPlace,
 )
 from deployq_targets.section import OpType, Section
@@ -74,6 +75,8 @@ class RequantChange(Section):
     """How average pools divide; absent: scaled_sum."""
     functions: Functions | None = None
     """How tables of Sigmoid and Tanh are computed; absent: exact."""
+    softmax: Softmax | None = None
+    """How Softmax over codes is computed; absent: real."""
 
 
 class Requant(RequantChange):
@@ -113,6 +116,6 @@ class Requant(RequantChange):
 
 _OF_FORM = (
     "multiplier_bits", "shift_min", "shift_max", "left_shift", "s8_as_u8", "post_shift",
-    "scale_precision", "zero_point", "addition", "averaging", "functions",
+    "scale_precision", "zero_point", "addition", "averaging", "functions", "softmax",
 )  # fmt: skip
 """Keys that have the same name and meaning in :class:`Form`."""

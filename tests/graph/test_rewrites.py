@@ -225,3 +225,11 @@ def test_batch_norm_over_another_axis_than_the_layers_is_refused() -> None:
     model = Net(lambda m, x: m.norm(m.fc(x.mean(1))), **children)
     with pytest.raises(UnsupportedError, match="rank 3"):
         capture(model, [images(2)])
+
+
+@pytest.mark.parametrize(("axis", "found"), [(3, -1), (-1, -1), (1, 1)])
+def test_softmax_over_the_last_axis(axis: int, found: int) -> None:
+    graph = capture(Net(lambda m, x: torch.softmax(x * x, axis)).eval(), [images(2)])
+    (node,) = (n for n in graph.graph.nodes if n.target == torch.ops.aten.softmax.int)
+    assert node.args[1] == found
+    assert torch.equal(graph(images()), torch.softmax(images() ** 2, axis))

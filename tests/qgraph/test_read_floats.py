@@ -15,7 +15,7 @@ FLOAT_CONV = np.ones((4, 3, 1, 1), np.float32)
 @pytest.mark.parametrize(
     "body",
     [
-        "v = Softmax(xd)",
+        "v = Softmax <axis = 1> (xd)",
         "v = Sub(xd, xd)",
         "v = Erf(xd)",
         "v = Mul(xd, half)",  # a plain float constant has no codes
@@ -34,6 +34,14 @@ def test_between_codes_and_codes(body: str) -> None:
     assert kinds(graph) == ["Quantize", "Dequantize", "Float", "Quantize", "Dequantize"]
     (node,) = graph.floats
     assert (node.name, set(node.inputs), node.output) == ("v", {"xd"}, "v")
+
+
+@pytest.mark.parametrize("axis", [-1, 3])
+def test_softmax_over_the_last_axis_computes_on_codes(axis: int) -> None:
+    graph = read(f"v = Softmax <axis = {axis}> (xd)")
+    assert kinds(graph) == ["Quantize", "Softmax", "Dequantize"]
+    with_old_meaning = read_graph(qdq(f"v = Softmax <axis = {axis}> (xd)", opset=12))
+    assert "Softmax" not in kinds(with_old_meaning)
 
 
 def test_what_reads_reals_runs_in_float_too() -> None:

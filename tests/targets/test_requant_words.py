@@ -102,8 +102,8 @@ def test_other_values_are_refused(parse: Make, key: str, value: object, allowed:
 
 @pytest.mark.parametrize(
     ("operator", "word", "value"),
-    [("Conv", "functions", "rational"), ("Conv", "averaging", "scaled_sum"),
-     ("Conv", "addition", "rescaled")],
+    [("Conv", "functions", "rational"), ("Conv", "softmax", "real"),
+     ("Conv", "averaging", "scaled_sum"), ("Conv", "addition", "rescaled")],
 )  # fmt: skip
 def test_word_at_an_operator_that_it_says_nothing_to_is_refused(
     parse: Make, operator: str, word: str, value: str

@@ -18,6 +18,7 @@ from deployq.graph.rewrites import (
     constant_to_depthwise,
     conv_padding_to_numbers,
     functionalize,
+    last_axis_softmax,
     mean_to_pool,
     merge_axes,
     nearest_to_resize,
@@ -50,6 +51,7 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     pick_before_reshape.RULE,  # after it: one way to reshape
     merge_axes.RULE,
     silu_to_mul.RULE,
+    last_axis_softmax.RULE,
     mean_to_pool.RULE,
     adaptive_to_pool.RULE,
     ceil_to_pad.RULE,

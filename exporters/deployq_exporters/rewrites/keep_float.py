@@ -5,7 +5,8 @@
 ONNX Runtime quantizes the float weights of a product between DequantizeLinear and QuantizeLinear
 (its WeightBiasQuantization), computes Softmax there by a table, and interpolates codes in Resize:
 none of it is what the contract says. The last two it does only where a QuantizeLinear follows. Max
-of one operand copies, and no optimizer of ONNX Runtime 1.31 drops it, as it does Identity.
+of one operand copies, and no optimizer of ONNX Runtime 1.31 drops it, as it does Identity. The
+table stays where it is exact: over the last axis, onto a grid whose inverse scale is whole.
 """
 
 from __future__ import annotations
@@ -13,14 +14,27 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from deployq.qgraph.floats import PRODUCTS
-from deployq_exporters.rewrites.rule import Rewrite
+from deployq_exporters.rewrites.rule import Rewrite, initializer_array
 
 
 def match(node: ir.Node) -> bool:
     if not _reads_codes(node):
         return False
-    becomes_integer = node.op_type == "Softmax" or _interpolates(node)
+    becomes_integer = _interpolates(node) or (node.op_type == "Softmax" and not _is_table(node))
     return _has_float_weight(node) or (becomes_integer and _is_quantized_later(node))
+
+
+def _is_table(node: ir.Node) -> bool:
+    """ONNX Runtime's QLinearSoftmax computes this Softmax, and its arithmetic is known."""
+    readers = node.successors()
+    source = node.inputs[0]
+    shape = None if source is None else source.shape
+    if len(readers) != 1 or readers[0].op_type != "QuantizeLinear" or shape is None:
+        return False
+    scale = initializer_array(readers[0].inputs[1])
+    whole = scale is not None and float(1 / scale).is_integer()
+    axis = node.attributes.get_int("axis", -1)
+    return whole and axis in (-1, len(shape) - 1)
 
 
 def _is_quantized_later(node: ir.Node) -> bool:

@@ -13,7 +13,12 @@ from deployq_targets.words import ZeroPointWord
 
 POOLS = ("AveragePool", "GlobalAveragePool")
 STEPS = (Rounding.DOUBLE, Rounding.DOUBLE_HALF_UP, Rounding.NATURAL_PLUS_ONE)
-OWNERS = {"addition": ("Add",), "averaging": POOLS, "functions": ("Sigmoid", "Tanh")}
+OWNERS = {
+    "addition": ("Add",),
+    "averaging": POOLS,
+    "functions": ("Sigmoid", "Tanh"),
+    "softmax": ("Softmax",),
+}
 """Words that speak of single operators."""
 
 
@@ -51,7 +56,7 @@ def place_belongs_to_zero_points(profile: TargetProfile) -> Iterator[Clash]:
 
 
 def operator_words_stand_at_their_operator(profile: TargetProfile) -> Iterator[Clash]:
-    """Addition is a word for Add, averaging for average pools, functions for Sigmoid and Tanh."""
+    """A word about one operator, such as addition or averaging, stands at that operator."""
     for key, op_type, own, _ in _stated(profile):
         for word, owners in OWNERS.items():
             if op_type and op_type not in owners and getattr(own, word) is not None:

@@ -1,0 +1,42 @@
+"""Softmax over the last axis of codes; ``oracle.softmax`` in torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deployq.arithmetic.codes import Bounds, scale_and_zero
+from deployq.arithmetic.contract import Form
+from deployq.arithmetic.exponentials import (
+    check_bytes,
+    real_exponentials,
+    scaled_exponentials,
+    whole_inverse,
+)
+from deployq.arithmetic.kernels.codes import nearest, saturate, scale_tensor
+from deployq.arithmetic.requant_words import Softmax
+from deployq.qparams import QParams
+
+
+def softmax(
+    x: Tensor, qx: QParams, out: QParams, form: Form, *, bounds: Bounds | None = None
+) -> Tensor:
+    """Codes of the shares along the last axis; see ``oracle.softmax.softmax``."""
+    below = x.amax(-1, keepdim=True).long() - x.long()
+    zero_point = scale_and_zero(out, "Softmax")[1]
+    if form.softmax is Softmax.REAL:
+        powers = torch.from_numpy(real_exponentials(qx)).to(x.device)[below]
+        shares = (powers / _total(powers)).float()
+        return saturate(nearest(shares / scale_tensor(out, x, "Softmax")) + zero_point, out, bounds)
+    check_bytes(qx, out)
+    table = torch.from_numpy(scaled_exponentials(qx, x.shape[-1])).to(x.device)[below]
+    values = nearest(table * float(whole_inverse(out)) / _total(table))
+    return saturate(values + zero_point, out, bounds)
+
+
+def _total(powers: Tensor) -> Tensor:
+    """(..., 1) sums in the type and the order of the elements."""
+    total = torch.zeros_like(powers[..., :1])
+    for index in range(powers.shape[-1]):
+        total += powers[..., index : index + 1]
+    return total

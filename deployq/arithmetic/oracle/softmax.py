@@ -1,0 +1,57 @@
+"""Softmax over the last axis of codes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deployq.affine import quantize
+from deployq.arithmetic.codes import Bounds, scale_and_zero
+from deployq.arithmetic.contract import Form
+from deployq.arithmetic.exponentials import (
+    check_bytes,
+    real_exponentials,
+    scaled_exponentials,
+    whole_inverse,
+)
+from deployq.arithmetic.oracle.codes import nearest, saturate
+from deployq.arithmetic.requant_words import Softmax
+from deployq.arithmetic.rounding import Float64Array, Int64Array
+from deployq.qparams import IntArray, QParams
+
+
+def softmax(
+    x: IntArray, qx: QParams, out: QParams, form: Form, *, bounds: Bounds | None = None
+) -> IntArray:
+    """Codes of ``exp(x) / sum(exp(x))`` along the last axis, (..., D).
+
+    ``form.softmax`` says how: real, in float64 and rounded to float32, then law 1; or as ONNX
+    Runtime's QLinearSoftmax, with a table of float32 exponentials and ``floor(1 / s_y)`` for the
+    output scale. Sums are taken in the order of the elements.
+
+    Args:
+        x: input codes.
+        qx, out: parameters, per tensor.
+
+    Raises:
+        QuantizationError: parameters that are not per tensor.
+        UnsupportedError: a table of exponentials over codes of more than 8 bits.
+    """
+    below = (x.max(-1, keepdims=True).astype(np.int64) - x).astype(np.int64)
+    scale_and_zero(out, "Softmax")
+    if form.softmax is Softmax.REAL:
+        powers = real_exponentials(qx)[below]
+        shares = powers / _total(powers)
+        codes: Int64Array = quantize(shares.astype(np.float32), out).astype(np.int64)
+        return saturate(codes, out, bounds)
+    check_bytes(qx, out)
+    table = scaled_exponentials(qx, x.shape[-1])[below]
+    values = nearest(table * whole_inverse(out) / _total(table))
+    return saturate(values + scale_and_zero(out, "Softmax")[1], out, bounds)
+
+
+def _total(powers: Float64Array) -> Float64Array:
+    """(..., 1) sums in the type and the order of the elements."""
+    total = np.zeros_like(powers[..., :1])
+    for index in range(powers.shape[-1]):
+        total += powers[..., index : index + 1]
+    return total
