@@ -59,12 +59,14 @@ def test_every_limit_is_met(target: str, recipe: Recipe | None, tmp_path: Path) 
     report = verified(target, recipe, tmp_path / "b")
     assert report.misses() == []
     floats = {line.partition(":")[0] for line in report.floats}
-    assert floats == {"norm", "softmax", *(["body"] if recipe else [])}
+    on_codes = target == "ort-cpu"  # the one with a form of Softmax
+    assert floats == {"norm", *([] if on_codes else ["softmax"]), *(["body"] if recipe else [])}
     exact, near = report.parities[:2]
     assert (exact.judged, exact.different, near.judged) == (Judged.EXACT, 0, Judged.NEAR)
     # what only a layer in float reads needs no codes
     assert {row.tensor for row in near.layers} == {"body" if recipe else "norm"}
-    assert "output softmax" in {row.tensor for row in exact.layers}
+    tensors = {row.tensor for row in exact.layers}
+    assert ("softmax" if on_codes else "output softmax") in tensors
     share = report.latency.integer_share
     assert share == 1.0 if recipe is None else share < 1.0
 
