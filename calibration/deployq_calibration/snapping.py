@@ -78,7 +78,7 @@ def snap_weight(prepared: PreparedModel, call: LinearCall, weight: Tensor, grid:
     quantizer = call.unit.weight_quantizer
     x_scale = np.float32(grid_of(prepared.module, call.source).scale)
     y_scale = np.float32(output_quantizer(prepared, call.name).qparams().scale)
-    least = _least_scale(call, x_scale, y_scale, form).reshape(grid[0].shape)
+    least = _least_scale(call, grid[0], x_scale, y_scale, form).reshape(grid[0].shape)
     rows = weight_rows(weight, quantizer)
 
     def error(scales: Tensor) -> Tensor:
@@ -111,10 +111,13 @@ def _snap(
     return torch.where(lower, both[1], both[0]).reshape(scale.shape)
 
 
-def _least_scale(call: LinearCall, x_scale: np.float32, y_scale: np.float32, form: Form) -> Tensor:
+def _least_scale(
+    call: LinearCall, wished: Tensor, x_scale: np.float32, y_scale: np.float32, form: Form
+) -> Tensor:
     """(C,) or (1,): lowest weight scale whose bias fits its type and whose shift the target has."""
     bias = call.unit.real_bias(call.weight, *call.rest)
-    limit = call.unit.bias_type.limit
+    steps = bias.cpu().numpy() / (float(x_scale) * wished.double().reshape(-1).cpu().numpy())
+    limit = call.unit.bias_type.bearable(steps)
     least: Tensor = (bias.abs().cpu() / (float(x_scale) * limit)) * (1 + 2.0**-20)
     least = least.clamp(min=SMALLEST_BIAS_SCALE / float(x_scale))
     if form.kind is Kind.SHIFT:

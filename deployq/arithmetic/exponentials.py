@@ -1,6 +1,6 @@
-"""Tables of exponentials for Softmax: a few numbers a layer, which oracle and kernels share.
+"""The table of exponentials of a Softmax: a few numbers a layer, which oracle and kernels share.
 
-Entry d of a table stands for codes d below the largest of their row.
+Entry d of the table stands for codes d below the largest of their row.
 """
 
 from __future__ import annotations
@@ -9,19 +9,11 @@ import numpy as np
 
 from deployq.arithmetic.codes import scale_and_zero
 from deployq.arithmetic.float32 import Float32Array
-from deployq.arithmetic.rounding import Float64Array
-from deployq.errors import UnsupportedError
 from deployq.qparams import QParams
 
 BYTE = 8
 RESERVE = 5.0
 """ONNX Runtime stays ``exp(5)`` below the overflow of a sum."""
-
-
-def real_exponentials(qx: QParams) -> Float64Array:
-    """``exp(-d s_x)``, float64."""
-    scale, _ = scale_and_zero(qx, "Softmax")
-    return np.exp(-np.arange(1 << qx.qtype.bits) * np.float64(scale))
 
 
 def scaled_exponentials(qx: QParams, length: int) -> Float32Array:
@@ -41,14 +33,6 @@ def whole_inverse(out: QParams) -> np.float32:
     return np.float32(np.floor(np.float32(1.0) / scale_and_zero(out, "Softmax")[0]))
 
 
-def check_bytes(qx: QParams, out: QParams) -> None:
-    """Raises UnsupportedError unless input and output have 8 bits: the table has no more."""
-    for name, qparams in (("input", qx), ("output", out)):
-        if qparams.qtype.bits > BYTE:
-            raise UnsupportedError(
-                f"Softmax, {name}",
-                "a table of exponentials takes codes of up to 8 bits",
-                found=str(qparams.qtype),
-                allowed="u8, s8",
-                next_step='state softmax = "real" in [requant], or use 8 bits here',
-            )
+def is_table(qx: QParams, out: QParams) -> bool:
+    """True where input and output have up to 8 bits: the table has no more."""
+    return max(qx.qtype.bits, out.qtype.bits) <= BYTE

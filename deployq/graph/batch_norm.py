@@ -22,6 +22,7 @@ from deployq.qparams import FloatArray, IntArray
 BIAS_HEADROOM = 2
 """Bits that a rescued bias leaves free below the bias type's top."""
 
+SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 SMALLEST_BIAS_SCALE = 2.0**-125
 """Twice the smallest normal float32: a product of two float32 scales rounds to it safely."""
 
@@ -135,13 +136,19 @@ def absorb(
     with np.errstate(over="ignore"):  # infinity is the caller's to refuse
         absorbed = (scale.astype(np.float64) * factor).astype(np.float32)
     limit = bias_type.limit
-    lost = _lost_channels(absorbed, bias, input_scale, limit)
+    vanished = _vanished(absorbed, bias, input_scale)
+    lost = vanished | _overflows(absorbed, bias, input_scale, limit)
     if lost.any():
-        codes = np.where(lost.reshape(-1, *[1] * (codes.ndim - 1)), 0, codes)
+        # with one scale, a bias somewhat beyond a narrow type saturates and the weights stay
+        zeroed = lost if absorbed.ndim or bias_type.swamps_weights else vanished
+        codes = np.where(zeroed.reshape(-1, *[1] * (codes.ndim - 1)), 0, codes)
         least = np.maximum(scale, SMALLEST_BIAS_SCALE / np.float64(input_scale))
         if absorbed.ndim:  # the bias at a quarter of its type, or at the unabsorbed scale if finer
             rescue = np.abs(bias) / (np.float64(input_scale) * (limit >> BIAS_HEADROOM))
-            absorbed = np.where(lost, np.maximum(rescue, least), absorbed).astype(np.float32)
+            rescue = np.maximum(rescue, least)
+            if (np.frexp(scale)[0] == 0.5).all():  # scales are powers of two, and stay such
+                rescue = np.exp2(np.ceil(np.log2(rescue)))
+            absorbed = np.where(lost, rescue, absorbed).astype(np.float32)
         else:
             absorbed = np.asarray(least, np.float32)
     bias_scale = np.asarray(np.float32(input_scale) * absorbed, np.float32)
@@ -150,13 +157,25 @@ def absorb(
     return LinearCodes(codes, absorbed, bias_codes, bias_scale, shift, channels)
 
 
-def _lost_channels(
+def _vanished(
+    absorbed: FloatArray, bias: FloatArray, input_scale: np.float32
+) -> npt.NDArray[np.bool_]:
+    """(C,) channels whose bias scale is no normal float32."""
+    result: npt.NDArray[np.bool_] = _product(absorbed, bias, input_scale) < SMALLEST_NORMAL
+    return result
+
+
+def _overflows(
     absorbed: FloatArray, bias: FloatArray, input_scale: np.float32, limit: int
 ) -> npt.NDArray[np.bool_]:
-    """Channels whose absorbed scale vanishes or whose bias leaves its type."""
-    scale = np.broadcast_to(absorbed, bias.shape)
-    product = (np.float32(input_scale) * scale).astype(np.float64)
-    vanished = product < np.finfo(np.float32).tiny
-    steps = np.abs(bias) / np.where(vanished, 1.0, product)
-    result: npt.NDArray[np.bool_] = vanished | (steps >= limit)
+    """(C,) channels whose bias leaves its type."""
+    product = _product(absorbed, bias, input_scale)
+    steps = np.abs(bias) / np.where(product < SMALLEST_NORMAL, 1.0, product)
+    result: npt.NDArray[np.bool_] = steps >= limit
     return result
+
+
+def _product(absorbed: FloatArray, bias: FloatArray, input_scale: np.float32) -> FloatArray:
+    """(C,) float32 ``s_x s_w``, as float64."""
+    scale = np.broadcast_to(absorbed, bias.shape)
+    return (np.float32(input_scale) * scale).astype(np.float64)

@@ -14,6 +14,11 @@ from deployq_targets.words import BiasForm, BiasScaleRule
 ACCUMULATOR_BITS = 32
 """A shifted code, as a whole number of steps, has at most this width."""
 
+SWAMPING = 1 << 29
+"""Steps: above what the products of a few thousand 8-bit codes sum up to."""
+
+GRANTED_BITS = 2
+
 REAL_BITS = 24
 """A float32 that is code times scale gives back any code of this width, and no wider one."""
 
@@ -54,6 +59,22 @@ class BiasType:
     def limit(self) -> int:
         """The largest bias, in steps of ``s_x * s_w``."""
         return self.most << self.shift_max
+
+    def bearable(self, steps: FloatArray) -> int:
+        """The largest bias that spoils no other: one shift serves all channels of a layer.
+
+        Args:
+            steps: the biases of all channels over ``s_x * s_w``, at the scales that were wished
+                for. Two bits above what the median of them needs are granted.
+        """
+        needed = np.median(np.abs(steps)) / self.most
+        shift = int(np.ceil(np.log2(max(needed, 1.0)))) + GRANTED_BITS
+        return min(self.most << max(shift, self.shift), self.limit)
+
+    @property
+    def swamps_weights(self) -> bool:
+        """A bias beyond the limit leaves nothing of what the weights add to it."""
+        return self.limit >= SWAMPING
 
     def round(self, steps: FloatArray) -> tuple[IntArray, int]:
         """The nearest biases that the target has, saturated.

@@ -69,17 +69,15 @@ def _channels(core: fx.Node) -> int:
 
 
 def _check_bias_channels(site: Site, profile: TargetProfile) -> None:
-    """A layer with a bias, or with a BatchNorm that makes one, has few enough channels."""
-    limit = profile.bias.max_channels
-    has_bias = argument(site.core, 2, "bias") is not None or site.batch_norm is not None
-    channels = _channels(site.core)
-    if limit is not None and has_bias and channels > limit:
+    """Every layer has few enough channels: the file has a bias for each, zeros where none was."""
+    limit, channels = profile.bias.max_channels, _channels(site.core)
+    if limit is not None and channels > limit:
         raise UnsupportedError(
             site.name,
             f"a layer with a bias has at most bias.max_channels output channels on {profile.name}",
             found=str(channels),
             allowed=f"up to {limit}",
-            next_step="split the layer, or drop its bias and BatchNorm",
+            next_step="split the layer over its outputs",
         )
 
 

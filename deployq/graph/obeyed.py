@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from deployq.errors import ProfileError
+from deployq.graph.bias_type import ACCUMULATOR_BITS
 from deployq.qtypes import QType
 from deployq_targets import TargetProfile
 from deployq_targets.inequality import POSITION_NAMES, SHAPE_NAMES, parse_inequality
@@ -179,6 +180,9 @@ def _coarse_biases(profile: TargetProfile) -> Iterator[Unobeyed]:
         return
     if (section.scale_rule_exp or 0) < 0:
         yield Unobeyed("bias.scale_rule_exp", _text(section.scale_rule_exp), "0 and more")
+    if section.bits + (section.scale_rule_exp or 0) > ACCUMULATOR_BITS:
+        allowed = f"up to {ACCUMULATOR_BITS - section.bits} with bias.bits = {section.bits}"
+        yield Unobeyed("bias.scale_rule_exp", _text(section.scale_rule_exp), allowed)
     if profile.weight.scale_form is ScaleForm.ANY:
         yield Unobeyed(
             "bias.scale_rule", _text(section.scale_rule), "this, with pow2 weight scales"

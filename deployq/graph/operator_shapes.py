@@ -13,6 +13,8 @@ from deployq.graph.conv_geometry import conv_geometry, conv_input
 from deployq.graph.operators import aten, is_linear
 from deployq.graph.rewrites.rule import argument, calls
 
+CONVOLUTIONS = (aten.conv2d.default, aten.conv_transpose2d.input)
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -58,7 +60,7 @@ def operator_shape(node: fx.Node) -> OperatorShape:
         UnsupportedError: an extent beside the batch is not known.
     """
     window: dict[str, Any] = {}
-    if calls(node, aten.conv2d.default):
+    if calls(node, *CONVOLUTIONS):
         geometry, weight = conv_geometry(node), argument(node, 1, "weight").meta["val"]
         window = {
             "kernel": tuple(weight.shape[2:]), "strides": geometry.strides,
@@ -70,7 +72,7 @@ def operator_shape(node: fx.Node) -> OperatorShape:
     made = _shape(node)
     read = [shape for shape in map(_shape, sources) if shape is not None]
     assert made is not None
-    channels_last = is_linear(node) and not calls(node, aten.conv2d.default)
+    channels_last = is_linear(node) and not calls(node, *CONVOLUTIONS)
     inputs = tuple(_extent(shape, channels_last) for shape in read)
     if calls(node, aten.max_pool2d.default, aten.avg_pool2d.default):
         window = _pool(node)

@@ -67,7 +67,8 @@ def find_sites(
     Args:
         apart: clamps that are sites of their own, fused with nothing.
         keeps_float: whether the layer of this name stays in float.
-        softmax: whether a Softmax over the last axis computes on codes.
+        softmax: whether a Softmax over the last axis computes on codes, where an operator on
+            codes made its operand.
     """
     sites: dict[fx.Node, Site] = {}
     fused: set[fx.Node] = set()
@@ -76,7 +77,7 @@ def find_sites(
             continue
         if not _is_real(node.meta.get("val")) or is_movement(module, node):
             continue
-        if softmax and is_softmax(node) and not _reads_constant(module, node):
+        if softmax and is_softmax(node) and _reads_integers(module, node, sites):
             sites[node] = Site(str(node.meta["name"]), "compute", node, low=0.0)
             continue
         site = _site(module, node, apart, keeps_float)
@@ -128,6 +129,12 @@ def on_grids(module: fx.GraphModule, sites: dict[fx.Node, Site]) -> set[str]:
 def _reads_constant(module: fx.GraphModule, node: fx.Node) -> bool:
     """True when an operand is a tensor of the model, which is on no grid."""
     return any(moved_from(module, operand).op == "get_attr" for operand in node.all_input_nodes)
+
+
+def _reads_integers(module: fx.GraphModule, node: fx.Node, sites: dict[fx.Node, Site]) -> bool:
+    """True where the operand has codes anyway; a masked sum of reals has no range for any."""
+    source = sites.get(moved_from(module, node.all_input_nodes[0]))
+    return source is not None and source.kind in INTEGER
 
 
 def _with_clamp(

@@ -44,6 +44,8 @@ def runs_in_float(walk: Walk, node: onnx.NodeProto, handler: Handler | None) -> 
     if node.op_type == "Softmax" and not _is_over_last_axis(walk, node):
         return True
     values = [walk.values.get(name) for name in node.input if name]
+    if node.op_type == "Softmax" and isinstance(values[0], QuantizedConstant):
+        return True
     if any(isinstance(value, Real) for value in values):
         return True
     if isinstance(values[0], GraphInput):

@@ -27,6 +27,9 @@ from deployq.qparams import IntArray, PerChannel, PerTensor
 OUTPUTS_FIRST = ("Conv", "ConvTranspose")
 """Operators whose weights have the output channels first in an integer node."""
 
+WIDEST_SHIFT = 24
+"""Of bias codes: beyond it a byte leaves 32 bits."""
+
 BIAS_SCALE_RTOL = 1e-6
 """A bias scale may differ from ``s_x * s_w`` by float32 rounding, no more."""
 
@@ -168,6 +171,7 @@ def _bias_shift(node: onnx.NodeProto, bias: QuantizedConstant, expected: np.ndar
     scale, zero_point = bias.qparams.scale, bias.qparams.zero_point
     fits = scale.size in (1, expected.size) or expected.size == 1
     shift = max(0, round(float(np.log2(scale.flat[0] / expected.flat[0])))) if fits else 0
+    fits = fits and shift <= WIDEST_SHIFT
     if not (fits and np.allclose(scale, np.ldexp(expected, shift), rtol=BIAS_SCALE_RTOL, atol=0)):
         raise refuse(
             node,

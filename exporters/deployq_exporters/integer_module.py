@@ -25,6 +25,10 @@ from deployq.qparams import QParams
 from deployq_exporters.integer_ops import geometry_numbers
 from deployq_exporters.stored_layers import StoredLayer
 
+LAYERS = "stored_layers"
+"""Path of the layers' reals, where no parameter of the network is, which a float operator may read.
+"""
+
 
 def integer_module(prepared: PreparedModel, layers: Mapping[str, StoredLayer]) -> fx.GraphModule:
     """The traceable form of a calibrated model; it computes what the file computes.
@@ -113,8 +117,9 @@ class _Builder:
         weight = dequantize(layer.weight, layer.weight_params)
         bias = dequantize(layer.bias, layer.bias_params)
         operands = (
-            self._constant(f"{name}.weight", weight), self._constant(f"{name}.bias", bias),
-        )  # fmt: skip
+            self._constant(f"{LAYERS}.{name}.weight", weight),
+            self._constant(f"{LAYERS}.{name}.bias", bias),
+        )
         facts = (layer.op_type, geometry_numbers(layer.geometry), name)
         return self.graph.call_function(
             torch.ops.deployq.layer.default, (self._arg(node.args[0]), *operands, *facts)

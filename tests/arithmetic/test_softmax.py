@@ -14,10 +14,20 @@ from deployq.affine import dequantize, quantize
 from deployq.arithmetic.kernels import softmax as kernels
 from deployq.arithmetic.oracle.softmax import softmax
 from deployq.arithmetic.requant_words import Softmax
-from deployq.errors import UnsupportedError
 from deployq.qparams import QParams
 from deployq.qtypes import QType
-from tests.arithmetic.cases import EXACT, FLOAT32, S8, U8, Draw, assert_codes, qtypes, seeds, tensor
+from tests.arithmetic.cases import (
+    EXACT,
+    FLOAT32,
+    S8,
+    S32,
+    U8,
+    Draw,
+    assert_codes,
+    qtypes,
+    seeds,
+    tensor,
+)
 from tests.arithmetic.ort_models import VARIANTS, Codes, run_unary
 
 TABLE = replace(FLOAT32, softmax=Softmax.SCALED_TABLE)
@@ -71,8 +81,10 @@ def test_the_table_is_that_of_onnxruntime(
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(("xt", "yt"), [(QType(16, True), U8), (U8, QType(16, False))])
-def test_a_table_has_eight_bits(xt: QType, yt: QType) -> None:
+@pytest.mark.parametrize(("xt", "yt"), [(QType(16, True), U8), (U8, QType(16, False)), (S32, U8)])
+def test_wide_codes_have_no_table(xt: QType, yt: QType) -> None:
     draw = Draw(0)
-    with pytest.raises(UnsupportedError, match="codes of up to 8 bits"):
-        softmax(draw.codes(xt, 2, 3), draw.params(xt), draw.params(yt), TABLE)
+    x, qx, out = draw.codes(xt, 2, 3), draw.params(xt), draw.params(yt)
+    real = softmax(x, qx, out, EXACT)
+    assert np.array_equal(softmax(x, qx, out, TABLE), real)
+    assert_codes(kernels.softmax(tensor(x), qx, out, TABLE), real, out)

@@ -22,7 +22,7 @@ def network() -> nn.Module:
     """(N, 3, 6, 6) to shares of 5, and a Softmax over channels on the way."""
     torch.manual_seed(0)
     net = Net(
-        lambda m, x: (m.head((m.a(x).softmax(1) + m.b(x)).flatten(1)) / 3).softmax(-1),
+        lambda m, x: m.head((m.a(x).softmax(1) + m.b(x)).flatten(1)).softmax(-1),
         a=conv(3, 4),
         b=conv(3, 4),
         head=nn.Linear(144, 5),
@@ -45,3 +45,12 @@ def test_softmax_verifies(target: str, integer: bool, tmp_path: Path) -> None:
     (shares,) = simulation.outputs.values()
     assert np.abs(shares.sum(-1) - 1).max() < 5 / 256
     assert bool(np.isin(shares * 256, np.arange(256)).all()) is integer
+
+
+def test_a_masked_sum_of_reals_gets_no_grid_for_the_softmax_behind_it() -> None:
+    mask = torch.zeros(6, 6)
+    mask[0, 1:] = float("-inf")
+    net = Net(lambda m, x: m.a((x / 3 + mask).softmax(-1)), a=conv(3, 4)).eval()
+    prepared = pipeline.prepare(net, [torch.zeros(2, 3, 6, 6)], "ort-cpu")
+    grids = {name for grid in prepared.plan.tensors for name in grid.tensors}
+    assert "add" not in grids and {"softmax", "a"} <= grids

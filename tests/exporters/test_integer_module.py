@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.graph.preparation import PreparedModel
+from deployq.qgraph import read_graph
 from deployq_exporters.integer_module import integer_module
+from deployq_exporters.lowering import lower, to_proto
 from deployq_exporters.stored_layers import stored_layers
 from tests.graph.networks import Net, calibrated, conv, images
 
@@ -27,3 +31,21 @@ def test_padding_is_lowered(pads: tuple[int, ...]) -> None:
     torch.testing.assert_close(
         integer_module(prepared, stored_layers(prepared))(images()), expected
     )
+
+
+@pytest.mark.parametrize("target", ["ort-cpu", "tensorrt"])
+def test_a_float_operator_reads_the_parameter_not_the_codes(target: str) -> None:
+    """The weight of a layer, and its bias, as operands of a product and a sum in float."""
+    torch.manual_seed(0)
+    net = Net(
+        lambda m, x: m.h(torch.matmul(m.g(x.flatten(1)), m.h.weight) - m.h.bias),
+        g=nn.Linear(108, 20),
+        h=nn.Linear(20, 20),
+    )
+    prepared = calibrated(net.eval(), target)
+    module = integer_module(prepared, stored_layers(prepared))
+    torch.testing.assert_close(module(images()), prepared.module(images()))
+    graph = read_graph(to_proto(lower(prepared, prepared.profile)))
+    product = next(node for node in graph.floats if node.op_type == "MatMul")
+    (weight,) = product.constants.values()
+    assert np.array_equal(weight, net.h.weight.detach().numpy())

@@ -67,7 +67,10 @@ NARROW = f"""int16[2] bias = {{300, -150}}, float[2] bs = {{{STEP * 4}, {STEP * 
 int16[2] bz = {{0, 0}}"""
 
 
-@pytest.mark.parametrize("bias", ["", NARROW], ids=["reals", "int16"])
+INT32 = NARROW.replace("int16", "int32")
+
+
+@pytest.mark.parametrize("bias", ["", NARROW, INT32], ids=["reals", "int16", "another scale"])
 def test_a_bias_becomes_int32(bias: str) -> None:
     model = parse(layer("c = Relu(b)", bias=bias))
     after = rewritten(model, int32_bias.RULE)
@@ -80,6 +83,6 @@ def test_a_bias_becomes_int32(bias: str) -> None:
 
 
 def test_an_int32_bias_stays() -> None:
-    bias = NARROW.replace("int16", "int32")
-    model = parse(layer("c = Relu(b)", bias=bias))
+    plain = INT32.replace(f"{STEP * 4}, {STEP * 8}", f"{STEP}, {STEP * 2}")
+    model = parse(layer("c = Relu(b)", bias=plain))
     assert rewritten(model, int32_bias.RULE) == rewritten(model)

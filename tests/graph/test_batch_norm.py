@@ -198,3 +198,19 @@ def test_without_gamma_the_statistics_are_absorbed() -> None:
     assert call.rest[1] is None and call.rest[2] is None
     disable_quantizers(prepared.module)
     assert torch.equal(prepared.module(images()), graph(images()))
+
+
+def test_a_narrow_bias_saturates_and_the_weights_stay() -> None:
+    narrow = BiasType(8, 7, 7)
+    bias = np.array([0.0, 3.0, -200.0])
+    found = absorb(CODES, np.float32(2.0**-12)[()], np.array(1.0), bias, ONE, narrow)
+    assert found.rescued == (2,) and np.array_equal(found.codes, CODES)
+    assert found.bias.tolist() == [0, 96 << 7, -(127 << 7)]
+
+
+def test_a_rescued_channel_stays_on_a_lattice_of_powers_of_two() -> None:
+    scale = np.full(3, 2.0**-12, np.float32)
+    bias = np.array([0.0, 3.0, -20.0])
+    found = absorb(CODES, scale, np.ones(3), bias, ONE, BiasType(8, 7, 7))
+    assert found.rescued == (2,) and (np.frexp(found.scale)[0] == 0.5).all()
+    assert abs(found.bias[2] * found.bias_scale[2] + 20.0) <= 64 * found.bias_scale[2]

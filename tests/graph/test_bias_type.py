@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
+from torch import nn
+from torch.nn import functional as F
 
 from deployq.graph.bias_type import BiasType
 from deployq.graph.integers import layer_integers
@@ -65,7 +67,7 @@ def linear_of(model: onnx.ModelProto) -> Linear:
         ("int8-npu", "stem.bias.codes", np.int32),
         ("max78000", "stem.bias.codes", np.int8),
         ("nvdla-small", "stem.bias.codes", np.int16),
-        ("tensorrt", "stem.bias", np.float32),
+        ("tensorrt", "stem.bias.reals", np.float32),
     ],
 )
 def test_the_file_holds_the_bias_in_the_form_of_the_profile(
@@ -79,3 +81,23 @@ def test_the_file_holds_the_bias_in_the_form_of_the_profile(
     read = linear_of(runtime)
     assert np.array_equal(read.bias, bias)  # type: ignore[arg-type]
     assert read.bias_type is not None and read.bias_type.bits == 32
+
+
+def test_one_channel_does_not_coarsen_the_biases_of_all_others() -> None:
+    assert SHIFTED.bearable(np.array([9e3, 2e4, 3e4])) == SHIFTED.most << 2
+    assert SHIFTED.bearable(np.array([9e4, 1e5, 2.0**40])) == SHIFTED.most << 4
+    assert SHIFTED.bearable(np.full(3, 2.0**40)) == SHIFTED.limit
+    assert [kind.bearable(np.full(3, 2.0**40)) for kind in (PLAIN, POW2)] == [
+        PLAIN.limit, POW2.limit,
+    ]  # fmt: skip
+
+
+def test_a_channel_with_a_vanishing_gamma_leaves_the_shift_of_its_layer() -> None:
+    norm = nn.BatchNorm2d(8)
+    norm.bias.data.uniform_(-1, 1)
+    norm.weight.data[3], norm.bias.data[3] = 1e-6, 0.7
+    net = Net(lambda m, x: F.relu(m.norm(m.a(x))), a=conv(3, 8), norm=norm).eval()
+    codes = layer_integers(calibrated(net, "nvdla-small"))["a"].codes
+    assert codes.bias_shift <= 5
+    reals = codes.bias * codes.bias_scale.astype(np.float64)
+    assert np.abs(reals - norm.bias.detach().numpy()).max() < 1e-3

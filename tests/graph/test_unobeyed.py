@@ -33,6 +33,7 @@ def test_built_in_profiles_are_obeyed(target: str) -> None:
         {"bias__bits": 16, "container__int_types": ["s8", "s16"]},
         {"bias__scale_rule": "free"},
         {"bias__scale_rule": "act_times_weight_pow2", "bias__scale_rule_exp": 3},
+        {"bias__scale_rule_exp": 1, "bias__scale_rule": "act_times_weight_pow2"},
         {"bias__scale_rule_exp": -1, "bias__scale_rule": "act_times_weight_pow2"},
         {"bias__order": "after_scale"},
         {"accumulator__bound": "datatype"},

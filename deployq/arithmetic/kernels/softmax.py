@@ -8,8 +8,7 @@ from torch import Tensor
 from deployq.arithmetic.codes import Bounds, scale_and_zero
 from deployq.arithmetic.contract import Form
 from deployq.arithmetic.exponentials import (
-    check_bytes,
-    real_exponentials,
+    is_table,
     scaled_exponentials,
     whole_inverse,
 )
@@ -24,11 +23,10 @@ def softmax(
     """Codes of the shares along the last axis; see ``oracle.softmax.softmax``."""
     below = x.amax(-1, keepdim=True).long() - x.long()
     zero_point = scale_and_zero(out, "Softmax")[1]
-    if form.softmax is Softmax.REAL:
-        powers = torch.from_numpy(real_exponentials(qx)).to(x.device)[below]
+    if form.softmax is Softmax.REAL or not is_table(qx, out):
+        powers = torch.exp(below.double() * -float(scale_and_zero(qx, "Softmax")[0]))
         shares = (powers / _total(powers)).float()
         return saturate(nearest(shares / scale_tensor(out, x, "Softmax")) + zero_point, out, bounds)
-    check_bytes(qx, out)
     table = torch.from_numpy(scaled_exponentials(qx, x.shape[-1])).to(x.device)[below]
     values = nearest(table * float(whole_inverse(out)) / _total(table))
     return saturate(values + zero_point, out, bounds)

@@ -8,8 +8,7 @@ from deployq.affine import quantize
 from deployq.arithmetic.codes import Bounds, scale_and_zero
 from deployq.arithmetic.contract import Form
 from deployq.arithmetic.exponentials import (
-    check_bytes,
-    real_exponentials,
+    is_table,
     scaled_exponentials,
     whole_inverse,
 )
@@ -26,7 +25,8 @@ def softmax(
 
     ``form.softmax`` says how: real, in float64 and rounded to float32, then law 1; or as ONNX
     Runtime's QLinearSoftmax, with a table of float32 exponentials and ``floor(1 / s_y)`` for the
-    output scale. Sums are taken in the order of the elements.
+    output scale; that is for codes of up to 8 bits, wider ones are real there too. Sums are
+    taken in the order of the elements.
 
     Args:
         x: input codes.
@@ -34,16 +34,14 @@ def softmax(
 
     Raises:
         QuantizationError: parameters that are not per tensor.
-        UnsupportedError: a table of exponentials over codes of more than 8 bits.
     """
     below = (x.max(-1, keepdims=True).astype(np.int64) - x).astype(np.int64)
     scale_and_zero(out, "Softmax")
-    if form.softmax is Softmax.REAL:
-        powers = real_exponentials(qx)[below]
+    if form.softmax is Softmax.REAL or not is_table(qx, out):
+        powers = np.exp(-below * np.float64(scale_and_zero(qx, "Softmax")[0]))
         shares = powers / _total(powers)
         codes: Int64Array = quantize(shares.astype(np.float32), out).astype(np.int64)
         return saturate(codes, out, bounds)
-    check_bytes(qx, out)
     table = scaled_exponentials(qx, x.shape[-1])[below]
     values = nearest(table * whole_inverse(out) / _total(table))
     return saturate(values + scale_and_zero(out, "Softmax")[1], out, bounds)

@@ -24,6 +24,8 @@ CODES = {ir.DataType.INT8: (-128, 127), ir.DataType.UINT8: (0, 255)}
 def match(node: ir.Node) -> bool:
     if node.op_type != "QuantizeLinear" or len(node.inputs) < 3 or node.inputs[2] is None:
         return False
+    if node.outputs[0].is_graph_output():  # an integer edge stays where it is
+        return False
     clamp = _maker(node.inputs[0])
     if clamp is None or clamp.op_type not in ("Relu", "Clip") or node.inputs[2].dtype not in CODES:
         return False

@@ -41,9 +41,18 @@ def _edge(node: ir.Node) -> ir.Value | None:
     if node.op_type == "DequantizeLinear":
         value = node.inputs[0]
         return value if value is not None and value.is_graph_input() else None
-    if node.op_type == "QuantizeLinear" and node.outputs[0].is_graph_output():
+    if _quantize(node) is not None and node.outputs[0].is_graph_output():
         return node.outputs[0]
     return None
+
+
+def _quantize(node: ir.Node) -> ir.Node | None:
+    """The QuantizeLinear whose codes a node writes: its own, or those that its Clip keeps."""
+    if node.op_type == "QuantizeLinear":
+        return node
+    source = node.inputs[0] if node.op_type == "Clip" else None
+    maker = None if source is None else source.producer()
+    return maker if maker is not None and maker.op_type == "QuantizeLinear" else None
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:
@@ -69,10 +78,10 @@ def _convert_input(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _convert_output(graph: ir.Graph, node: ir.Node) -> None:
-    codes, inner = node.outputs[0], node.inputs[1:3]
-    assert codes.dtype is not None
-    name, dtype = str(codes.name), codes.dtype
-    pair = _pair(name, codes, inner, (inner[0], _own_zero_point(graph, node, name)))
+    codes, quantize = node.outputs[0], _quantize(node)
+    assert codes.dtype is not None and quantize is not None
+    name, dtype, inner = str(codes.name), codes.dtype, quantize.inputs[1:3]
+    pair = _pair(name, codes, inner, (inner[0], _own_zero_point(graph, quantize, name)))
     anchor = node
     for made in pair:
         graph.insert_after(anchor, made)

@@ -1,4 +1,4 @@
-"""A bias as reals, or as codes under 32 bits, becomes int32 codes on the scale ``s_x s_w``.
+"""A bias as reals, or as codes of another type or scale, becomes int32 codes on ``s_x s_w``.
 
     Conv(x, w, b)                          ->  Conv(x, w, DequantizeLinear(int32 codes, s_x s_w))
     Conv(x, w, DequantizeLinear(int8 q, s))    with s = s_x s_w 2**k: codes q << k
@@ -22,16 +22,22 @@ OPERATORS = ("Conv", "ConvTranspose", "Gemm")
 def match(node: ir.Node) -> bool:
     if node.op_type not in OPERATORS or len(node.inputs) < 3:
         return False
+    if any(_dequantize(value) is None for value in node.inputs[:2]):
+        return False
     maker = _dequantize(node.inputs[2])
-    narrow = maker is not None and maker.inputs[0] is not None
-    is_real = initializer_array(node.inputs[2]) is not None
-    quantized = all(_dequantize(value) is not None for value in node.inputs[:2])
-    int32 = narrow and maker.inputs[0].dtype == ir.DataType.INT32  # type: ignore[union-attr]
-    return quantized and (is_real or narrow) and not int32
+    if maker is None or maker.inputs[0] is None:
+        return initializer_array(node.inputs[2]) is not None
+    plain = np.array_equal(_scale(node.inputs[2]), _product_scale(node))
+    return maker.inputs[0].dtype != ir.DataType.INT32 or not plain
+
+
+def _product_scale(node: ir.Node) -> Any:
+    """``s_x s_w``, float32."""
+    return np.asarray(_scale(node.inputs[0]) * _scale(node.inputs[1]), np.float32)
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:
-    scale = np.asarray(_scale(node.inputs[0]) * _scale(node.inputs[1]), np.float32)
+    scale = _product_scale(node)
     bias, maker = node.inputs[2], _dequantize(node.inputs[2])
     assert bias is not None
     if maker is None:

@@ -67,7 +67,7 @@ def _rewrite(graph: ir.Graph, node: ir.Node, name: str, layer: StoredLayer) -> N
 def _bias(graph: ir.Graph, node: ir.Node, name: str, layer: StoredLayer) -> ir.Value:
     if layer.real_bias:
         reals = dequantize(layer.bias, layer.bias_params)
-        return constant(graph, f"{name}.bias{TYPED}", reals, ir.DataType.FLOAT)
+        return constant(graph, f"{name}.bias.reals{TYPED}", reals, ir.DataType.FLOAT)
     return read_stored(graph, node, f"{name}.bias", layer.bias, layer.bias_params)
 
 
