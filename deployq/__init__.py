@@ -16,6 +16,7 @@ __all__ = [
     "Preprocessing",
     "Recipe",
     "calibrate",
+    "check",
     "export",
     "load_dataset",
     "load_prepared",

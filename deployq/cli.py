@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from deployq import __version__, flags, targets_command
+from deployq import __version__, check_command, flags, targets_command
 from deployq.errors import DeployqError
 from deployq.progress import progress
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 app.add_typer(targets_command.app, name="targets")
+app.command()(check_command.check)
 
 TargetOption = Annotated[
     str | None,

@@ -46,6 +46,7 @@ from deployq_exporters.dialects import DIALECTS, translate
 from deployq_exporters.edge_facts import edge_facts
 from deployq_exporters.lowering import lower, to_proto
 from deployq_targets import TargetProfile, load_profile
+from deployq_targets.checks import Finding, check_model
 from deployq_targets.words import Edges
 
 Target: TypeAlias = str | Path | TargetProfile
@@ -233,6 +234,26 @@ def simulate_graph(
             next_step="--target ort-cpu, or the path of a profile",
         )
     return run_graph(graph, as_profile(target).contract(), feed(graph, inputs))
+
+
+def check(source: Path | onnx.ModelProto, target: Target) -> tuple[Finding, ...]:
+    """What in a file the target does not take, rule by rule; the file is read as it stands.
+
+    Args:
+        source: a QDQ or QOperator file of any tool, a bundle (its canonical file), or a model in
+            memory.
+        target: name of a builtin profile, path of a TOML file, or a profile.
+
+    Raises:
+        InputError: nothing there that can be read.
+        UnsafeFileError: external data outside the file's folder.
+        UnsupportedError: a node has neither an integer form nor a float one.
+        ProfileError: a broken profile.
+    """
+    profile = as_profile(target)
+    if isinstance(source, onnx.ModelProto):
+        return check_model(source, profile)
+    return check_model(open_file(Path(source)).model, profile)
 
 
 def verify(

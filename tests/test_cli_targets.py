@@ -12,33 +12,14 @@ from typer.testing import CliRunner
 
 from deployq import cli
 from deployq_targets import builtin_names
-
-
-class Ran:
-    """What a command printed, and its exit code."""
-
-    def __init__(self, out: str, err: str, code: int) -> None:
-        self.out, self.err, self.code = out, err, code
-
+from tests.commands import Ran, run_command
 
 Run = Callable[..., Ran]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The entry point in this process: it is main that turns errors into exit codes."""
-
-    def run(*arguments: str | Path) -> Ran:
-        monkeypatch.setattr("sys.argv", ["deployq", "targets", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        printed = capsys.readouterr()
-        return Ran(printed.out, printed.err, code)
-
-    return run
+    return lambda *arguments: run_command(monkeypatch, capsys, "targets", *arguments)
 
 
 def test_list_names_every_profile(run: Run) -> None:

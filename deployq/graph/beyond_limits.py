@@ -14,8 +14,8 @@ from deployq.errors import UnsupportedError
 from deployq.graph.operator_rules import node_group
 from deployq.graph.operator_shapes import operator_shape
 from deployq.graph.operators import ALLOWED_CALLS, is_linear, onnx_type
-from deployq.graph.shape_limits import Breach, breach, states_limits
 from deployq_targets import TargetProfile
+from deployq_targets.shape_limits import Breach, breach, states_limits
 from deployq_targets.words import OpStatus
 
 ELSEWHERE = (OpStatus.CPU, OpStatus.UNSUPPORTED)

@@ -15,6 +15,10 @@ from deployq.qgraph.values import CodesOf, Constant, as_codes, attributes, descr
 from deployq.qgraph.walk import Handler, Walk
 from deployq.qgraph.windows import conv_geometry, pool_geometry
 from deployq.qparams import IntArray, PerChannel, PerTensor, QParams
+from deployq.qtypes import QType
+
+INT32 = QType(32, True)
+"""Type of the biases of QLinearConv and QGemm."""
 
 
 def _qparams(walk: Walk, node: onnx.NodeProto, scale: int, data: int, *, axis: int = 0) -> QParams:
@@ -75,7 +79,8 @@ def _conv(walk: Walk, node: onnx.NodeProto) -> None:
     made = Linear(
         name=label(node), op_type="Conv", inputs=(_operand(walk, node, 0),),
         output=node.output[0], weight=weight, weight_qparams=_qparams(walk, node, 4, 3),
-        bias=_bias(walk, node, 8), geometry=conv_geometry(walk, node, weight.shape[2:]),
+        bias=_bias(walk, node, 8), bias_type=INT32,
+        geometry=conv_geometry(walk, node, weight.shape[2:]),
     )  # fmt: skip
     walk.emit(made, _qparams(walk, node, 6, 0))
 
@@ -91,6 +96,7 @@ def _gemm(walk: Walk, node: onnx.NodeProto) -> None:
         name=label(node), op_type="Gemm", inputs=(_operand(walk, node, 0),),
         output=node.output[0], weight=weight.T if facts.get("transB", 0) else weight,
         weight_qparams=_qparams(walk, node, 4, 3, axis=1), bias=_bias(walk, node, 6),
+        bias_type=INT32,
     )  # fmt: skip
     walk.emit(made, _qparams(walk, node, 7, 0))
 

@@ -13,10 +13,10 @@ from deployq.errors import UnsupportedError
 from deployq.graph.capture import capture
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import LayerRecipe, Recipe
-from deployq.graph.shape_limits import CHECKS, breach
 from deployq_targets import TargetProfile, load_profile
 from deployq_targets.graph import OpRule
 from deployq_targets.loader import parse_profile
+from deployq_targets.shape_limits import CHECKS, breach
 from tests.graph.networks import conv, graph_of, images, prepared_for
 
 

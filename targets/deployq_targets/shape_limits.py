@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from deployq.graph.operator_shapes import Extent, OperatorShape
 from deployq_targets.graph import OpRule
 from deployq_targets.inequality import Inequality, Number, parse_inequality
+from deployq_targets.operator_shape import Extent, OperatorShape
 
 Span: TypeAlias = tuple[int, int]
 

@@ -1,0 +1,117 @@
+"""Rules on biases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from deployq.qgraph.nodes import Linear
+from deployq_targets.checks.facts import Border, CheckedFile
+from deployq_targets.checks.finding import Breach, Rule
+from deployq_targets.checks.weights import layers
+from deployq_targets.profile import TargetProfile
+from deployq_targets.words import BiasForm, BiasScaleRule
+
+
+def bias_form(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
+    """A bias travels as {bias.form}, integer codes with {bias.bits} bits."""
+    section = profile.bias
+    for node in _with_bias(file):
+        found = "float" if node.bias_type is None else f"int, {node.bias_type.bits} bits"
+        allowed = section.form.value
+        if section.form is BiasForm.INT:
+            allowed += f", {section.bits} bits"
+        if section.form in (BiasForm.INT, BiasForm.FLOAT) and found != allowed:
+            change = (
+                "store the bias as code times scale, in float32"
+                if section.form is BiasForm.FLOAT
+                else "quantize the bias on the scale of the rule bias-scale"
+            )
+            yield Breach(node.name, f"{node.name}.bias", found, allowed, change)
+        if section.form is BiasForm.NONE and node.bias is not None and node.bias.any():
+            change = "fold the bias into the layer behind it"
+            yield Breach(node.name, f"{node.name}.bias", "a bias", "none", change)
+
+
+def bias_scale(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
+    """The scale of an integer bias is {bias.scale_rule} (exponent {bias.scale_rule_exp}), within
+    {bias.scale_rtol} of it.
+    """
+    section = profile.bias
+    if section.scale_rule in (BiasScaleRule.FREE, BiasScaleRule.OWN_POW2):
+        return
+    for node in _with_bias(file):
+        border = _bias_border(file, node)
+        if node.bias_type is None or border is None or border.scale is None:
+            continue
+        product = file.graph.qparams[node.inputs[0]].scale * node.weight_qparams.scale
+        ratio = np.asarray(border.scale, np.float64) / np.asarray(product, np.float64)
+        shifts = np.log2(ratio)
+        wanted = _exponent(section.scale_rule, section.scale_rule_exp, shifts)
+        off = np.abs(ratio / 2.0**wanted - 1)
+        if off.max() > max(section.scale_rtol, np.finfo(np.float32).eps):
+            yield Breach(
+                node.name, f"{node.name}.bias", f"s_x s_w times {ratio.flat[off.argmax()]:.6g}",
+                f"s_x s_w times {2.0**wanted:g}", "quantize the bias anew with this scale",
+            )  # fmt: skip
+
+
+def _exponent(
+    rule: BiasScaleRule,
+    stated: int | None,
+    shifts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> float:
+    if rule is BiasScaleRule.ACT_TIMES_WEIGHT_POW2:
+        return float(stated or 0)
+    if rule is BiasScaleRule.ACT_TIMES_WEIGHT_SHIFTED:
+        return max(0.0, float(np.rint(np.median(shifts))))
+    return 0.0
+
+
+def bias_channels(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
+    """A layer with a bias has at most {bias.max_channels} output channels."""
+    limit = profile.bias.max_channels
+    for node in _with_bias(file):
+        assert node.bias is not None
+        if limit is not None and node.bias.any() and node.bias.size > limit:
+            yield Breach(
+                node.name, f"{node.name}.bias", str(node.bias.size), f"up to {limit}",
+                "split the layer over its outputs",
+            )  # fmt: skip
+
+
+def _with_bias(file: CheckedFile) -> Iterator[Linear]:
+    return (node for node in layers(file) if node.bias is not None)
+
+
+def _bias_border(file: CheckedFile, node: Linear) -> Border | None:
+    """The DequantizeLinear of a layer's bias: of one that the operator itself reads."""
+    reads = next((set(n.input) for n in file.model.graph.node if n.name == node.name), set())
+    makers = {n.output[0]: n for n in file.model.graph.node if n.op_type == "DequantizeLinear"}
+    names = {makers[name].input[0] for name in reads if name in makers}
+    stored = [border for border in file.borders if border.stored and border.tensor in names]
+    assert node.bias is not None
+    of_bias = [b for b in stored if file.constants[b.tensor].dims == [node.bias.size]]
+    return of_bias[0] if of_bias else None
+
+
+RULES = (
+    Rule(
+        "bias-form", bias_form, ("bias.form", "bias.bits"),
+        "The adder behind the multipliers reads biases of one width; some parsers want reals and "
+        "quantize them by themselves.",
+        "An int32 bias for a parser that takes float.",
+    ),
+    Rule(
+        "bias-scale", bias_scale, ("bias.scale_rule", "bias.scale_rule_exp", "bias.scale_rtol"),
+        "The bias is added to the sum of products, whose step is s_x s_w: another scale is read as "
+        "this one, and every output is off by a constant.",
+        "A bias that was quantized with the scale of the layer's output.",
+    ),
+    Rule(
+        "bias-channels", bias_channels, ("bias.max_channels",),
+        "The bias memory has this many entries a layer.",
+        "A classifier of 1000 outputs with a bias.",
+    ),
+)  # fmt: skip

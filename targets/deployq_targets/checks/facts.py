@@ -1,0 +1,138 @@
+"""An ONNX file as rules look at it: its own Q and DQ nodes, and its integer nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from deployq.qgraph import IntegerGraph, read_graph
+from deployq.qgraph.nodes import Node
+from deployq.qgraph.shapes import Shape, infer_shapes
+from deployq.qtypes import QType
+
+BORDERS = ("QuantizeLinear", "DequantizeLinear")
+
+TYPES: Mapping[int, str] = {
+    onnx.TensorProto.INT2: "s2", onnx.TensorProto.UINT2: "u2", onnx.TensorProto.INT4: "s4",
+    onnx.TensorProto.UINT4: "u4", onnx.TensorProto.INT8: "s8", onnx.TensorProto.UINT8: "u8",
+    onnx.TensorProto.INT16: "s16", onnx.TensorProto.UINT16: "u16", onnx.TensorProto.INT32: "s32",
+}  # fmt: skip
+"""ONNX element types of codes, as profiles spell them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Border:
+    """One QuantizeLinear or DequantizeLinear as it stands in the file.
+
+    Args:
+        node: its name.
+        op_type: which of the two.
+        tensor: name of its codes.
+        scale: as stored; None where it is computed.
+        zero_point: as stored; None where it is absent or computed.
+        has_zero_point: whether the input is there.
+        stored: whether the codes are an initializer.
+    """
+
+    node: str
+    op_type: str
+    tensor: str
+    scale: npt.NDArray[Any] | None
+    zero_point: npt.NDArray[Any] | None
+    has_zero_point: bool
+    stored: bool
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedFile:
+    """A model and what it says in integers.
+
+    Args:
+        model: with external data in memory.
+        graph: its integer nodes.
+    """
+
+    model: onnx.ModelProto
+    graph: IntegerGraph
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto) -> CheckedFile:
+        """Read a model.
+
+        Raises:
+            DeployqError: as :func:`deployq.qgraph.read_graph`.
+        """
+        return cls(model, read_graph(model))
+
+    @property
+    def opset(self) -> int:
+        """Of the standard operators."""
+        stated = [o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx")]
+        return max(stated, default=1)
+
+    @cached_property
+    def constants(self) -> Mapping[str, onnx.TensorProto]:
+        """Initializers by name."""
+        return {tensor.name: tensor for tensor in self.model.graph.initializer}
+
+    @cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        """As far as shape inference knows them."""
+        return infer_shapes(self.model)
+
+    @cached_property
+    def borders(self) -> tuple[Border, ...]:
+        """Every QuantizeLinear and DequantizeLinear, in file order."""
+        return tuple(self._borders())
+
+    def _borders(self) -> Iterator[Border]:
+        for node in self.model.graph.node:
+            if node.op_type not in BORDERS:
+                continue
+            named = len(node.input) > 2 and bool(node.input[2])
+            codes = node.output[0] if node.op_type == BORDERS[0] else node.input[0]
+            yield Border(
+                node.name or node.output[0], node.op_type, codes,
+                self.array(node.input[1]), self.array(node.input[2]) if named else None,
+                named, codes in self.constants,
+            )  # fmt: skip
+
+    def array(self, name: str) -> npt.NDArray[Any] | None:
+        """The value of an initializer, None for a computed tensor."""
+        tensor = self.constants.get(name)
+        return None if tensor is None else np.asarray(numpy_helper.to_array(tensor))
+
+    @cached_property
+    def makers(self) -> Mapping[str, Node]:
+        """Integer node by the code tensor that it writes."""
+        return {node.output: node for node in self.graph.nodes if node.writes_codes}
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[Node, ...]]:
+        """Integer nodes by the tensor that they read."""
+        found: dict[str, list[Node]] = {}
+        for node in self.graph.nodes:
+            for name in dict.fromkeys(node.inputs):
+                found.setdefault(name, []).append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    @cached_property
+    def activations(self) -> Mapping[str, QType]:
+        """Computed code tensors and their types, in graph order."""
+        names = [*self.graph.inputs, *(node.output for node in self.graph.nodes)]
+        return {n: self.graph.qparams[n].qtype for n in names if n in self.graph.qparams}
+
+    def codes_of(self, tensor: str) -> tuple[int, int]:
+        """Lowest and highest code that a computed tensor can take."""
+        qtype = self.graph.qparams[tensor].qtype
+        bounds = [(qtype.qmin, qtype.qmax)]
+        bounds += [node.bounds for node in self.graph.nodes
+                   if node.output == tensor and node.bounds is not None]  # fmt: skip
+        return max(low for low, _ in bounds), min(high for _, high in bounds)
