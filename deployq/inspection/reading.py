@@ -10,10 +10,10 @@ import numpy as np
 
 from deployq.graph.plan import Plan
 from deployq.inspection.facts import Grid, Inspection, Row, Shape, Weight
-from deployq.inspection.liveness import largest_live_set
-from deployq.inspection.sizes import packed_size
 from deployq.qgraph import IntegerGraph
-from deployq.qgraph.nodes import Linear, MatMul, Node
+from deployq.qgraph.liveness import largest_live_set
+from deployq.qgraph.nodes import Linear, Node
+from deployq.qgraph.sizes import macs, packed_size
 from deployq.qparams import PerBlock, PerTensor, QParams
 from deployq.qtypes import QType
 
@@ -40,10 +40,10 @@ def inspect_graph(
     """
     types = _Types.of(plan)
     nodes = [node for node in graph.nodes if node.writes_codes]
-    macs = None if shapes is None else {node.output: _macs(node, shapes) for node in nodes}
+    products = None if shapes is None else {node.output: macs(node, shapes) for node in nodes}
     apart = 0 if plan is None else sum(plan.float_macs.values())
-    total = None if macs is None else sum(macs.values()) + apart
-    rows = tuple(_row(graph, node, types, shapes, macs, total) for node in nodes)
+    total = None if products is None else sum(products.values()) + apart
+    rows = tuple(_row(graph, node, types, shapes, products, total) for node in nodes)
     weights = [row.weight for row in rows if row.weight is not None]
     listed = tuple(f"{node.name}: {node.op_type}, in float in the file" for node in graph.floats)
     floats = listed if plan is None else plan.floats
@@ -83,11 +83,11 @@ def _row(
     node: Node,
     types: _Types,
     shapes: Mapping[str, Shape] | None,
-    macs: Mapping[str, int] | None,
+    products: Mapping[str, int] | None,
     total: int | None,
 ) -> Row:
     shape = None if shapes is None else shapes[node.output]
-    own = None if macs is None else macs[node.output]
+    own = None if products is None else products[node.output]
     qparams, name = graph.qparams[node.output], node.output.removesuffix(CODES)
     return Row(
         name=name,
@@ -137,17 +137,6 @@ def _parameters(node: Node) -> int:
     if not isinstance(node, Linear):
         return 0
     return node.weight.size + (0 if node.bias is None else node.bias.size)
-
-
-def _macs(node: Node, shapes: Mapping[str, Shape]) -> int:
-    """Multiply-accumulates behind a node's output."""
-    outputs = prod(shapes[node.output])
-    if isinstance(node, Linear):
-        inner = prod(node.weight.shape[1:]) if node.op_type == "Conv" else node.weight.shape[0]
-        return outputs * int(inner)
-    if isinstance(node, MatMul):
-        return outputs * shapes[node.inputs[0]][-1]
-    return 0
 
 
 def _integer_share(rows: Sequence[Row], total: int, floats: Sequence[str]) -> float:

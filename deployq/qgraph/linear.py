@@ -140,14 +140,12 @@ def _with_bias(
     expected = walk.qparams[made.inputs[0]].scale * made.weight_qparams.scale
     if isinstance(value, Constant):
         reals = _per_channel(node, value.data.astype(np.float64), outputs, axis)
-        codes = np.rint(reals / expected).astype(np.int64)
-    elif isinstance(value, QuantizedConstant):
-        shift = _bias_shift(node, value, np.asarray(expected))
-        codes = _per_channel(node, value.codes, outputs, axis).astype(np.int64) << shift
-    else:
+        return replace(made, bias=np.rint(reals / expected).astype(np.int64))
+    if not isinstance(value, QuantizedConstant):
         raise refuse(node, "a bias is constant", describe(value))
-    stored = value.qparams.qtype if isinstance(value, QuantizedConstant) else None
-    return replace(made, bias=codes, bias_type=stored)
+    shift, stored = _bias_shift(node, value, np.asarray(expected)), value.qparams
+    codes = _per_channel(node, value.codes, outputs, axis).astype(np.int64) << shift
+    return replace(made, bias=codes, bias_type=stored.qtype, bias_scale=stored.scale)
 
 
 def _per_channel(

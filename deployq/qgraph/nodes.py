@@ -15,7 +15,7 @@ import onnx
 
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle.lookup import UnaryParams
-from deployq.qparams import IntArray, QParams
+from deployq.qparams import FloatArray, IntArray, QParams
 from deployq.qtypes import QType
 
 Bounds = tuple[int, int]
@@ -60,6 +60,7 @@ class Linear(Node):
             MatMul axis 1).
         bias: (O,) or (N,) codes with scale ``s_x * s_w`` and zero point 0, if any.
         bias_type: of the codes that the file holds; None where it holds reals.
+        bias_scale: of these codes, as the file states it; None where it states none.
         geometry: of a Conv; a ConvTransposeGeometry of a ConvTranspose.
     """
 
@@ -67,6 +68,7 @@ class Linear(Node):
     weight_qparams: QParams
     bias: IntArray | None
     bias_type: QType | None = None
+    bias_scale: FloatArray | None = None
     geometry: ConvGeometry = field(default_factory=ConvGeometry)
 
 

@@ -18,6 +18,7 @@ from onnxscript.values import Op, Opset
 from torch import Tensor
 
 from deployq.arithmetic.geometry import ConvGeometry, ConvTransposeGeometry
+from deployq.graph.fake_quantize import fake_quantize
 from deployq.graph.units import product
 
 DOMAIN = "deployq"
@@ -36,9 +37,9 @@ def grid(
     x: Tensor, scale: float, zero_point: int, qmin: int, qmax: int, tensor: str, qtype: str
 ) -> Tensor:
     """``x`` on a per-tensor grid; law 1. ``scale`` is a float32 number."""
-    step = torch.tensor(scale, dtype=torch.float32)
-    codes = (torch.round(x / step) + zero_point).clamp(qmin, qmax)
-    return (codes - zero_point) * step
+    numbers = torch.tensor(scale, dtype=torch.float32), torch.tensor(zero_point)
+    reals: Tensor = fake_quantize(x, *numbers, qmin, qmax)
+    return reals
 
 
 def _like(x: Tensor, *grid: object) -> Tensor:

@@ -8,15 +8,20 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
+from torch import nn
 
 from deployq import jobs, pipeline
 from deployq.errors import InputError, UnsupportedError
 from deployq.inspection.reading import inspect_graph
 from deployq.inspection.shapes import code_shapes
-from deployq.inspection.sizes import packed_size
 from deployq.inspection.tables import print_inspection, total_lines
 from deployq.qgraph import read_graph
+from deployq.qgraph.nodes import Linear
+from deployq.qgraph.sizes import macs, packed_size
 from deployq.qtypes import QType
+from deployq_exporters.lowering import lower, to_proto
+from tests.graph.networks import Net, calibrated
 
 STORED = Path(__file__).parent.parent / "fixtures/bundles/v3"
 # (N, 2, 6, 6): stem 4x2x3x3, side 4x1x3x3 depthwise, add, mean, head 4 to 3; biases everywhere
@@ -111,3 +116,14 @@ def test_facts_are_json() -> None:
     facts = json.loads(json.dumps(jobs.inspect_file(STORED).to_json(), allow_nan=False))
     assert facts["rows"][1]["weight"]["grid"]["qtype"] == "s4"
     assert facts["macs"] == sum(MACS.values())
+
+
+def test_each_input_of_a_transposed_convolution_writes_a_window() -> None:
+    torch.manual_seed(0)
+    up = nn.ConvTranspose2d(3, 4, 3, stride=2, groups=1)
+    prepared = calibrated(Net(lambda m, x: m.up(x), up=up).eval(), "ort-cpu")
+    (layer,) = prepared.plan.layers
+    graph = read_graph(to_proto(lower(prepared, prepared.profile)))
+    node = next(node for node in graph.nodes if isinstance(node, Linear))
+    shapes = {node.inputs[0]: (1, 3, 6, 6), node.output: (1, 4, 13, 13)}
+    assert macs(node, shapes) == layer.macs == 3 * 36 * 4 * 9

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from deployq_exporters.rewrites.code_clip import clip_codes
 from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
 
 OPERATORS = (
@@ -54,47 +55,34 @@ def _bounds(clamp: ir.Node) -> tuple[ir.Value | None, ir.Value | None]:
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     clamp, zero_point = _maker(node.inputs[0]), node.inputs[2]
     assert clamp is not None and zero_point is not None and zero_point.dtype is not None
-    bounds = _code_bounds(clamp, node)
+    bounds, kind = _code_bounds(clamp, node, zero_point), zero_point.dtype
     node.replace_input_with(0, clamp.inputs[0])
     graph.remove(clamp, safe=True)
-    codes = node.outputs[0]
-    users = list(codes.uses())
-    kind = zero_point.dtype
-    if len(users) == 1 and users[0][0].op_type == "Clip":  # of a type inside its container
-        _tighten(graph, users[0][0], bounds, kind)
-        return
-    tensor = str(codes.name).removesuffix(".codes")
-    ends = [
-        constant(graph, f"{tensor}.clamp.{end}", np.asarray(bound), kind)
-        for end, bound in zip(("low", "high"), bounds, strict=True)
-    ]
-    clip = ir.node("Clip", [codes, *ends], name=f"{tensor}.clamp")
-    output = clip.outputs[0]
-    output.name, output.shape, output.type = codes.name, codes.shape, codes.type
-    codes.name = f"{tensor}.codes.free"
-    graph.insert_after(node, clip)
-    for user, index in users:
-        user.replace_input_with(index, output)
+    readers = [user for user, _ in node.outputs[0].uses()]
+    if [user.op_type for user in readers] == ["Clip"]:  # of a type inside its container
+        _tighten(graph, readers[0], bounds, kind)
+    else:
+        clip_codes(graph, node, bounds, kind, "clamp")
 
 
 def _tighten(graph: ir.Graph, clip: ir.Node, bounds: tuple[int, int], kind: ir.DataType) -> None:
     for index, pick, bound in ((1, max, bounds[0]), (2, min, bounds[1])):
         value = clip.inputs[index]
-        found = pick(int(initializer_array(value)), bound)  # type: ignore[arg-type]
-        name = f"{value.name}.clamp"  # type: ignore[union-attr]
-        clip.replace_input_with(index, constant(graph, name, np.asarray(found), kind))
+        stated = initializer_array(value)
+        assert value is not None and stated is not None
+        found = np.asarray(pick(int(stated), bound))
+        clip.replace_input_with(index, constant(graph, f"{value.name}.clamp", found, kind))
 
 
-def _code_bounds(clamp: ir.Node, node: ir.Node) -> tuple[int, int]:
+def _code_bounds(clamp: ir.Node, node: ir.Node, zero: ir.Value) -> tuple[int, int]:
     """Law 1 of the bounds, in the range of the container."""
-    qmin, qmax = CODES[node.inputs[2].dtype]  # type: ignore[union-attr, index] # match saw it
-    reals = [-np.inf, np.inf]
-    if clamp.op_type == "Relu":
-        reals[0] = 0.0
+    assert zero.dtype is not None
+    qmin, qmax = CODES[zero.dtype]
+    reals = [0.0 if clamp.op_type == "Relu" else -np.inf, np.inf]
     for index, bound in enumerate(_bounds(clamp)):
         array = initializer_array(bound)
         reals[index] = reals[index] if array is None else float(array)
-    scale, zero_point = (initializer_array(value) for value in node.inputs[1:3])
+    scale, zero_point = initializer_array(node.inputs[1]), initializer_array(zero)
     assert scale is not None and zero_point is not None
     steps = np.rint(np.array(reals, np.float32) / scale) + np.float32(zero_point)
     low, high = np.clip(steps, qmin, qmax)

@@ -39,14 +39,12 @@ def _product_scale(node: ir.Node) -> Any:
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     scale = _product_scale(node)
     bias, maker = node.inputs[2], _dequantize(node.inputs[2])
-    assert bias is not None
+    stored = initializer_array(bias if maker is None else maker.inputs[0])
+    assert bias is not None and stored is not None
     if maker is None:
-        steps = initializer_array(bias).astype(np.float64) / scale  # type: ignore[union-attr]
-        name = str(bias.name)
+        steps, name = stored.astype(np.float64) / scale, str(bias.name)
     else:
-        codes, stored = initializer_array(maker.inputs[0]), _scale(bias)
-        assert codes is not None
-        steps = codes.astype(np.float64) * np.rint(stored.astype(np.float64) / scale)
+        steps = stored.astype(np.float64) * np.rint(_scale(bias).astype(np.float64) / scale)
         name = str(maker.name).removesuffix(".dequantize")
     _replace(graph, node, name, np.rint(steps), scale)
 

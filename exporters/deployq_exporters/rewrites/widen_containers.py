@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
+from deployq_exporters.rewrites.code_clip import clip_codes
+from deployq_exporters.rewrites.rule import Rewrite, initializer_array
 
 WIDER = {
     ir.DataType.INT2: ir.DataType.INT8, ir.DataType.UINT2: ir.DataType.UINT8,
@@ -53,7 +53,9 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     if node.op_type == "QuantizeLinear":
         bounds = _take_bounds(graph, node)
         if not _moves(node):
-            _clip_codes(graph, node, bounds)
+            kind = node.inputs[2].dtype  # type: ignore[union-attr] # match saw it
+            assert kind is not None
+            clip_codes(graph, node, bounds, WIDER.get(kind, kind), "saturate")
     for value in node.inputs:
         if value is not None and value.dtype in WIDER:
             _widen(value)
@@ -89,27 +91,6 @@ def _take_bounds(graph: ir.Graph, node: ir.Node) -> tuple[int, int]:
     node.replace_input_with(0, stated.inputs[0])
     graph.remove(stated, safe=True)
     return bounds
-
-
-def _clip_codes(graph: ir.Graph, node: ir.Node, bounds: tuple[int, int]) -> None:
-    """Put ``Clip(codes, low, high)`` behind the QuantizeLinear."""
-    codes, zero_point = node.outputs[0], node.inputs[2]
-    assert zero_point is not None and zero_point.dtype is not None
-    wider = WIDER.get(zero_point.dtype, zero_point.dtype)
-    tensor = str(codes.name).removesuffix(".codes")
-    ends = [
-        constant(graph, f"{tensor}.q{end}", np.asarray(bound), wider)
-        for end, bound in zip(("min", "max"), bounds, strict=True)
-    ]
-    clip = ir.node("Clip", [codes, *ends], name=f"{tensor}.saturate")
-    output = clip.outputs[0]
-    output.name, output.shape = codes.name, codes.shape
-    codes.name = f"{tensor}.codes.wide"
-    output.type = codes.type = ir.TensorType(wider)
-    graph.insert_after(node, clip)
-    for user, index in list(codes.uses()):
-        if user is not clip:
-            user.replace_input_with(index, output)
 
 
 def _code_bounds(clip: ir.Node, node: ir.Node) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from deployq.qgraph.nodes import Linear
-from deployq_targets.checks.facts import Border, CheckedFile
+from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule
 from deployq_targets.checks.weights import layers
 from deployq_targets.profile import TargetProfile
@@ -42,11 +42,10 @@ def bias_scale(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     if section.scale_rule in (BiasScaleRule.FREE, BiasScaleRule.OWN_POW2):
         return
     for node in _with_bias(file):
-        border = _bias_border(file, node)
-        if node.bias_type is None or border is None or border.scale is None:
+        if node.bias_scale is None:
             continue
         product = file.graph.qparams[node.inputs[0]].scale * node.weight_qparams.scale
-        ratio = np.asarray(border.scale, np.float64) / np.asarray(product, np.float64)
+        ratio = node.bias_scale.astype(np.float64) / np.asarray(product, np.float64)
         shifts = np.log2(ratio)
         wanted = _exponent(section.scale_rule, section.scale_rule_exp, shifts)
         off = np.abs(ratio / 2.0**wanted - 1)
@@ -83,17 +82,6 @@ def bias_channels(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]
 
 def _with_bias(file: CheckedFile) -> Iterator[Linear]:
     return (node for node in layers(file) if node.bias is not None)
-
-
-def _bias_border(file: CheckedFile, node: Linear) -> Border | None:
-    """The DequantizeLinear of a layer's bias: of one that the operator itself reads."""
-    reads = next((set(n.input) for n in file.model.graph.node if n.name == node.name), set())
-    makers = {n.output[0]: n for n in file.model.graph.node if n.op_type == "DequantizeLinear"}
-    names = {makers[name].input[0] for name in reads if name in makers}
-    stored = [border for border in file.borders if border.stored and border.tensor in names]
-    assert node.bias is not None
-    of_bias = [b for b in stored if file.constants[b.tensor].dims == [node.bias.size]]
-    return of_bias[0] if of_bias else None
 
 
 RULES = (

@@ -29,10 +29,10 @@ def ir_version(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 def integer_types(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """Integer tensors have one of the types {container.int_types}."""
     held = profile.container.int_types
+    stored = {border.tensor for border in file.borders if border.stored}
     for name, tensor in file.constants.items():
         found = TYPES.get(tensor.data_type)
-        read = any(border.tensor == name for border in file.borders)
-        if read and found not in held:
+        if name in stored and found not in held:
             change = "store the codes in a wider container, or quantize to fewer or more bits"
             yield Breach("", name, str(found), ", ".join(held), change)
     for name, qtype in file.activations.items():

@@ -37,6 +37,18 @@ def operator_shape(file: CheckedFile, node: Node) -> OperatorShape | None:
     return OperatorShape(inputs, _extent(known[-1], channels_last), dims, **_window(node, inputs))
 
 
+def sample_shapes(file: CheckedFile) -> dict[str, tuple[int, ...]] | None:
+    """Every code tensor to its shape for a batch of one; None where an extent is not known."""
+    graph = file.graph
+    found: dict[str, tuple[int, ...]] = {n: codes.shape for n, codes in graph.constants.items()}
+    for name in file.activations:
+        extents = _extents(file, name)
+        if extents is None:
+            return None
+        found[name] = (1, *extents)
+    return found
+
+
 def _extents(file: CheckedFile, tensor: str) -> tuple[int, ...] | None:
     """Extents without the batch; codes that only the reader names have those of their reals."""
     for name in (tensor, tensor.removesuffix(".codes"), tensor.removesuffix(".moved")):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import prod
 
-from deployq.qgraph.nodes import Linear, Pool
+from deployq.qgraph.liveness import largest_live_set
+from deployq.qgraph.nodes import Pool
+from deployq.qgraph.sizes import macs, packed_bytes
 from deployq.qtypes import QType
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule
-from deployq_targets.checks.shapes import operator_shape
+from deployq_targets.checks.shapes import sample_shapes
 from deployq_targets.checks.weights import layers, weight_width
 from deployq_targets.profile import TargetProfile
 
 REAL = QType(32, True)
+"""As wide as a float32."""
+
+UNKNOWN = Breach(
+    "", "", "extents that are not known", "known extents", "fix every size but the batch"
+)
 
 
 def edge_width(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
@@ -40,42 +46,18 @@ def edge_layer_width(file: CheckedFile, profile: TargetProfile) -> Iterator[Brea
             yield Breach(node.name, f"{node.name}.weight", f"{found} bits", f"{bits} bits", change)
 
 
-def packed(count: int, bits: int) -> int:
-    """Bytes of so many codes, packed."""
-    return -(-count * bits // 8)
-
-
 def _weight_bytes(file: CheckedFile, profile: TargetProfile) -> int:
     return sum(
-        packed(node.weight.size, weight_width(node, profile) or node.weight_qparams.qtype.bits)
+        packed_bytes(
+            node.weight.size, weight_width(node, profile) or node.weight_qparams.qtype.bits
+        )
         for node in layers(file)
     )
 
 
 def _bias_bytes(file: CheckedFile) -> int:
-    biases = [node for node in layers(file) if node.bias is not None]
-    return sum(
-        packed(n.bias.size, (n.bias_type or REAL).bits) for n in biases if n.bias is not None
-    )
-
-
-def _live_bytes(file: CheckedFile) -> tuple[int, str]:
-    """The largest set of code tensors that are alive at once, for one sample, and when."""
-    graph = file.graph
-    last = {name: number for number, node in enumerate(graph.nodes) for name in node.inputs}
-    last |= dict.fromkeys(graph.outputs, len(graph.nodes))
-    alive: dict[str, int] = {}
-    largest, when = 0, ""
-    for number, node in enumerate(graph.nodes):
-        if node.output in file.activations:
-            shape = operator_shape(file, node)
-            extent = shape.output if shape else None
-            count = prod((extent.c, extent.h, extent.w)) if extent else 0
-            alive[node.output] = packed(count, file.activations[node.output].bits)
-        if sum(alive.values()) > largest:
-            largest, when = sum(alive.values()), node.output
-        alive = {name: size for name, size in alive.items() if last.get(name, number) > number}
-    return largest, when
+    biases = [(n.bias, n.bias_type or REAL) for n in layers(file) if n.bias is not None]
+    return sum(packed_bytes(bias.size, qtype.bits) for bias, qtype in biases)
 
 
 def weight_memory(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
@@ -98,40 +80,37 @@ def bias_memory(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 def activation_memory(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """The codes of one sample that are alive at once fit into {memory.activations_bytes} bytes."""
-    limit, (found, when) = profile.memory.activations_bytes, _live_bytes(file)
-    if limit is not None and found > limit:
-        yield Breach("", when, f"{found} bytes", f"up to {limit}", "smaller maps, or fewer bits")
+    limit, shapes = profile.memory.activations_bytes, sample_shapes(file)
+    if limit is None:
+        return
+    if shapes is None:
+        yield UNKNOWN
+        return
+    live = largest_live_set(file.graph, shapes)
+    if live.size > limit:
+        change = "smaller maps, or fewer bits"
+        yield Breach("", live.tensor, f"{live.size} bytes", f"up to {limit}", change)
 
 
 def network_limits(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """At most {limits.max_layers} weighted and pooling layers, {limits.max_params} parameters,
     {limits.max_macs} multiply-accumulates.
     """
-    weighted = list(layers(file))
+    weighted, limits = list(layers(file)), profile.limits
     pools = [node for node in file.graph.nodes if isinstance(node, Pool)]
     totals = {
         "max_layers": len(weighted) + len(pools),
         "max_params": sum(n.weight.size + (0 if n.bias is None else n.bias.size) for n in weighted),
-        "max_macs": sum(_macs(file, node) for node in weighted),
     }
+    shapes = sample_shapes(file)
+    if shapes is not None:
+        totals["max_macs"] = sum(macs(node, shapes) for node in file.graph.nodes)
+    elif limits.max_macs is not None:
+        yield UNKNOWN
     for key, found in totals.items():
-        limit = getattr(profile.limits, key)
+        limit = getattr(limits, key)
         if limit is not None and found > limit:
             yield Breach("", "", f"{key} {found}", f"up to {limit}", "make the network smaller")
-
-
-def _macs(file: CheckedFile, node: Linear) -> int:
-    """Multiply-accumulates of a layer for one sample; 0 where its shape is not known."""
-    shape = operator_shape(file, node)
-    if shape is None:
-        return 0
-    counted = shape.inputs[0] if node.op_type == "ConvTranspose" else shape.output
-    per_cell = node.weight.size // (node.weight.shape[0] if node.op_type != "Gemm" else 1)
-    if node.op_type in ("Gemm", "MatMul"):
-        return node.weight.size * counted.h * counted.w
-    if node.op_type == "ConvTranspose":
-        return node.weight.size * counted.h * counted.w
-    return per_cell * counted.c * counted.h * counted.w
 
 
 RULES = (

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from deployq.inspection.sizes import packed_size
-from deployq.qgraph import IntegerGraph
+from deployq.qgraph.nodes import IntegerGraph
+from deployq.qgraph.sizes import packed_size
 
 
 @dataclass(frozen=True)
