@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor
 
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels import concat, elementwise, linear, lookup, pooling, softmax
 from deployq.arithmetic.kernels.codes import torch_dtype
-from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
 from deployq.errors import DeployqError
 from deployq.qgraph.nodes import (
@@ -29,6 +27,7 @@ from deployq.qgraph.nodes import (
 from deployq.qgraph.values import located
 from deployq.qparams import QParams
 from deployq.simulator.movement import move
+from deployq.simulator.sums import accumulate
 
 Operand: TypeAlias = tuple[Tensor, QParams]
 
@@ -50,18 +49,11 @@ def compute(node: Node, operands: Sequence[Operand], out: QParams, contract: Con
 
 def _linear(node: Linear, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
-    weight, qw = torch.tensor(node.weight), node.weight_qparams
-    zero_point: Any = int(qw.zero_point) if qw.zero_point.ndim == 0 else torch.tensor(qw.zero_point)
-    bias = None if node.bias is None else torch.tensor(node.bias)
-    if node.op_type in CONVOLUTIONS:
-        axis, accumulate = 1, CONVOLUTIONS[node.op_type]
-        acc = accumulate(x, int(qx.zero_point), weight, zero_point, bias, node.geometry)
-    else:
-        axis = x.ndim - 1
-        acc = linear.gemm_accumulate(x, int(qx.zero_point), weight, zero_point, bias)
+    acc, axis = accumulate(node, x, qx)
     acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=axis)
     form = contract.form(node.op_type)
-    return requantize(acc, qx.scale[()], qw.scale, out, form, channel_axis=axis, bounds=node.bounds)
+    scales = qx.scale[()], node.weight_qparams.scale
+    return requantize(acc, *scales, out, form, channel_axis=axis, bounds=node.bounds)
 
 
 def _matmul(node: MatMul, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
