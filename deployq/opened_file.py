@@ -25,6 +25,19 @@ class OpenedFile:
     profile: TargetProfile | None = None
 
 
+def open_model(source: Path) -> onnx.ModelProto:
+    """A bundle's canonical file, or a bare ONNX file, whatever is in it.
+
+    Raises:
+        InputError: nothing there that can be read.
+        UnsafeFileError: external data outside the file's folder.
+    """
+    if not source.is_dir():
+        return load_onnx(source)
+    read_bundle(source)
+    return load_onnx(source / CANONICAL_FILE)
+
+
 def open_file(source: Path) -> OpenedFile:
     """A bundle's canonical file and profile, or a bare ONNX file.
 
@@ -33,10 +46,9 @@ def open_file(source: Path) -> OpenedFile:
         UnsafeFileError: external data outside the file's folder.
         UnsupportedError: a node has no integer form.
     """
+    model = open_model(source)
     if not source.is_dir():
-        model = load_onnx(source)
         return OpenedFile(model, read_graph(model))
-    read_bundle(source)
-    model, prepared = load_onnx(source / CANONICAL_FILE), load_prepared_model(source)
+    prepared = load_prepared_model(source)
     graph = with_ranges(read_graph(model), prepared.grids())
     return OpenedFile(model, graph, prepared.profile)

@@ -27,7 +27,7 @@ from deployq.graph.captured_inputs import Examples
 from deployq.graph.preparation import PreparedModel, prepare_graph
 from deployq.graph.prepared_files import load_prepared_model, save_prepared_model
 from deployq.graph.recipe import Recipe
-from deployq.opened_file import open_file
+from deployq.opened_file import open_file, open_model
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.edges import feed, with_ranges
 from deployq.simulator import Simulation, run_graph
@@ -253,7 +253,7 @@ def check(source: Path | onnx.ModelProto, target: Target) -> tuple[Finding, ...]
     profile = as_profile(target)
     if isinstance(source, onnx.ModelProto):
         return check_model(source, profile)
-    return check_model(open_file(Path(source)).model, profile)
+    return check_model(open_model(Path(source)), profile)
 
 
 def verify(

@@ -22,7 +22,7 @@ from deployq.qgraph.values import (
 )
 from deployq.qgraph.walk import PENDING, Handler, Walk
 from deployq.qgraph.windows import conv_geometry
-from deployq.qparams import IntArray, PerChannel, PerTensor
+from deployq.qparams import FloatArray, IntArray, PerChannel, PerTensor
 
 OUTPUTS_FIRST = ("Conv", "ConvTranspose")
 """Operators whose weights have the output channels first in an integer node."""
@@ -99,12 +99,11 @@ def _weight(
             describe(value),
             next_step="quantize the weight, or compute it before the export",
         )
-    granularity = value.qparams.granularity
-    if granularity not in (PerTensor(), PerChannel(channel_axis)):
+    if not walk.as_stated and value.granularity not in (PerTensor(), PerChannel(channel_axis)):
         raise refuse(
             node,
             "weights have one scale, or one for each output channel",
-            str(granularity),
+            str(value.granularity),
             f"per tensor, or axis {channel_axis}",
             next_step="quantize the weight per output channel",
         )
@@ -129,7 +128,7 @@ def _with_bias(
     walk: Walk, node: onnx.NodeProto, made: Linear, value: Value | None, *, axis: int
 ) -> Linear:
     """Bias codes with scale ``s_x * s_w``; a float bias is rounded to them, codes on that scale
-    times ``2**k`` are shifted to it.
+    times ``2**k`` are shifted to it. Codes that are read as stated stay as they are.
 
     Args:
         axis: of the bias tensor, along which it has one element for each output channel.
@@ -137,15 +136,23 @@ def _with_bias(
     if value is None:
         return made
     outputs = made.weight.shape[0 if made.op_type in OUTPUTS_FIRST else 1]
-    expected = walk.qparams[made.inputs[0]].scale * made.weight_qparams.scale
+    expected = _bias_step(walk, made, outputs)
     if isinstance(value, Constant):
         reals = _per_channel(node, value.data.astype(np.float64), outputs, axis)
         return replace(made, bias=np.rint(reals / expected).astype(np.int64))
     if not isinstance(value, QuantizedConstant):
         raise refuse(node, "a bias is constant", describe(value))
-    shift, stored = _bias_shift(node, value, np.asarray(expected)), value.qparams
+    shift = 0 if walk.as_stated else _bias_shift(node, value, expected)
     codes = _per_channel(node, value.codes, outputs, axis).astype(np.int64) << shift
-    return replace(made, bias=codes, bias_type=stored.qtype, bias_scale=stored.scale)
+    return replace(made, bias=codes, bias_type=value.qparams.qtype, bias_qparams=value.qparams)
+
+
+def _bias_step(walk: Walk, made: Linear, outputs: int) -> FloatArray:
+    """``s_x * s_w``, one or (outputs,); the largest where parameters as stated have none."""
+    x, weight = walk.qparams[made.inputs[0]].scale, made.weight_qparams.scale
+    if walk.as_stated and (x.ndim or weight.shape not in ((), (outputs,))):
+        return np.asarray(x.max() * weight.max())
+    return np.asarray(x * weight)
 
 
 def _per_channel(

@@ -15,7 +15,7 @@ import onnx
 
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle.lookup import UnaryParams
-from deployq.qparams import FloatArray, IntArray, QParams
+from deployq.qparams import IntArray, QParams
 from deployq.qtypes import QType
 
 Bounds = tuple[int, int]
@@ -57,10 +57,11 @@ class Linear(Node):
     Args:
         weight: codes, (O, C/g, kh, kw) for Conv and ConvTranspose, (K, N) for Gemm and MatMul.
         weight_qparams: per tensor, or per output channel (Conv and ConvTranspose axis 0, Gemm and
-            MatMul axis 1).
-        bias: (O,) or (N,) codes with scale ``s_x * s_w`` and zero point 0, if any.
+            MatMul axis 1); of any granularity in a graph that was read as stated.
+        bias: (O,) or (N,) codes with scale ``s_x * s_w`` and zero point 0, if any; on its own
+            parameters in a graph that was read as stated.
         bias_type: of the codes that the file holds; None where it holds reals.
-        bias_scale: of these codes, as the file states it; None where it states none.
+        bias_qparams: of these codes, as the file states them; None where it states none.
         geometry: of a Conv; a ConvTransposeGeometry of a ConvTranspose.
     """
 
@@ -68,7 +69,7 @@ class Linear(Node):
     weight_qparams: QParams
     bias: IntArray | None
     bias_type: QType | None = None
-    bias_scale: FloatArray | None = None
+    bias_qparams: QParams | None = None
     geometry: ConvGeometry = field(default_factory=ConvGeometry)
 
 

@@ -92,7 +92,7 @@ def _quantize(walk: Walk, node: onnx.NodeProto) -> None:
     if isinstance(value, Constant | QuantizedConstant):
         _quantize_constant(walk, node, value, qparams)
         return
-    if not isinstance(qparams.granularity, PerTensor):
+    if not isinstance(qparams.granularity, PerTensor) and not walk.as_stated:
         raise refuse(
             node,
             "an activation has one scale",

@@ -31,7 +31,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 """(domain, operator) to the function that reads it."""
 
 
-def read_graph(model: onnx.ModelProto) -> IntegerGraph:
+def read_graph(model: onnx.ModelProto, *, as_stated: bool = False) -> IntegerGraph:
     """The integer nodes of a QDQ or QOperator model (opsets 10 to 25).
 
     Operators without an integer form, those that read reals or plain float weights, and those
@@ -43,6 +43,9 @@ def read_graph(model: onnx.ModelProto) -> IntegerGraph:
 
     Args:
         model: with its external data in memory.
+        as_stated: keep parameters that no arithmetic here computes with: several scales of an
+            activation, weights in blocks or along another axis, biases on a scale or with a zero
+            point of their own. For looking at a file; such a graph cannot be run.
 
     Raises:
         UnsupportedError: a node has neither an integer form nor a float one; the message names
@@ -50,7 +53,7 @@ def read_graph(model: onnx.ModelProto) -> IntegerGraph:
         InputError: the graph is not in order, or a node's attributes contradict its operator.
         QuantizationError: a node's scale or zero point is none.
     """
-    walk = Walk(model)
+    walk = Walk(model, as_stated=as_stated)
     for node in model.graph.node:
         try:
             _read(walk, node)

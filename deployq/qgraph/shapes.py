@@ -11,13 +11,16 @@ Shape: TypeAlias = tuple[Dimension, ...]
 """A symbolic dimension is a text; equal texts are equal sizes."""
 
 
-def infer_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+def infer_shapes(model: onnx.ModelProto, *, arithmetic: bool = False) -> dict[str, Shape]:
     """Tensor name to shape; tensors of unknown rank are missing.
 
     A dimension that has neither size nor name gets a name of its own.
+
+    Args:
+        arithmetic: follow shapes through the operators that compute with them, as far as ONNX does.
     """
     try:
-        graph = onnx.shape_inference.infer_shapes(model).graph
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=arithmetic).graph
     except onnx.shape_inference.InferenceError:
         graph = model.graph
     known = {
@@ -26,6 +29,24 @@ def infer_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
         if value.type.tensor_type.HasField("shape")
     }
     return known | {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+
+
+def with_batch_one(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which every symbolic first dimension of an input is 1, wherever it occurs."""
+    bound = onnx.ModelProto()
+    bound.CopyFrom(model)
+    stored = {tensor.name for tensor in bound.graph.initializer}
+    first = [value.type.tensor_type.shape.dim[0] for value in bound.graph.input
+             if value.name not in stored and value.type.tensor_type.shape.dim]  # fmt: skip
+    free = [dim for dim in first if not dim.HasField("dim_value")]
+    names = {dim.dim_param for dim in free} - {""}
+    for dim in free:
+        dim.dim_value = 1
+    for value in (*bound.graph.input, *bound.graph.value_info, *bound.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in names:
+                dim.dim_value = 1
+    return bound
 
 
 def _shape(value: onnx.ValueInfoProto) -> Shape:

@@ -48,7 +48,7 @@ def transposed_weight(weight: QuantizedConstant, groups: int) -> tuple[IntArray,
     Axis 1 of the file has the channels of one group, so every group has the same scales.
     """
     codes, qparams = outputs_first(weight.codes, groups), weight.qparams
-    if isinstance(qparams.granularity, PerChannel):
+    if qparams.granularity == PerChannel(1):
         qparams = replace(
             qparams,
             scale=np.tile(qparams.scale, groups),

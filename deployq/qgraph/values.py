@@ -13,7 +13,7 @@ import onnx
 from deployq import affine
 from deployq.errors import DeployqError, UnsupportedError
 from deployq.qgraph.nodes import Bounds, Node
-from deployq.qparams import IntArray, PerChannel, QParams
+from deployq.qparams import Granularity, IntArray, PerBlock, PerTensor, QParams
 
 Error = TypeVar("Error", bound=DeployqError)
 
@@ -33,8 +33,8 @@ class Clamp:
         return min(max(x, self.low), self.high)
 
     def bounds(self, qparams: QParams) -> Bounds | None:
-        """The codes that are left; None when these are all."""
-        if self == Clamp():
+        """The codes that are left; None when these are all, or differ from channel to channel."""
+        if self == Clamp() or not isinstance(qparams.granularity, PerTensor):
             return None
         edges = np.asarray([self.low, self.high], np.float32)
         low, high = (int(code) for code in affine.quantize(edges, qparams))
@@ -74,12 +74,19 @@ class QuantizedConstant:
     qparams: QParams
 
     def transposed(self, perm: tuple[int, ...]) -> QuantizedConstant:
-        """Axes permuted; a per-channel axis moves along."""
-        granularity = self.qparams.granularity
-        if isinstance(granularity, PerChannel):
-            granularity = PerChannel(perm.index(granularity.axis % len(perm)))
-        qparams = replace(self.qparams, granularity=granularity)
-        return QuantizedConstant(self.codes.transpose(perm), qparams)
+        """Axes permuted; the axis of channels or blocks moves along."""
+        codes, qparams, granularity = self.codes.transpose(perm), self.qparams, self.granularity
+        if isinstance(granularity, PerTensor):
+            return QuantizedConstant(codes, qparams)
+        scale, zero_point = qparams.scale, qparams.zero_point
+        if isinstance(granularity, PerBlock):
+            scale, zero_point = scale.transpose(perm), zero_point.transpose(perm)
+        moved = replace(granularity, axis=perm.index(granularity.axis % len(perm)))
+        return QuantizedConstant(codes, QParams(qparams.qtype, scale, zero_point, moved))
+
+    @property
+    def granularity(self) -> Granularity:
+        return self.qparams.granularity
 
 
 @dataclass(frozen=True)

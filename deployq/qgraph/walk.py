@@ -46,8 +46,9 @@ PENDING = "?"
 class Walk:
     """What each tensor is, and the integer nodes so far."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, *, as_stated: bool = False) -> None:
         self._model = model
+        self.as_stated = as_stated
         self.values: dict[str, Value] = {}
         self.types: dict[str, QType] = {}
         self.qparams: dict[str, QParams] = {}
@@ -143,7 +144,7 @@ class Walk:
         else:
             raise refuse(node, f"input {index} comes from a DequantizeLinear", describe(value))
         granularity = self.qparams[name].granularity
-        if not isinstance(granularity, PerTensor):
+        if not isinstance(granularity, PerTensor) and not self.as_stated:
             raise refuse(
                 node,
                 "an operand has one scale",

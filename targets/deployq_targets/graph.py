@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, Field
 
+from deployq.qtypes import QType
 from deployq_targets.inequality import checked
 from deployq_targets.section import Bits, Count, OpType, Section, Span, TypeName
 from deployq_targets.words import (
@@ -59,6 +60,11 @@ class Container(Section):
     """The target's package has batch 1; the exchange file keeps a dynamic batch."""
     max_rank: Count | None = None
     """Highest rank of a tensor in the target's package, counted with the batch bound to 1."""
+
+    def holder(self, qtype: QType) -> QType:
+        """The tensor type that codes of ``qtype`` are stored in."""
+        widened = self.subbyte is not Subbyte.NATIVE and qtype.bits < 8
+        return QType(8, qtype.signed) if widened else qtype.container
 
 
 class Graph(Section):

@@ -9,18 +9,33 @@ from collections.abc import Iterator
 
 import onnx
 
-from deployq_targets.checks import activations, biases, container, operators, totals, weights
+from deployq_targets.checks import (
+    activations,
+    biases,
+    blocks,
+    container,
+    costs,
+    extents,
+    layer_outputs,
+    operators,
+    totals,
+    weights,
+)
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Finding, Rule, Severity
 from deployq_targets.profile import TargetProfile
 
 RULES: tuple[Rule, ...] = (
     *container.RULES,
+    *extents.RULES,
     *operators.RULES,
     *activations.RULES,
     *weights.RULES,
+    *blocks.RULES,
     *biases.RULES,
+    *layer_outputs.RULES,
     *totals.RULES,
+    *costs.RULES,
 )
 """Every rule, in the order of a report."""
 

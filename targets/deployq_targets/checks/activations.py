@@ -8,10 +8,9 @@ import numpy as np
 
 from deployq.qgraph.nodes import Node, Rescale
 from deployq.qparams import QParams
-from deployq.qtypes import QType
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule, value_text
-from deployq_targets.checks.forms import scale_form_breach
+from deployq_targets.checks.forms import scale_form_breach, sharing
 from deployq_targets.profile import TargetProfile
 from deployq_targets.tensors import zero_points
 
@@ -19,18 +18,29 @@ from deployq_targets.tensors import zero_points
 def activation_type(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """Codes of activations are of the types {activation.types}."""
     edges = profile.activation.io
-    allowed = [QType.parse(name) for name in profile.activation.types]
+    allowed = [t for bits in profile.activation.bits for t in profile.activation_qtypes(bits)]
     wide = {edges.first_bits, edges.last_bits, edges.last_wide_bits}
     for name, qtype in file.activations.items():
         low, high = file.codes_of(name)
         at_edge = name in file.graph.inputs or _is_output(file, name)
         if at_edge and qtype.bits in wide:
             continue
-        if not any(t.qmin <= low and high <= t.qmax and t.container == qtype for t in allowed):
+        held = (t for t in allowed if profile.container.holder(t) == qtype)
+        if not any(t.qmin <= low and high <= t.qmax for t in held):
             yield Breach(
                 _node(file, name), name, f"{qtype.name} with codes {low}..{high}",
                 value_text(profile.activation.types), "quantize this tensor to a type of the list",
             )  # fmt: skip
+
+
+def activation_granularity(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
+    """Activation scales are shared per {activation.granularity}."""
+    allowed = profile.activation.granularity
+    for name in file.activations:
+        found = sharing(file.graph.qparams[name].granularity)
+        if found not in allowed:
+            change = f"quantize this tensor per {allowed[0]}"
+            yield Breach(_node(file, name), name, found.value, value_text(allowed), change)
 
 
 def activation_zero_point(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
@@ -59,7 +69,7 @@ def fixed_output(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     for name, node in file.makers.items():
         qparams = file.graph.qparams[name]
         fixed = profile.fixed_output(node.op_type, qparams.qtype)
-        if fixed is None:
+        if fixed is None or qparams.scale.ndim:
             continue
         found = (float(qparams.scale), int(qparams.zero_point))
         if found != (float(np.float32(fixed.scale)), fixed.zero_point):
@@ -90,12 +100,15 @@ def _equal(a: QParams, b: QParams) -> bool:
 
 
 def _text(qparams: QParams) -> str:
+    if qparams.scale.ndim:
+        return f"{qparams.scale.size} scales"
     return f"scale {float(qparams.scale):g}, zero point {int(qparams.zero_point)}"
 
 
 def _activations(file: CheckedFile) -> Iterator[tuple[str, QParams]]:
-    """Computed tensors with one scale, as all that the reader takes have."""
-    return ((name, file.graph.qparams[name]) for name in file.activations)
+    """Computed tensors with one scale; of others the granularity alone is looked at."""
+    found = ((name, file.graph.qparams[name]) for name in file.activations)
+    return ((name, qparams) for name, qparams in found if not qparams.scale.ndim)
 
 
 def _node(file: CheckedFile, tensor: str) -> str:
@@ -111,9 +124,16 @@ def _is_output(file: CheckedFile, tensor: str) -> bool:
 
 RULES = (
     Rule(
-        "activation-type", activation_type, ("activation.types", "activation.io"),
+        "activation-type", activation_type,
+        ("activation.bits", "activation.types", "activation.narrow_range",
+         "activation.io.first_bits", "activation.io.last_bits", "activation.io.last_wide_bits"),
         "The multipliers read activations of these widths and signs.",
         "A u8 tensor on a chip whose multipliers are signed.",
+    ),
+    Rule(
+        "activation-granularity", activation_granularity, ("activation.granularity",),
+        "A sum runs over all inputs of an output: their scales leave it only where they are one.",
+        "An activation with a scale for each channel.",
     ),
     Rule(
         "activation-zero-point", activation_zero_point, ("activation.zero_point",),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from deployq.qgraph.nodes import Linear
+from deployq.qparams import PerBlock
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule
 from deployq_targets.checks.weights import layers
@@ -42,10 +43,16 @@ def bias_scale(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     if section.scale_rule in (BiasScaleRule.FREE, BiasScaleRule.OWN_POW2):
         return
     for node in _with_bias(file):
-        if node.bias_scale is None:
+        x, weight = file.graph.qparams[node.inputs[0]], node.weight_qparams
+        if node.bias_qparams is None or x.scale.ndim or isinstance(weight.granularity, PerBlock):
             continue
-        product = file.graph.qparams[node.inputs[0]].scale * node.weight_qparams.scale
-        ratio = node.bias_scale.astype(np.float64) / np.asarray(product, np.float64)
+        product, stated = np.asarray(x.scale * weight.scale), node.bias_qparams.scale
+        if stated.size not in (1, product.size) and product.size != 1:
+            change = "quantize the bias with a scale for each scale of the weight"
+            yield Breach(node.name, f"{node.name}.bias", f"{stated.size} scales",
+                         f"{product.size} scales", change)  # fmt: skip
+            continue
+        ratio = stated.astype(np.float64) / product.astype(np.float64)
         shifts = np.log2(ratio)
         wanted = _exponent(section.scale_rule, section.scale_rule_exp, shifts)
         off = np.abs(ratio / 2.0**wanted - 1)
@@ -54,6 +61,15 @@ def bias_scale(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
                 node.name, f"{node.name}.bias", f"s_x s_w times {ratio.flat[off.argmax()]:.6g}",
                 f"s_x s_w times {2.0**wanted:g}", "quantize the bias anew with this scale",
             )  # fmt: skip
+
+
+def bias_zero_point(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
+    """The zero point of an integer bias is 0."""
+    for node in _with_bias(file):
+        if node.bias_qparams is not None and node.bias_qparams.zero_point.any():
+            found = str(node.bias_qparams.zero_point.max())
+            change = "quantize the bias symmetrically"
+            yield Breach(node.name, f"{node.name}.bias", found, "0", change)
 
 
 def _exponent(
@@ -96,6 +112,11 @@ RULES = (
         "The bias is added to the sum of products, whose step is s_x s_w: another scale is read as "
         "this one, and every output is off by a constant.",
         "A bias that was quantized with the scale of the layer's output.",
+    ),
+    Rule(
+        "bias-zero-point", bias_zero_point, (),
+        "The bias is added to the sum of products as it is: no unit subtracts anything from it.",
+        "A uint8 bias around 128.",
     ),
     Rule(
         "bias-channels", bias_channels, ("bias.max_channels",),

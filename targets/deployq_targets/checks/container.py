@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deployq.qtypes import QType
 from deployq_targets.checks.facts import TYPES, CheckedFile
 from deployq_targets.checks.finding import Breach, Rule
+from deployq_targets.checks.weights import layers
 from deployq_targets.profile import TargetProfile
-from deployq_targets.words import ZeroPointInput
+from deployq_targets.words import Subbyte, ZeroPointInput
 
 
 def opset(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
@@ -41,6 +43,31 @@ def integer_types(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]
                 file.makers[name].name if name in file.makers else "", name, qtype.name,
                 ", ".join(held), "quantize this tensor to a type of the list",
             )  # fmt: skip
+
+
+def narrow_storage(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
+    """Codes under 8 bits are stored as {container.subbyte}: in types of their own, or in bytes."""
+    if profile.container.subbyte is not Subbyte.NATIVE:
+        for tensor, qtype in _narrow_tensors(file):
+            change = f"store the codes as {profile.container.holder(qtype).name}"
+            yield Breach("", tensor, qtype.name, "types of 8 bits", change)
+        return
+    widest = max(QType(bits, True).container.bits for bits in profile.weight.bits)
+    for node in layers(file):
+        found = node.weight_qparams.qtype
+        if widest < 8 and found.bits > widest:
+            change = f"store the codes in a type of {widest} bits"
+            yield Breach(
+                node.name, f"{node.name}.weight", found.name, f"up to {widest} bits", change
+            )
+
+
+def _narrow_tensors(file: CheckedFile) -> Iterator[tuple[str, QType]]:
+    """Stored and computed codes in types under 8 bits, once each."""
+    stored = dict.fromkeys(border.tensor for border in file.borders if border.stored)
+    names = {name: TYPES.get(file.constants[name].data_type) for name in stored}
+    found = {name: QType.parse(text) for name, text in names.items() if text is not None}
+    return ((name, t) for name, t in (found | dict(file.activations)).items() if t.bits < 8)
 
 
 def scalar_rank(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
@@ -114,6 +141,11 @@ RULES = (
         "The weight decoder and the activation memory have ports of these widths; other types are "
         "refused, or computed in float.",
         "INT4 weights for a parser that knows only INT8.",
+    ),
+    Rule(
+        "narrow-storage", narrow_storage, ("container.subbyte", "weight.bits"),
+        "Some parsers know only bytes and take the width from a Clip or a flag; others unpack.",
+        "INT4 tensors for a converter that wants 4-bit codes in int8.",
     ),
     Rule(
         "scalar-rank", scalar_rank, ("container.scalar_rank",),

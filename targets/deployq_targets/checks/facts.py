@@ -13,9 +13,10 @@ import onnx
 from onnx import numpy_helper
 
 from deployq.qgraph import IntegerGraph, read_graph
-from deployq.qgraph.nodes import Node
-from deployq.qgraph.shapes import Shape, infer_shapes
+from deployq.qgraph.nodes import Dequantize, Float, Linear, Node
+from deployq.qgraph.shapes import Shape, infer_shapes, with_batch_one
 from deployq.qtypes import QType
+from deployq_targets.checks.stored_weights import StoredWeight, stored_weights
 
 BORDERS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -56,7 +57,7 @@ class CheckedFile:
 
     Args:
         model: with external data in memory.
-        graph: its integer nodes.
+        graph: its integer nodes, with all parameters as the file states them.
     """
 
     model: onnx.ModelProto
@@ -69,7 +70,7 @@ class CheckedFile:
         Raises:
             DeployqError: as :func:`deployq.qgraph.read_graph`.
         """
-        return cls(model, read_graph(model))
+        return cls(model, read_graph(model, as_stated=True))
 
     @property
     def opset(self) -> int:
@@ -79,13 +80,18 @@ class CheckedFile:
 
     @cached_property
     def constants(self) -> Mapping[str, onnx.TensorProto]:
-        """Initializers by name."""
-        return {tensor.name: tensor for tensor in self.model.graph.initializer}
+        """Initializers and values of Constant nodes, by name."""
+        found = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        for node in self.model.graph.node:
+            for attribute in node.attribute if node.op_type == "Constant" else ():
+                if attribute.name == "value":
+                    found[node.output[0]] = attribute.t
+        return found
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
-        """As far as shape inference knows them."""
-        return infer_shapes(self.model)
+        """With the batch bound to 1, as far as shape inference knows them."""
+        return infer_shapes(with_batch_one(self.model), arithmetic=True)
 
     @cached_property
     def borders(self) -> tuple[Border, ...]:
@@ -122,6 +128,28 @@ class CheckedFile:
             for name in dict.fromkeys(node.inputs):
                 found.setdefault(name, []).append(node)
         return {name: tuple(nodes) for name, nodes in found.items()}
+
+    @cached_property
+    def weights(self) -> tuple[StoredWeight, ...]:
+        """What products read as their weights, in file order."""
+        return tuple(stored_weights(self.model, self.constants))
+
+    @cached_property
+    def dequantized(self) -> frozenset[str]:
+        """Reals that are read from computed codes."""
+        return frozenset(n.output for n in self.graph.nodes if isinstance(n, Dequantize))
+
+    def reads_codes(self, product: str) -> bool:
+        """Whether the activations of the product of this name are codes."""
+        return product in self._on_codes
+
+    @cached_property
+    def _on_codes(self) -> frozenset[str]:
+        return frozenset(
+            node.name for node in self.graph.nodes
+            if isinstance(node, Linear)
+            or (isinstance(node, Float) and not self.dequantized.isdisjoint(node.inputs[:1]))
+        )  # fmt: skip
 
     @cached_property
     def activations(self) -> Mapping[str, QType]:

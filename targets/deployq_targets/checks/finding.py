@@ -97,7 +97,9 @@ class _Values(Formatter):
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[str, str]:
         value: Any = self.profile
         for part in field_name.split("."):
-            value = getattr(value, part)
+            value = () if value is None else getattr(value, part)  # an absent section
+            if value == ():
+                break
         return value_text(value), field_name
 
 
@@ -105,6 +107,10 @@ def value_text(value: object) -> str:
     """A value of a profile as a person says it."""
     if value is None:
         return "unlimited"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value in ((), {}):
+        return "none"
     if isinstance(value, (tuple, list)):
         return ", ".join(map(value_text, value))
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What breaks the form of a scale."""
+"""The form of scales: which there may be, and what shares one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from deployq.qparams import FloatArray
-from deployq_targets.words import ScaleForm
+from deployq.qparams import FloatArray, Granularity, PerChannel, PerTensor
+from deployq_targets.words import ScaleForm, Sharing
+
+
+def sharing(granularity: Granularity) -> Sharing:
+    """A granularity in the word of a profile."""
+    words = {PerTensor: Sharing.TENSOR, PerChannel: Sharing.CHANNEL}
+    return words.get(type(granularity), Sharing.BLOCK)
 
 
 def scale_form_breach(

@@ -30,7 +30,8 @@ def float_operator(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach
     """An operator on reals runs where the target computes in float."""
     for node in file.graph.floats:
         status = profile.op_status(node.op_type)
-        if status not in ELSEWHERE and not profile.runs_floats:
+        elsewhere = status in ELSEWHERE or profile.runs_floats
+        if not elsewhere and not _ends_in_reals(file, node, profile):
             yield Breach(
                 node.name, node.output, f"{node.op_type} on reals", "operators on codes",
                 "quantize its inputs and outputs, or cut it off and run it elsewhere",
@@ -41,11 +42,18 @@ def leaves_the_target(file: CheckedFile, profile: TargetProfile) -> Iterator[Bre
     """An operator that the target runs in float or on its host costs time and two conversions."""
     for node in _computing(file):
         status = profile.op_status(node.op_type, group_of(node))
-        if status in ELSEWHERE or (isinstance(node, Float) and profile.runs_floats):
+        in_float = isinstance(node, Float) and profile.runs_floats
+        if status in ELSEWHERE or (in_float and not _ends_in_reals(file, node, profile)):
             yield Breach(
                 node.name, node.output, f"{node.op_type} runs as {_where(node, status)}",
                 "integer operators", "replace the operator where speed matters",
             )  # fmt: skip
+
+
+def _ends_in_reals(file: CheckedFile, node: Node, profile: TargetProfile) -> bool:
+    """A layer on codes and stored weights that needs no Q behind it to run in integers."""
+    stored = node.name in {weight.node for weight in file.weights}
+    return stored and file.reads_codes(node.name) and not profile.graph.require_output_q
 
 
 def _where(node: Node, status: OpStatus) -> str:
@@ -93,7 +101,8 @@ def residual(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     for node in file.graph.nodes:
         if node.op_type != "Add" or stated is Residual.ANY:
             continue
-        if stated is Residual.Q_BOTH and isinstance(node, Float) and _reads_codes(file, node):
+        half = isinstance(node, Float) and not file.dequantized.isdisjoint(node.inputs)
+        if stated is Residual.Q_BOTH and half:
             change = "put Q and DQ on both operands and the output"
             yield Breach(node.name, node.output, "a sum of reals", "codes on both", change)
         made = [file.makers.get(name) for name in node.inputs]
@@ -103,12 +112,6 @@ def residual(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
                 node.name, node.output, f"codes between {layers[0]} and the sum",
                 "codes on the skip branch only", f"drop Q and DQ behind {layers[0]}",
             )  # fmt: skip
-
-
-def _reads_codes(file: CheckedFile, node: Float) -> bool:
-    """One of its operands was read from codes."""
-    reals = {n.output for n in file.graph.nodes if isinstance(n, Dequantize)}
-    return bool(reals & set(node.inputs))
 
 
 def _computing(file: CheckedFile) -> Iterator[Node]:
@@ -125,12 +128,13 @@ RULES = (
         "A Gelu on a chip that knows ReLU.",
     ),
     Rule(
-        "float-operator", float_operator, ("op", "graph.unlisted_ops"),
+        "float-operator", float_operator, ("op", "graph.unlisted_ops", "graph.require_output_q"),
         "A chip without a float unit cannot run an operator on reals at all.",
         "A LayerNormalization between DequantizeLinear and QuantizeLinear.",
     ),
     Rule(
-        "leaves-the-target", leaves_the_target, ("op", "graph.unlisted_ops"),
+        "leaves-the-target", leaves_the_target,
+        ("op", "graph.unlisted_ops", "graph.require_output_q"),
         "Each operator on the host moves its tensors out of the chip and back.",
         "A Softmax in the middle of a network.",
         Severity.WARNING,

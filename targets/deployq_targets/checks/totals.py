@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployq.qgraph.liveness import largest_live_set
-from deployq.qgraph.nodes import Pool
+from deployq.qgraph.nodes import Linear, Pool
 from deployq.qgraph.sizes import macs, packed_bytes
 from deployq.qtypes import QType
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule
-from deployq_targets.checks.shapes import sample_shapes
+from deployq_targets.checks.shapes import CONVOLUTIONS, sample_shapes
 from deployq_targets.checks.weights import layers, weight_width
 from deployq_targets.profile import TargetProfile
+from deployq_targets.words import WeightPacking
 
 REAL = QType(32, True)
 """As wide as a float32."""
@@ -46,13 +47,22 @@ def edge_layer_width(file: CheckedFile, profile: TargetProfile) -> Iterator[Brea
             yield Breach(node.name, f"{node.name}.weight", f"{found} bits", f"{bits} bits", change)
 
 
-def _weight_bytes(file: CheckedFile, profile: TargetProfile) -> int:
-    return sum(
-        packed_bytes(
-            node.weight.size, weight_width(node, profile) or node.weight_qparams.qtype.bits
-        )
-        for node in layers(file)
-    )
+def weight_bytes(file: CheckedFile, profile: TargetProfile) -> int:
+    """Of all layers, in the least width that holds their codes; before compression."""
+    widths = (weight_width(n, profile) or n.weight_qparams.qtype.bits for n in layers(file))
+    counts = (_packed_count(node, profile) for node in layers(file))
+    return sum(map(packed_bytes, counts, widths))
+
+
+def _packed_count(node: Linear, profile: TargetProfile) -> int:
+    """Codes that lie in memory; in planes of bits, channels are filled up to whole words."""
+    count, of = node.weight.size, profile.align.cin
+    if profile.memory.weight_packing is not WeightPacking.BITSERIAL or of is None:
+        return count
+    first, second = node.weight.shape[:2]
+    depthwise_or_matrix = node.op_type not in CONVOLUTIONS or second == 1
+    channels = first if depthwise_or_matrix else second
+    return int(count // channels * (-(-channels // of) * of))
 
 
 def _bias_bytes(file: CheckedFile) -> int:
@@ -61,12 +71,12 @@ def _bias_bytes(file: CheckedFile) -> int:
 
 
 def weight_memory(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
-    """Packed weights fit into {memory.weights_bytes} bytes."""
-    limit, found = profile.memory.weights_bytes, _weight_bytes(file, profile)
+    """Weights, packed as {memory.weight_packing}, fit into {memory.weights_bytes} bytes."""
+    limit, found = profile.memory.weights_bytes, weight_bytes(file, profile)
     if limit is not None and found > limit:
-        yield Breach(
-            "", "", f"{found} bytes", f"up to {limit}", "use fewer bits or a smaller network"
-        )
+        compressed = profile.memory.weight_packing is WeightPacking.COMPRESSED
+        text = f"{found} bytes" + (" before compression" if compressed else "")
+        yield Breach("", "", text, f"up to {limit}", "use fewer bits or a smaller network")
 
 
 def bias_memory(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
@@ -115,7 +125,7 @@ def network_limits(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach
 
 RULES = (
     Rule(
-        "edge-width", edge_width, ("activation.io",),
+        "edge-width", edge_width, ("activation.io.first_bits", "activation.io.last_bits"),
         "Sensors and actuators have their own widths.",
         "A 4-bit input on a chip whose camera gives bytes.",
     ),
@@ -125,7 +135,8 @@ RULES = (
         "An 8-bit classifier on a chip with 4-bit edges.",
     ),
     Rule(
-        "weight-memory", weight_memory, ("memory.weights_bytes",),
+        "weight-memory", weight_memory,
+        ("memory.weights_bytes", "memory.weight_packing", "align.cin"),
         "Weights are loaded once, before the first inference.",
         "A ResNet-50 on a microcontroller's accelerator.",
     ),

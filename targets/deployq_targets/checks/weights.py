@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from deployq.qgraph.nodes import Linear, MatMul
-from deployq.qparams import PerChannel, PerTensor
 from deployq.qtypes import QType
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule, value_text
-from deployq_targets.checks.forms import scale_form_breach
+from deployq_targets.checks.forms import scale_form_breach, sharing
 from deployq_targets.checks.shapes import group_of
 from deployq_targets.profile import TargetProfile
 from deployq_targets.tensors import zero_points
@@ -95,9 +94,8 @@ def equal_zero_points(file: CheckedFile, profile: TargetProfile) -> Iterator[Bre
 
 def weight_granularity(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """Weight scales are shared per {weight.granularity}."""
-    words = {PerTensor: Sharing.TENSOR, PerChannel: Sharing.CHANNEL}
     for node in layers(file):
-        found = words.get(type(node.weight_qparams.granularity), Sharing.BLOCK)
+        found = sharing(node.weight_qparams.granularity)
         one = node.weight_qparams.scale.size == 1
         if found not in profile.weight.granularity and not one:
             step = {
@@ -150,7 +148,8 @@ def sum_of_codes(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 RULES = (
     Rule(
-        "weight-type", weight_type, ("weight.types", "weight.bits", "op"),
+        "weight-type", weight_type,
+        ("weight.types", "weight.bits", "weight.qmin", "weight.qmax", "op"),
         "The weight decoder unpacks these widths and no others.",
         "8-bit weights for an array of 4-bit multipliers.",
     ),

@@ -15,7 +15,7 @@ def container_holds_the_types(profile: TargetProfile) -> Iterator[Clash]:
     """The file may hold every type that the profile declares, in the type's own container."""
     held = profile.container.int_types
     for key, name in _declared_types(profile):
-        needed = _container(QType.parse(name), profile.container.subbyte)
+        needed = profile.container.holder(QType.parse(name))
         if needed.name not in held:
             step = f"add {needed.name} to container.int_types"
             yield Clash(f"{key}", f"{name} in a tensor of {needed.name}", ", ".join(held), step)
@@ -28,11 +28,6 @@ def _declared_types(profile: TargetProfile) -> Iterator[tuple[str, str]]:
         yield from (("weight.only.types", name) for name in profile.weight.only.types)
     if profile.bias.form is BiasForm.INT:
         yield "bias.bits", f"s{profile.bias.bits}"
-
-
-def _container(qtype: QType, subbyte: Subbyte) -> QType:
-    widened = subbyte is not Subbyte.NATIVE and qtype.bits < 8
-    return QType(8, qtype.signed) if widened else qtype.container
 
 
 def containers_are_onnx_types(profile: TargetProfile) -> Iterator[Clash]:
