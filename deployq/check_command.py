@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deployq.errors import InputError
+
+
+class Format(StrEnum):
+    """What is printed or written; the words of ``deployq.check_formats`` and a table."""
+
+    TABLE = "table"
+    JSON = "json"
+    SARIF = "sarif"
+    JUNIT = "junit"
 
 
 def check(
@@ -22,14 +31,23 @@ def check(
     explain: Annotated[
         str | None, typer.Option(help="Print one rule, why hardware has it, and its source.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="A table, JSON, SARIF 2.1.0 or JUnit XML."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file, and print a line.")
+    ] = None,
 ) -> None:
     """What in a file a target does not take, rule by rule.
 
     Exits 1 when there is an error among the findings.
     """
     from deployq import pipeline
-    from deployq.check_rendering import check_facts, explained, print_findings
+    from deployq.check_formats import FORMATS
+    from deployq.check_rendering import check_facts, explained, print_findings, print_totals
+    from deployq.whole_file import check_writable, write_whole
     from deployq_targets import load_profile
 
     if explain is not None:
@@ -42,11 +60,33 @@ def check(
             found="no file" if source is None else "no --target",
             next_step="deployq check model.onnx --target int8-npu",
         )
+    chosen = _chosen(form, as_json, output)
+    if output is not None:
+        check_writable(output, "report")
     profile = load_profile(target)
     findings = pipeline.check(source, profile)
     facts = check_facts(source, profile, findings)
-    if as_json:
-        print(json.dumps(facts, indent=2))
-    else:
+    if chosen is Format.TABLE:
         print_findings(facts)
+    elif output is None:
+        print(FORMATS[chosen](source, profile, findings), end="")
+    else:
+        write_whole(output, FORMATS[chosen](source, profile, findings), "report")
+        print_totals(facts)
     raise typer.Exit(int(facts["errors"] > 0))
+
+
+def _chosen(form: Format | None, as_json: bool, output: Path | None) -> Format:
+    if as_json and form not in (None, Format.JSON):
+        raise InputError(
+            "--json", "a report has one format", found=f"--json and --format {form}",
+            next_step="leave one of them out",
+        )  # fmt: skip
+    chosen = Format.JSON if as_json else form or Format.TABLE
+    if output is not None and chosen is Format.TABLE:
+        raise InputError(
+            "--output", "a table is printed, not written", found=str(output),
+            allowed="--format json, sarif or junit",
+            next_step="--format sarif, or redirect the output",
+        )  # fmt: skip
+    return chosen

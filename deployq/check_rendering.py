@@ -12,6 +12,7 @@ from deployq.console import open_console
 from deployq.errors import InputError
 from deployq_targets import TargetProfile
 from deployq_targets.checks import RULES, Finding, Rule, Severity
+from deployq_targets.evidence import field_paths
 
 Facts = dict[str, Any]
 
@@ -28,12 +29,13 @@ def check_facts(source: Path, profile: TargetProfile, findings: Sequence[Finding
         "rules": len(RULES),
         "errors": counts[Severity.ERROR],
         "warnings": counts[Severity.WARNING],
+        "notes": counts[Severity.NOTE],
         "findings": [finding.as_dict() for finding in findings],
     }
 
 
 def print_findings(facts: Facts) -> None:
-    """A table for each rule that is broken, and a line with the counts."""
+    """A table for each rule that is broken, and :func:`print_totals`."""
     console = open_console()
     by_rule: dict[str, list[Facts]] = {}
     for finding in facts["findings"]:
@@ -48,9 +50,14 @@ def print_findings(facts: Facts) -> None:
         console.print(table)
         if len(found) > SHOWN:
             console.print(f"and {len(found) - SHOWN} more; --json has all")
-    console.print(
+    print_totals(facts)
+
+
+def print_totals(facts: Facts) -> None:
+    """A line with the counts."""
+    open_console().print(
         f"{facts['file']} on {facts['target']}: {facts['errors']} errors, "
-        f"{facts['warnings']} warnings by {facts['rules']} rules"
+        f"{facts['warnings']} warnings, {facts['notes']} notes by {facts['rules']} rules"
     )
 
 
@@ -81,6 +88,7 @@ def explained(name: str, profile: TargetProfile | None) -> str:
 def _sources(rule: Rule, profile: TargetProfile | None) -> list[str]:
     if profile is None:
         return ["with --target the rule has the numbers of a profile, and where they are from"]
-    tags = [f"{key} [{profile.evidence_of(key).value}]" for key in rule.keys if "." in key]
+    stated = set(field_paths(profile.model_dump(mode="json")))
+    tags = [f"{k} [{profile.evidence_of(k).value}]" for k in rule.keys if "." in k and k in stated]
     evidence = [f"evidence: {', '.join(tags)}"] if tags else []
     return [*evidence, f"sources of {profile.name}: {'; '.join(profile.sources) or 'none'}"]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from deployq.errors import InputError
 from deployq.html_report.difference_strips import difference_strips
 from deployq.html_report.latency_chart import latency_chart
 from deployq.html_report.range_cards import range_groups
 from deployq.html_report.sqnr_chart import sqnr_chart
 from deployq.verifier.report import Report
+from deployq.whole_file import check_writable, write_whole
 
 TEMPLATE = "page.html"
 FLOAT, INTEGER = ("quantizers off", "runtime")
@@ -59,12 +58,7 @@ def check_page_path(path: Path) -> None:
     Raises:
         InputError: no such folder, or a folder of this name.
     """
-    folder = path.absolute().parent
-    found = "a folder" if path.is_dir() else "" if folder.is_dir() else "no such folder"
-    if not found and not os.access(folder, os.W_OK):
-        found = "a folder that may not be written"
-    if found:
-        raise _unwritable(path, found)
+    check_writable(path, "page")
 
 
 def write_page(report: Report, name: str, path: Path) -> None:
@@ -73,25 +67,7 @@ def write_page(report: Report, name: str, path: Path) -> None:
     Raises:
         InputError: the file system refuses.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        try:
-            part.write_text(render_page(report, name), encoding="utf-8", newline="\n")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
-
-
-def _unwritable(path: Path, found: str) -> InputError:
-    return InputError(
-        str(path),
-        "the page must be writable",
-        found=found,
-        allowed="a file in a folder that exists and is yours",
-        next_step="name another path",
-    )
+    write_whole(path, render_page(report, name), "page")
 
 
 def _breakable(name: str) -> Markup:

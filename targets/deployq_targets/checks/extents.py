@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deployq.qgraph.floats import STANDARD
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule
 from deployq_targets.profile import TargetProfile
@@ -45,7 +46,8 @@ def max_rank(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 def _unknown(file: CheckedFile) -> Iterator[tuple[str, str]]:
     """Tensors with an extent that is not known, in file order.
 
-    Behind an operator that ONNX does not describe nothing is known of a shape, dynamic or not.
+    Behind an operator that ONNX does not describe nothing is known of a shape, dynamic or not; a
+    shape that was computed from shapes is static where they are.
     """
     for name in file.graph.inputs:
         if name not in file.shapes:
@@ -54,11 +56,25 @@ def _unknown(file: CheckedFile) -> Iterator[tuple[str, str]]:
         symbols = [extent for extent in shape if isinstance(extent, str)]
         if symbols:
             yield name, f"extent {symbols[0]}"
+    static = _static_values(file)
     for node in file.model.graph.node:
-        known = all(name in file.shapes or name in file.constants for name in node.input if name)
-        for name in node.output if known and node.domain in ("", "ai.onnx") else ():
-            if name and name not in file.shapes and name not in file.constants:
-                yield name, "an unknown rank"
+        known = all(name in file.shapes or name in static for name in node.input if name)
+        if (
+            known
+            and node.domain in STANDARD
+            and not static.issuperset(filter(None, node.input[1:]))
+        ):
+            yield from ((name, "an unknown rank") for name in node.output
+                        if name and name not in file.shapes)  # fmt: skip
+
+
+def _static_values(file: CheckedFile) -> set[str]:
+    """Constants, and what follows from them and from shapes alone."""
+    found = set(file.constants)
+    for node in file.model.graph.node:
+        if node.op_type in ("Shape", "Size") or found.issuperset(filter(None, node.input)):
+            found.update(node.output)
+    return found
 
 
 RULES = (
