@@ -45,8 +45,7 @@ def _add_case(
     failed = [finding for finding in findings if _fails(finding)]
     other = [finding for finding in findings if not _fails(finding)]
     if failed:
-        message = _text(f"{len(failed)} findings: {rule.text(profile)}")
-        facts = {"type": Severity.ERROR.value, "message": message}
+        facts = {"type": Severity.ERROR.value, "message": _text(rule.text(profile))}
         SubElement(case, "failure", facts).text = _lines(failed)
     if other:
         SubElement(case, "system-out").text = _lines(other)

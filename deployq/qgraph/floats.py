@@ -48,6 +48,8 @@ def runs_in_float(walk: Walk, node: onnx.NodeProto, handler: Handler | None) -> 
         return True
     if any(isinstance(value, Real) for value in values):
         return True
+    if any(isinstance(value, GraphInput) for value in values[1:]):
+        return True
     if isinstance(values[0], GraphInput):
         return node.op_type not in CLAMPS
     return _has_float_weight(node, values)

@@ -17,13 +17,11 @@ from deployq_targets.tensors import zero_points
 
 def activation_type(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """Codes of activations are of the types {activation.types}."""
-    edges = profile.activation.io
+    wide = profile.activation.io.last_wide_bits
     allowed = [t for bits in profile.activation.bits for t in profile.activation_qtypes(bits)]
-    wide = {edges.first_bits, edges.last_bits, edges.last_wide_bits}
     for name, qtype in file.activations.items():
         low, high = file.codes_of(name)
-        at_edge = name in file.graph.inputs or _is_output(file, name)
-        if at_edge and qtype.bits in wide:
+        if qtype.bits == wide and _is_output(file, name):
             continue
         held = (t for t in allowed if profile.container.holder(t) == qtype)
         if not any(t.qmin <= low and high <= t.qmax for t in held):
@@ -126,7 +124,7 @@ RULES = (
     Rule(
         "activation-type", activation_type,
         ("activation.bits", "activation.types", "activation.narrow_range",
-         "activation.io.first_bits", "activation.io.last_bits", "activation.io.last_wide_bits"),
+         "activation.io.last_wide_bits"),
         "The multipliers read activations of these widths and signs.",
         "A u8 tensor on a chip whose multipliers are signed.",
     ),

@@ -32,8 +32,8 @@ def weight_axis(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 
 def block_size(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
-    """Blocks of weights have {weight.block_sizes} elements; under activations in reals,
-    {weight.only.block_sizes}.
+    """A block of a weight has one of these numbers of elements: {weight.block_sizes}; under
+    activations in reals: {weight.only.block_sizes}.
     """
     for weight, blocks, section in _blocked(file, profile):
         if blocks.block_size not in section.block_sizes:
@@ -48,8 +48,8 @@ def block_size(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 
 def block_axis(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
-    """Weights are cut into blocks along {weight.block_axis}, the summed axis (k) or the output
-    channels (n); under activations in reals along {weight.only.block_axis}.
+    """Weights are cut into blocks along the summed axis (k) or the output channels (n):
+    {weight.block_axis}; under activations in reals: {weight.only.block_axis}.
     """
     for weight, blocks, section in _blocked(file, profile):
         outputs = blocks.axis == weight.output_axis
@@ -77,7 +77,9 @@ def block_tail(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 
 def weight_only(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
-    """Under activations in reals, {weight.only.op_types} take weights of {weight.only.types}."""
+    """Operators that take codes as weights under activations in reals:
+    {weight.only.op_types}; types of these codes: {weight.only.types}.
+    """
     section = profile.weight.only
     for weight in file.weights:
         if file.reads_codes(weight.node):

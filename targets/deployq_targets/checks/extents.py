@@ -44,28 +44,31 @@ def max_rank(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 
 def _unknown(file: CheckedFile) -> Iterator[tuple[str, str]]:
-    """Tensors with an extent that is not known, in file order.
+    """Inputs with an extent that is not known, and tensors that lose one, in file order.
 
-    Behind an operator that ONNX does not describe nothing is known of a shape, dynamic or not; a
-    shape that was computed from shapes is static where they are.
+    A shape that was computed from shapes is static where they are, whether inference follows it or
+    not. Behind an operator that ONNX does not describe nothing is known, dynamic or not.
     """
-    for name in file.graph.inputs:
-        if name not in file.shapes:
-            yield name, "an unknown rank"
-    for name, shape in file.shapes.items():
-        symbols = [extent for extent in shape if isinstance(extent, str)]
-        if symbols:
-            yield name, f"extent {symbols[0]}"
     static = _static_values(file)
+    for name in file.graph.inputs:
+        yield from _loss(file, name)
     for node in file.model.graph.node:
-        known = all(name in file.shapes or name in static for name in node.input if name)
-        if (
-            known
-            and node.domain in STANDARD
-            and not static.issuperset(filter(None, node.input[1:]))
-        ):
-            yield from ((name, "an unknown rank") for name in node.output
-                        if name and name not in file.shapes)  # fmt: skip
+        inputs = [name for name in node.input if name]
+        follows = len(inputs) > 1 and static.issuperset(inputs[1:])
+        known = all(name in static or not any(_loss(file, name)) for name in inputs)
+        if known and not follows and node.domain in STANDARD:
+            for name in node.output:
+                yield from _loss(file, name) if name else ()
+
+
+def _loss(file: CheckedFile, tensor: str) -> Iterator[tuple[str, str]]:
+    """A tensor with what is not known of its shape."""
+    if tensor not in file.shapes:
+        yield tensor, "an unknown rank"
+        return
+    symbols = [extent for extent in file.shapes[tensor] if isinstance(extent, str)]
+    if symbols:
+        yield tensor, f"extent {symbols[0]}"
 
 
 def _static_values(file: CheckedFile) -> set[str]:

@@ -109,7 +109,7 @@ def value_text(value: object) -> str:
         return "unlimited"
     if isinstance(value, bool):
         return str(value).lower()
-    if value in ((), {}):
+    if isinstance(value, (tuple, list, dict)) and not value:
         return "none"
     if isinstance(value, (tuple, list)):
         return ", ".join(map(value_text, value))

@@ -29,8 +29,7 @@ def weight_width(node: Linear, profile: TargetProfile) -> int | None:
     section = profile.weight
     for bits in sorted(section.bits):
         for qtype in section.qtypes(bits):
-            least, most = section.qmin.get(bits, qtype.qmin), section.qmax.get(bits, qtype.qmax)
-            if qtype.signed == stored.signed and least <= low and high <= most:
+            if qtype.signed == stored.signed and qtype.qmin <= low and high <= qtype.qmax:
                 return bits
     return None
 
@@ -149,7 +148,7 @@ def sum_of_codes(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 RULES = (
     Rule(
         "weight-type", weight_type,
-        ("weight.types", "weight.bits", "weight.qmin", "weight.qmax", "op"),
+        ("weight.types", "weight.bits", "weight.qmin", "op"),
         "The weight decoder unpacks these widths and no others.",
         "8-bit weights for an array of 4-bit multipliers.",
     ),
