@@ -62,6 +62,7 @@ def check(
         )
     chosen = _chosen(form, as_json, output)
     if output is not None:
+        _refuse_source(source, output)
         check_writable(output, "report")
     profile = load_profile(target)
     findings = pipeline.check(source, profile)
@@ -74,6 +75,14 @@ def check(
         write_whole(output, FORMATS[chosen](source, profile, findings), "report")
         print_totals(facts)
     raise typer.Exit(int(facts["errors"] > 0))
+
+
+def _refuse_source(source: Path, output: Path) -> None:
+    if output.exists() and source.exists() and output.samefile(source):
+        raise InputError(
+            "--output", "a report does not replace the file that it is about",
+            found=str(output), next_step="name another path",
+        )  # fmt: skip
 
 
 def _chosen(form: Format | None, as_json: bool, output: Path | None) -> Format:

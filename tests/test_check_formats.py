@@ -13,6 +13,7 @@ import onnx
 import pytest
 import xmlschema
 
+from deployq.check_command import Format
 from deployq.check_formats import FORMATS
 from deployq_targets import load_profile
 from deployq_targets.checks import RULES, Finding, Severity, check_model
@@ -131,6 +132,10 @@ def test_the_file_is_named_as_given_but_by_no_absolute_path(source: str, shown: 
     assert "someone" not in text + json.dumps(run)
 
 
+def test_the_command_knows_every_format() -> None:
+    assert set(Format) == {"table", *FORMATS}
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_report_is_printed_or_written(form: str, run: Run, tmp_path: Path) -> None:
     source, report = tmp_path / "net.onnx", tmp_path / f"report.{form}"
@@ -157,6 +162,14 @@ def test_a_report_is_printed_or_written(form: str, run: Run, tmp_path: Path) -> 
 def test_what_cannot_be_written(run: Run, arguments: tuple[str, ...], text: str) -> None:
     _, err, code = run("net.onnx", "--target", "int8-npu", *arguments)
     assert code == 2 and text in err and "Traceback" not in err
+
+
+def test_a_report_does_not_replace_the_file_that_it_is_about(run: Run, tmp_path: Path) -> None:
+    source = tmp_path / "net.onnx"
+    source.write_bytes(b"weights")
+    arguments = (source, "-t", "int8-npu", "--format", "sarif", "-o")
+    _, err, code = run(*arguments, tmp_path / "." / "net.onnx")
+    assert code == 2 and "a report does not replace" in err and source.read_bytes() == b"weights"
 
 
 def test_json_has_counts_of_every_severity() -> None:

@@ -50,6 +50,15 @@ def test_what_reads_reals_runs_in_float_too() -> None:
     assert kinds(graph)[:2] == ["Quantize", "Dequantize"]
 
 
+def test_a_sum_of_codes_and_a_real_input_runs_in_float() -> None:
+    text = """g (float[N] x) => (float[N] y) {
+        xq = QuantizeLinear(x, sx, zx)
+        xd = DequantizeLinear(xq, sx, zx)
+        y = Add(xd, x)
+    }"""
+    assert kinds(read_graph(model(text))) == ["Quantize", "Dequantize", "Float"]
+
+
 def test_a_graph_without_codes_is_all_float() -> None:
     graph = read_graph(model("g (float[N] x) => (float[N] y) { a = Tanh(x)\ny = Relu(a) }"))
     assert kinds(graph) == ["Float", "Float"]

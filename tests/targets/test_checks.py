@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
+from deployq.errors import UnsupportedError
+from deployq.qgraph import read_graph
 from deployq_exporters.lowering import lower, to_proto
 from deployq_targets import TargetProfile, builtin_names, load_profile
 from deployq_targets.checks import RULES, CheckedFile, Finding, Severity, check_model
@@ -59,7 +62,7 @@ def test_a_rule_has_a_case_for_each_of_its_keys(rule: Any) -> None:
 
 
 def test_every_key_of_a_profile_is_read_by_a_rule_or_says_nothing_of_a_file() -> None:
-    known = [path.replace("by_op.*.", "") for path, _ in fields()]
+    known = [path.replace("by_op.*.", "") for path, _ in fields()]  # as those of [requant]
     leaves = {path for path in known if not any(p.startswith(f"{path}.") for p in known)}
     read = {key for rule in RULES for key in rule.keys}
 
@@ -146,23 +149,18 @@ def test_a_weight_behind_a_transpose_is_looked_at_as_the_product_reads_it() -> N
     body = """kd = DequantizeLinear <axis = 0> (m, s3, z3)
         kt = Transpose(kd)
         v = MatMul(xd, kt)"""
-    constants = {"s3": [0.5, 0.25, 0.5], "z3": [0, 0, 0]}
-    model = qdq(body, shape="N,4", out="N,3", **_typed(constants))
+    facts: dict[str, Any] = {"shape": "N,4", "out": "N,3"}
+    model = qdq(body, s3=np.float32([0.5, 0.25, 0.5]), z3=np.zeros(3, np.int8), **facts)
     assert findings(model, load_profile("int8-npu"), "weight-axis") == []
-    moved = qdq(body.replace("axis = 0", "axis = 1"), shape="N,4", out="N,3",
-                **_typed({"s3": [0.5] * 4, "z3": [0] * 4}))  # fmt: skip
+    body = body.replace("axis = 0", "axis = 1")
+    moved = qdq(body, s3=np.full(4, 0.5, np.float32), z3=np.zeros(4, np.int8), **facts)
     (found,) = findings(moved, load_profile("int8-npu"), "weight-axis")
     assert (found.found, found.allowed) == ("axis 0", "axis 1")
 
 
-def _typed(constants: dict[str, Any]) -> dict[str, Any]:
-    import numpy as np
-
-    return {"s3": np.float32(constants["s3"]), "z3": np.int8(constants["z3"])}
-
-
 def test_blocks_are_found_though_nothing_here_computes_with_them() -> None:
-    """Of a file that the simulator refuses."""
+    with pytest.raises(UnsupportedError, match="one for each output channel"):
+        read_graph(blocks(2)())
     rules = {found.rule for found in check_model(blocks(2)(), load_profile("int8-npu"))}
     assert "weight-granularity" in rules
     rules = {found.rule for found in check_model(blocks(2)(), load_profile("qnn-htp"))}

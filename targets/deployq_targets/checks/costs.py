@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployq.qgraph.liveness import largest_live_set
 from deployq.qgraph.nodes import Linear
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule, Severity
-from deployq_targets.checks.shapes import CONVOLUTIONS, sample_shapes
-from deployq_targets.checks.totals import UNKNOWN, weight_bytes
+from deployq_targets.checks.shapes import CONVOLUTIONS
+from deployq_targets.checks.totals import UNKNOWN, live_codes, weight_bytes
 from deployq_targets.checks.weights import layers
 from deployq_targets.profile import TargetProfile
 
@@ -33,19 +32,16 @@ def shared_memory(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]
     """Packed weights and the codes of one sample that are alive at once fit into
     {memory.shared_bytes} bytes together.
     """
-    limit, shapes = profile.memory.shared_bytes, sample_shapes(file)
-    if limit is None:
-        return
-    if shapes is None:
+    limit, live = profile.memory.shared_bytes, live_codes(file)
+    if limit is not None and live is None:
         yield UNKNOWN
-        return
-    live = largest_live_set(file.graph, shapes)
-    total = weight_bytes(file, profile) + live.size
-    if total > limit:
-        yield Breach(
-            "", live.tensor, f"{total} bytes, {live.size} of them codes", f"up to {limit}",
-            "fewer bits or smaller maps, where the memory outside is too slow",
-        )  # fmt: skip
+    elif limit is not None and live is not None:
+        total = weight_bytes(file, profile) + live.size
+        if total > limit:
+            yield Breach(
+                "", live.tensor, f"{total} bytes, {live.size} of them activations",
+                f"up to {limit}", "use fewer bits or smaller maps where memory outside is slow",
+            )  # fmt: skip
 
 
 def _channels(node: Linear) -> tuple[int, int]:

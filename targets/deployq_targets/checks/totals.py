@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployq.qgraph.liveness import largest_live_set
+from deployq.qgraph.liveness import LiveSet, largest_live_set
 from deployq.qgraph.nodes import Linear, Pool
 from deployq.qgraph.sizes import macs, packed_bytes
 from deployq.qtypes import QType
@@ -88,16 +88,18 @@ def bias_memory(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
         )
 
 
+def live_codes(file: CheckedFile) -> LiveSet | None:
+    """The largest set of codes that are alive at once; None where an extent is not known."""
+    shapes = sample_shapes(file)
+    return None if shapes is None else largest_live_set(file.graph, shapes)
+
+
 def activation_memory(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """The codes of one sample that are alive at once fit into {memory.activations_bytes} bytes."""
-    limit, shapes = profile.memory.activations_bytes, sample_shapes(file)
-    if limit is None:
-        return
-    if shapes is None:
+    limit, live = profile.memory.activations_bytes, live_codes(file)
+    if limit is not None and live is None:
         yield UNKNOWN
-        return
-    live = largest_live_set(file.graph, shapes)
-    if live.size > limit:
+    elif limit is not None and live is not None and live.size > limit:
         change = "smaller maps, or fewer bits"
         yield Breach("", live.tensor, f"{live.size} bytes", f"up to {limit}", change)
 
