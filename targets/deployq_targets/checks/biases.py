@@ -66,9 +66,9 @@ def bias_scale(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 def bias_zero_point(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """The zero point of an integer bias is 0."""
     for node in _with_bias(file):
-        if node.bias_qparams is not None and node.bias_qparams.zero_point.any():
-            found = str(node.bias_qparams.zero_point.max())
-            change = "quantize the bias symmetrically"
+        zero_points = node.bias_qparams.zero_point if node.bias_qparams else np.zeros(1, np.int64)
+        if zero_points.any():
+            found, change = str(zero_points[zero_points != 0][0]), "quantize the bias symmetrically"
             yield Breach(node.name, f"{node.name}.bias", found, "0", change)
 
 
