@@ -23,6 +23,7 @@ __all__ = [
     "measure_sensitivity",
     "open_dataset",
     "prepare",
+    "prove_accumulators",
     "save_prepared",
     "simulate",
     "verify",
@@ -36,6 +37,7 @@ _ELSEWHERE = {
     "measure_sensitivity": "deployq.sensitivity",
     "open_dataset": "deployq.sources",
     "Preprocessing": "deployq.sources",
+    "prove_accumulators": "deployq.accumulators",
 }
 _HOMES = {name: _ELSEWHERE.get(name, "deployq.pipeline") for name in __all__}
 

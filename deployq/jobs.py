@@ -5,25 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 
 from deployq import pipeline
 from deployq.bundle import MANIFEST, Bundle, check_replaceable, read_bundle
 from deployq.bundle_contents import simulation_arrays
 from deployq.columns import Columns
-from deployq.data import Dataset, fit_dataset, load_arrays
+from deployq.data import Dataset
 from deployq.edges import (
     choose_edges,
-    edge_dtypes,
     edge_notes,
     image_inputs,
     pixel_facts,
     real_columns,
 )
 from deployq.errors import InputError
+from deployq.file_samples import file_samples
 from deployq.graph.captured_inputs import input_shapes
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
@@ -33,7 +31,6 @@ from deployq.inspection.shapes import code_shapes
 from deployq.models import load_model
 from deployq.opened_file import open_file
 from deployq.progress import notice
-from deployq.qgraph.edges import integer_inputs
 from deployq.sensitivity import SENSITIVITY, measure_sensitivity, sensitivity_facts
 from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
@@ -186,15 +183,7 @@ def simulate_file(source: Path, data: Path, target: str | None) -> Simulation:
     An input that takes codes also takes float32, which is quantized by law 1, and says so.
     """
     opened = open_file(source)
-    constants = {tensor.name for tensor in opened.model.graph.initializer}
-    declared = [value for value in opened.model.graph.input if value.name not in constants]
-    shapes = {value.name: _declared_shape(value) for value in declared}
-    dtypes = {value.name: _declared_dtype(value) for value in declared}
-    columns, edges = Columns(load_arrays(data)), integer_inputs(opened.graph)
-    for note in edge_notes(columns, edges):
-        notice(note)
-    dtypes |= edge_dtypes(columns, edges)
-    arrays = fit_dataset(str(data), columns, list(shapes), shapes, dtypes).inputs
+    arrays = file_samples(opened, data).inputs
     return pipeline.simulate_graph(
         opened.graph, arrays, opened.profile if target is None else target
     )
@@ -216,15 +205,6 @@ def inspect_file(source: Path) -> Inspection:
         sizes = [(file.path, file.size) for file in read_bundle(source).files]
     name, shapes = source.resolve().name, code_shapes(opened.model, opened.graph)
     return inspect_graph(opened.graph, shapes, source=name, plan=plan, files=sizes)
-
-
-def _declared_shape(value: onnx.ValueInfoProto) -> list[int | None]:
-    dims = value.type.tensor_type.shape.dim
-    return [None, *(dim.dim_value or None for dim in list(dims)[1:])]
-
-
-def _declared_dtype(value: onnx.ValueInfoProto) -> np.dtype[Any]:
-    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
 
 
 def save_simulation(simulation: Simulation, path: Path) -> None:

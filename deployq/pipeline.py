@@ -226,6 +226,11 @@ def simulate_graph(
     graph: IntegerGraph, inputs: Mapping[str, npt.NDArray[Any]], target: Target | None
 ) -> Simulation:
     """As :func:`simulate`, of a file that was read before."""
+    return run_graph(graph, stated_profile(target).contract(), feed(graph, inputs))
+
+
+def stated_profile(target: Target | None) -> TargetProfile:
+    """A profile from whatever names it, which something has to."""
     if target is None:
         raise InputError(
             "target",
@@ -233,7 +238,7 @@ def simulate_graph(
             found="none",
             next_step="--target ort-cpu, or the path of a profile",
         )
-    return run_graph(graph, as_profile(target).contract(), feed(graph, inputs))
+    return as_profile(target)
 
 
 def check(source: Path | onnx.ModelProto, target: Target) -> tuple[Finding, ...]:

@@ -135,7 +135,7 @@ def _with_bias(
     """
     if value is None:
         return made
-    outputs = made.weight.shape[0 if made.op_type in OUTPUTS_FIRST else 1]
+    outputs = made.weight.shape[made.channel_axis]
     expected = _bias_step(walk, made, outputs)
     if isinstance(value, Constant):
         reals = _per_channel(node, value.data.astype(np.float64), outputs, axis)

@@ -72,6 +72,11 @@ class Linear(Node):
     bias_qparams: QParams | None = None
     geometry: ConvGeometry = field(default_factory=ConvGeometry)
 
+    @property
+    def channel_axis(self) -> int:
+        """Axis of ``weight`` with one index for each output channel."""
+        return 1 if self.weight.ndim == 2 else 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class MatMul(Node):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
-from deployq import affine
 from deployq.arithmetic.kernels.resize import nearest_resize
 from deployq.qgraph.nodes import Move
+from deployq.qgraph.ranges import pad_code
 from deployq.qparams import QParams
 
 
@@ -70,14 +68,7 @@ def _pad(x: Tensor, node: Move, qparams: QParams) -> Tensor:
             order.pop()
         order += [0] * (len(order) % 2)
         return functional.pad(x.double(), order, mode).to(x.dtype)  # not there for integers
-    stated: Any = node.attributes["value"]
-    return functional.pad(x, order, value=_code(node, qparams) if stated is None else stated)
-
-
-def _code(node: Move, qparams: QParams) -> int:
-    """The code of the real constant that Pad adds."""
-    real = np.asarray(node.attributes["real"], np.float32)
-    return int(affine.quantize(real, qparams))
+    return functional.pad(x, order, value=pad_code(node, qparams))
 
 
 def _resize(x: Tensor, node: Move, qparams: QParams) -> Tensor:

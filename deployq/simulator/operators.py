@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from deployq.arithmetic.contract import Contract
-from deployq.arithmetic.kernels import concat, elementwise, linear, lookup, pooling, softmax
+from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling, softmax
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
 from deployq.errors import DeployqError
@@ -27,7 +27,7 @@ from deployq.qgraph.nodes import (
 from deployq.qgraph.values import located
 from deployq.qparams import QParams
 from deployq.simulator.movement import move
-from deployq.simulator.sums import accumulate
+from deployq.simulator.sums import accumulate, accumulate_product
 
 Operand: TypeAlias = tuple[Tensor, QParams]
 
@@ -58,7 +58,7 @@ def _linear(node: Linear, operands: Sequence[Operand], out: QParams, contract: C
 
 def _matmul(node: MatMul, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     (a, qa), (b, qb) = operands
-    acc = linear.matmul_accumulate(a, int(qa.zero_point), b, int(qb.zero_point))
+    acc = accumulate_product(a, qa, b, qb)
     acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=-1)
     form = contract.form(node.op_type)
     return requantize(acc, qa.scale[()], qb.scale[()], out, form, bounds=node.bounds)

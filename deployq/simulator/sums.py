@@ -31,3 +31,13 @@ def accumulate(node: Linear, x: Tensor, qx: QParams) -> tuple[Tensor, int]:
         sums = CONVOLUTIONS[node.op_type]
         return sums(x, int(qx.zero_point), weight, zero_point, bias, node.geometry), 1
     return linear.gemm_accumulate(x, int(qx.zero_point), weight, zero_point, bias), x.ndim - 1
+
+
+def accumulate_product(a: Tensor, qa: QParams, b: Tensor, qb: QParams) -> Tensor:
+    """The exact sums of a product of two code tensors, int64, (..., M, N).
+
+    Args:
+        a, b: codes, (..., M, K) and (..., K, N).
+        qa, qb: their parameters.
+    """
+    return linear.matmul_accumulate(a, int(qa.zero_point), b, int(qb.zero_point))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deployq.arithmetic.fan_in import absolute_sums
 from deployq.arithmetic.geometry import ConvTransposeGeometry
 from deployq.arithmetic.kernels.linear import (
     ZeroPoint,
@@ -48,8 +49,7 @@ def conv_transpose_accumulate(
         longer = F.pad(whole, [max(side, 0) for side in sides])  # first: a cut may take all of it
         return F.pad(longer, [min(side, 0) for side in sides])
 
-    fan_in = weight.abs().flatten(1).sum(1)
-    acc = exact_product(centre(x, x_zero_point), weight, fan_in, convolve)
+    acc = exact_product(centre(x, x_zero_point), weight, absolute_sums(weight, 0), convolve)
     if acc is None:
         zero_point = w_zero_point if isinstance(w_zero_point, int) else np.asarray(w_zero_point)
         codes = as_numpy(x), x_zero_point, as_numpy(w), zero_point

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deployq.arithmetic.fan_in import absolute_sums
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.arithmetic.kernels.precision import centre, exact_product
 from deployq.arithmetic.oracle import linear as oracle
@@ -41,7 +42,7 @@ def conv_accumulate(
         strides, dilations = geometry.strides, geometry.dilations
         return F.conv2d(cells, kernel, None, strides, padding, dilations, geometry.groups)
 
-    acc = exact_product(value, weight, weight.abs().flatten(1).sum(1), convolve)
+    acc = exact_product(value, weight, absolute_sums(weight, 0), convolve)
     if acc is None:
         codes = as_numpy(x), x_zero_point, as_numpy(w), _to_numpy(w_zero_point)
         acc = torch.from_numpy(oracle.conv_accumulate(*codes, None, geometry)).to(x.device)
@@ -53,7 +54,7 @@ def gemm_accumulate(
 ) -> Tensor:
     """Accumulators of a product with a constant; see ``oracle.linear.gemm_accumulate``."""
     weight = centre(w, zero_point_along(w_zero_point, (-1,)))
-    acc = exact_product(centre(x, x_zero_point), weight, weight.abs().sum(0), torch.matmul)
+    acc = exact_product(centre(x, x_zero_point), weight, absolute_sums(weight, 1), torch.matmul)
     if acc is None:
         codes = as_numpy(x), x_zero_point, as_numpy(w), _to_numpy(w_zero_point)
         acc = torch.from_numpy(oracle.gemm_accumulate(*codes, None)).to(x.device)

@@ -20,7 +20,7 @@ def activation_type(file: CheckedFile, profile: TargetProfile) -> Iterator[Breac
     wide = profile.activation.io.last_wide_bits
     allowed = [t for bits in profile.activation.bits for t in profile.activation_qtypes(bits)]
     for name, qtype in file.activations.items():
-        low, high = file.codes_of(name)
+        low, high = file.ranges[name].low, file.ranges[name].high
         if qtype.bits == wide and _is_output(file, name):
             continue
         held = (t for t in allowed if profile.container.holder(t) == qtype)

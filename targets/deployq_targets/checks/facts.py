@@ -12,8 +12,10 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from deployq.arithmetic.intervals import Interval
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.nodes import Dequantize, Float, Linear, Node
+from deployq.qgraph.ranges import code_ranges
 from deployq.qgraph.shapes import Shape, infer_shapes, with_batch_one
 from deployq.qtypes import QType
 from deployq_targets.checks.stored_weights import StoredWeight, stored_weights
@@ -157,10 +159,7 @@ class CheckedFile:
         names = [*self.graph.inputs, *(node.output for node in self.graph.nodes)]
         return {n: self.graph.qparams[n].qtype for n in names if n in self.graph.qparams}
 
-    def codes_of(self, tensor: str) -> tuple[int, int]:
-        """Lowest and highest code that a computed tensor can take."""
-        qtype = self.graph.qparams[tensor].qtype
-        bounds = [(qtype.qmin, qtype.qmax)]
-        bounds += [node.bounds for node in self.graph.nodes
-                   if node.output == tensor and node.bounds is not None]  # fmt: skip
-        return max(low for low, _ in bounds), min(high for _, high in bounds)
+    @cached_property
+    def ranges(self) -> Mapping[str, Interval]:
+        """Lowest and highest code that each tensor can hold."""
+        return code_ranges(self.graph)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from deployq.arithmetic.fan_in import absolute_sums
 from deployq.qgraph.nodes import Linear, MatMul
 from deployq.qtypes import QType
 from deployq_targets.checks.facts import CheckedFile
@@ -134,9 +135,7 @@ def sum_of_codes(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
         limit = profile.weight.sum_abs_max.get(bits)
         if limit is None:
             continue
-        axis = 0 if node.op_type in ("Conv", "ConvTranspose") else 1
-        rows = np.moveaxis(np.abs(node.weight.astype(np.int64)), axis, 0)
-        sums = rows.reshape(len(rows), -1).sum(1)
+        sums = absolute_sums(node.weight.astype(np.int64), node.channel_axis)
         if sums.max(initial=0) > limit:
             channel = int(sums.argmax())
             yield Breach(

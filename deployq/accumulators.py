@@ -1,0 +1,81 @@
+"""The public proof that sums fit: from what the user named to an OverflowProof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from deployq.data import Dataset
+from deployq.file_samples import file_samples, stated_batch
+from deployq.inspection.shapes import code_shapes
+from deployq.opened_file import OpenedFile, open_file
+from deployq.overflow.proof import OverflowProof, Witness
+from deployq.overflow.proving import prove_layers
+from deployq.overflow.samples import Samples, sample_sums
+from deployq.overflow.subject import Subject
+from deployq.overflow.witness_files import write_witnesses
+from deployq.overflow.witnesses import find_witnesses
+from deployq.pipeline import Target, stated_profile
+from deployq.qgraph import read_graph
+from deployq_targets import TargetProfile
+
+BATCH = 16
+"""Samples that run at once where the file takes any number."""
+
+
+def prove_accumulators(
+    source: Path | onnx.ModelProto,
+    target: Target | None = None,
+    data: Dataset | Path | None = None,
+    *,
+    witnesses: Path | None = None,
+    every_layer: bool = False,
+) -> OverflowProof:
+    """The exact worst case of every accumulator, from weights, biases and the ranges of codes.
+
+    Args:
+        source: a QDQ or QOperator file of any tool, a bundle (its canonical file), or a model in
+            memory.
+        target: whose accumulator; a bundle's own by default.
+        data: samples, or an ``.npz`` of them, whose sums are given beside the worst case.
+        witnesses: a folder for inputs of single layers that overflow, written all or nothing.
+        every_layer: also a witness of each layer that fits.
+
+    Raises:
+        InputError: nothing there that can be read, no target, samples that do not fit the file, or
+            a folder that cannot be replaced.
+        UnsupportedError: a node has no integer form, or no layer sums integer products.
+        ProfileError: a broken profile, or one that derives sums from types.
+    """
+    name, opened = _opened(source)
+    profile = stated_profile(opened.profile if target is None else target)
+    given = file_samples(opened, data) if isinstance(data, Path) else data
+    seen = None if given is None else _seen(opened, profile, given)
+    shapes = code_shapes(opened.model, opened.graph) if seen is None else seen.shapes
+    subject = Subject(opened.graph, profile, shapes)
+    layers = prove_layers(subject)
+    if seen is not None:
+        layers = tuple(layer.with_seen(seen.sums[layer.output]) for layer in layers)
+    found: tuple[Witness, ...] = ()
+    if witnesses is not None:
+        made = find_witnesses(subject, layers, every_layer=every_layer)
+        found = write_witnesses(made, witnesses, profile.name)
+    return OverflowProof(
+        name, profile.name, subject.accumulator, layers,
+        floats=tuple(f"{node.name} ({node.op_type})" for node in opened.graph.floats),
+        samples=0 if given is None else len(given),
+        witnesses=found,
+    )  # fmt: skip
+
+
+def _opened(source: Path | onnx.ModelProto) -> tuple[str, OpenedFile]:
+    if isinstance(source, onnx.ModelProto):
+        return "model", OpenedFile(source, read_graph(source))
+    path = Path(source)
+    return path.resolve().name, open_file(path)
+
+
+def _seen(opened: OpenedFile, profile: TargetProfile, data: Dataset) -> Samples:
+    batch = stated_batch(opened.model) or BATCH
+    return sample_sums(opened.graph, profile.contract(), data, batch)

@@ -1,0 +1,59 @@
+"""Which codes each tensor can hold, as far as the file alone says."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+
+from deployq import affine
+from deployq.arithmetic.intervals import Interval
+from deployq.qgraph.nodes import Concat, IntegerGraph, Move, Node, Pool
+from deployq.qparams import QParams
+
+
+def code_ranges(graph: IntegerGraph) -> dict[str, Interval]:
+    """Every code tensor to the least and the greatest code that it can hold.
+
+    A fused Relu or Clip narrows a range; moved codes, maxima and parts that are joined unchanged
+    keep theirs; constants have their own. What else computes may give every code of its type.
+    """
+    found = {name: _whole(graph.qparams[name]) for name in graph.inputs if name in graph.qparams}
+    found |= {
+        name: Interval(int(codes.min()), int(codes.max()))
+        for name, codes in graph.constants.items()
+        if codes.size
+    }
+    for node in graph.nodes:
+        if node.writes_codes:
+            given = _given(graph, node, found)
+            found[node.output] = given if node.bounds is None else given.clamped(*node.bounds)
+    return found
+
+
+def pad_code(node: Move, qparams: QParams) -> int:
+    """The code that a Pad adds: the one stated, or that of its real constant."""
+    if node.attributes["value"] is not None:
+        return int(node.attributes["value"])
+    return int(affine.quantize(np.asarray(node.attributes["real"], np.float32), qparams))
+
+
+def _given(graph: IntegerGraph, node: Node, known: dict[str, Interval]) -> Interval:
+    """What a node computes before its own bounds."""
+    if not _keeps_codes(graph, node):
+        return _whole(graph.qparams[node.output])
+    ranges = [known[name] for name in node.inputs]
+    if isinstance(node, Move) and node.op_type == "Pad" and node.attributes["mode"] == "constant":
+        added = pad_code(node, graph.qparams[node.output])
+        ranges.append(Interval(added, added))
+    return reduce(Interval.hull, ranges)
+
+
+def _keeps_codes(graph: IntegerGraph, node: Node) -> bool:
+    if isinstance(node, Concat):
+        return all(graph.qparams[name] == graph.qparams[node.output] for name in node.inputs)
+    return isinstance(node, Move) or (isinstance(node, Pool) and node.op_type == "MaxPool")
+
+
+def _whole(qparams: QParams) -> Interval:
+    return Interval(qparams.qtype.qmin, qparams.qtype.qmax)
