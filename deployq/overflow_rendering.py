@@ -17,14 +17,16 @@ LOG_WIDTH = 150
 def print_proof(proof: OverflowProof) -> None:
     """A row for each layer, and the totals."""
     console = open_console(LOG_WIDTH)
-    table = Table()
+    accumulator = proof.accumulator
+    title = f"sums in {accumulator.bits} bits ({accumulator.overflow}) of {proof.target}"
+    table = Table(title=title, title_justify="left")
     table.add_column("layer", overflow="fold")
     table.add_column("operator")
     for column in ("codes", "worst channel", "low", "high", "bits", "any order", "seen"):
         table.add_column(column, justify="right")
     table.add_column("verdict")
     for layer in proof.layers:
-        table.add_row(*_row(layer), layer.verdict(proof.accumulator))
+        table.add_row(*_row(layer), layer.verdict(accumulator))
     console.print(table)
     for line in total_lines(proof):
         console.print(line)
@@ -59,17 +61,18 @@ def total_lines(proof: OverflowProof) -> list[str]:
     if any(layer.assumed for layer in known):
         lines.append("the file leaves the size of a map free: bounds hold for every size")
     if proof.floats:
-        lines.append(f"in float, without integer sums: {', '.join(proof.floats)}")
+        lines.append(f"in float, without integer sums: {len(proof.floats)} operators")
     if proof.witnesses:
         short = sum(witness.reached != witness.bound for witness in proof.witnesses)
         lines.append(
             f"witnesses: {len(proof.witnesses)}, {len(proof.witnesses) - short} of them reach "
             "their bound in the simulator"
         )
-    found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+    others = [v for v in Verdict if v is not Verdict.FITS and counts[v]]
     lines.append(
-        f"{proof.source} on {proof.target}, {accumulator.bits} bits ({accumulator.overflow}): "
-        f"{len(proof.layers)} layers, {found}; {failing} of {channels} channels do not fit"
+        f"{proof.source} on {proof.target}: {counts[Verdict.FITS]} of {len(proof.layers)} layers "
+        f"fit {accumulator.bits} bits{''.join(f', {counts[v]} {v}' for v in others)}; "
+        f"{failing} of {channels} channels do not"
     )
     return lines
 

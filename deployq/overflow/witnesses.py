@@ -25,6 +25,8 @@ from deployq.simulator.sums import accumulate, accumulate_product
 
 Codes = Mapping[str, IntArray]
 HIGH, LOW = "high", "low"
+SIMULATED_BITS = 64
+"""Of the simulator's sums."""
 
 
 def find_witnesses(
@@ -32,7 +34,8 @@ def find_witnesses(
 ) -> Iterator[tuple[Witness, Codes]]:
     """A witness and its codes for each end of each channel that leaves the accumulator.
 
-    A layer whose bound may be out of reach, or whose operands have no known shape, has none.
+    A layer whose bound may be out of reach, or whose operands have no known shape, has none, nor
+    has a sum beyond 64 bits, which the simulator cannot make.
 
     Args:
         subject: what the layers were proven of.
@@ -44,10 +47,13 @@ def find_witnesses(
             continue
         node = nodes[layer.output]
         for channel, end in _wanted(layer, subject, every_layer):
+            aim = _Aim(subject, layer, channel, end)
+            if channel.worst.bits > SIMULATED_BITS:
+                continue
             if isinstance(node, Linear):
-                yield _linear_witness(_Aim(subject, layer, channel, end), node)
+                yield _linear_witness(aim, node)
             elif isinstance(node, MatMul):
-                yield _product_witness(_Aim(subject, layer, channel, end), node)
+                yield _product_witness(aim, node)
 
 
 def _wanted(layer: Layer, subject: Subject, every_layer: bool) -> Iterator[tuple[Channel, str]]:

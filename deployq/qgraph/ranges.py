@@ -8,15 +8,17 @@ import numpy as np
 
 from deployq import affine
 from deployq.arithmetic.intervals import Interval
-from deployq.qgraph.nodes import Concat, IntegerGraph, Move, Node, Pool
+from deployq.arithmetic.oracle.lookup import BY_CONTRACT, MAX_TABLE_BITS, lookup_table
+from deployq.qgraph.nodes import Concat, IntegerGraph, Lookup, Move, Node, Pool
 from deployq.qparams import QParams
 
 
 def code_ranges(graph: IntegerGraph) -> dict[str, Interval]:
     """Every code tensor to the least and the greatest code that it can hold.
 
-    A fused Relu or Clip narrows a range; moved codes, maxima and parts that are joined unchanged
-    keep theirs; constants have their own. What else computes may give every code of its type.
+    A fused Relu or Clip narrows a range, and so does a table; moved codes, maxima and parts that
+    are joined unchanged keep theirs; constants have their own. What else computes, and a function
+    that the contract decides on, may give every code of its type.
     """
     found = {name: _whole(graph.qparams[name]) for name in graph.inputs if name in graph.qparams}
     found |= {
@@ -40,6 +42,8 @@ def pad_code(node: Move, qparams: QParams) -> int:
 
 def _given(graph: IntegerGraph, node: Node, known: dict[str, Interval]) -> Interval:
     """What a node computes before its own bounds."""
+    if isinstance(node, Lookup) and node.op_type not in BY_CONTRACT:
+        return _looked_up(graph, node, known)
     if not _keeps_codes(graph, node):
         return _whole(graph.qparams[node.output])
     ranges = [known[name] for name in node.inputs]
@@ -47,6 +51,17 @@ def _given(graph: IntegerGraph, node: Node, known: dict[str, Interval]) -> Inter
         added = pad_code(node, graph.qparams[node.output])
         ranges.append(Interval(added, added))
     return reduce(Interval.hull, ranges)
+
+
+def _looked_up(graph: IntegerGraph, node: Lookup, known: dict[str, Interval]) -> Interval:
+    """The ends of the table where the operand can be."""
+    (name,), out = node.inputs, graph.qparams[node.output]
+    qtype, codes = graph.qparams[name].qtype, known[name]
+    if qtype.bits > MAX_TABLE_BITS:
+        return _whole(out)
+    table = lookup_table(node.op_type, graph.qparams[name], out, params=node.params)
+    entries = table[codes.low - qtype.qmin : codes.high - qtype.qmin + 1]
+    return Interval(int(entries.min()), int(entries.max()))
 
 
 def _keeps_codes(graph: IntegerGraph, node: Node) -> bool:

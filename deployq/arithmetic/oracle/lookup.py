@@ -153,6 +153,9 @@ _RATIONAL: dict[str, Callable[[Float32Array], Float32Array]] = {
     "Sigmoid": rational.logistic,
     "Tanh": rational.tanh,
 }
+BY_CONTRACT = frozenset(_RATIONAL)
+"""Functions whose table depends on the contract."""
+
 _FUNCTIONS: dict[str, Callable[[Float64Array, UnaryParams], Float64Array]] = {
     "Relu": lambda x, params: np.maximum(x, 0.0),
     "Clip": lambda x, params: np.clip(x, params.low, params.high),
