@@ -12,13 +12,13 @@ from deployq.inspection.shapes import code_shapes
 from deployq.opened_file import OpenedFile, open_file
 from deployq.overflow.proof import OverflowProof, Witness
 from deployq.overflow.proving import prove_layers
-from deployq.overflow.samples import Samples, sample_sums
+from deployq.overflow.samples import sample_sums
 from deployq.overflow.subject import Subject
 from deployq.overflow.witness_files import write_witnesses
 from deployq.overflow.witnesses import find_witnesses
 from deployq.pipeline import Target, stated_profile
 from deployq.qgraph import read_graph
-from deployq_targets import TargetProfile
+from deployq.qgraph.edges import feed
 
 BATCH = 16
 """Samples that run at once where the file takes any number."""
@@ -51,12 +51,14 @@ def prove_accumulators(
     name, opened = _opened(source)
     profile = stated_profile(opened.profile if target is None else target)
     given = file_samples(opened, data) if isinstance(data, Path) else data
-    seen = None if given is None else _seen(opened, profile, given)
-    shapes = code_shapes(opened.model, opened.graph) if seen is None else seen.shapes
+    batch = stated_batch(opened.model)
+    sample = None if given is None else feed(opened.graph, given.take(batch or 1).inputs)
+    shapes = code_shapes(opened.model, opened.graph, sample)
     subject = Subject(opened.graph, profile, shapes)
     layers = prove_layers(subject)
-    if seen is not None:
-        layers = tuple(layer.with_seen(seen.sums[layer.output]) for layer in layers)
+    if given is not None:
+        seen = sample_sums(opened.graph, profile.contract(), given, batch or BATCH)
+        layers = tuple(layer.with_seen(seen[layer.output]) for layer in layers)
     found: tuple[Witness, ...] = ()
     if witnesses is not None:
         made = find_witnesses(subject, layers, every_layer=every_layer)
@@ -74,8 +76,3 @@ def _opened(source: Path | onnx.ModelProto) -> tuple[str, OpenedFile]:
         return "model", OpenedFile(source, read_graph(source))
     path = Path(source)
     return path.resolve().name, open_file(path)
-
-
-def _seen(opened: OpenedFile, profile: TargetProfile, data: Dataset) -> Samples:
-    batch = stated_batch(opened.model) or BATCH
-    return sample_sums(opened.graph, profile.contract(), data, batch)

@@ -151,6 +151,26 @@ def test_sizes_that_the_file_leaves_free(run: Run, tmp_path: Path) -> None:
     assert code == 1 and "0 of 1 layers fit 32 bits, 1 unknown" in out
 
 
+def test_a_file_for_one_sample_takes_many_one_by_one(run: Run, tmp_path: Path) -> None:
+    body = "wd = DequantizeLinear(m, sw, zw)\nr = Reshape(xd, s)\nv = MatMul(r, wd)"
+    onnx.save(qdq(body, shape="1,3,1,1", out="1,4", s=np.int64([1, 3])), tmp_path / "one.onnx")
+    np.savez(tmp_path / "x.npz", x=np.zeros((3, 3, 1, 1), np.float32))
+    arguments = tmp_path / "one.onnx", "--target", "ort-cpu", "--input", tmp_path / "x.npz"
+    facts = json.loads(run(*arguments, "--json")[0])
+    (layer,) = facts["layers"]
+    assert (facts["samples"], layer["seen_bits"]) == (3, 1)  # real zeros sum to 0
+    assert list(layer["shapes"].values()) == [[1, 3]]
+
+
+def test_a_sample_says_how_large_a_map_is(run: Run, tmp_path: Path) -> None:
+    conv = "wd = DequantizeLinear(w, sw, zw)\nv = Conv(xd, wd)"
+    onnx.save(qdq(conv, shape="N,3,H,W"), tmp_path / "free.onnx")
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 3, 5, 6), np.float32))
+    arguments = tmp_path / "free.onnx", "--target", "ort-cpu", "--input", tmp_path / "x.npz"
+    (layer,) = json.loads(run(*arguments, "--json")[0])["layers"]
+    assert layer["shapes"] == {"xq": [1, 3, 5, 6]} and not layer["assumed_shapes"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -22,9 +22,9 @@ from deployq.arithmetic.rounding import BoolArray
 from deployq.qparams import IntArray
 
 Integers = npt.NDArray[Any]
-"""int64, or Python integers where a sum could leave 64 bits."""
+"""int64, or Python integers where a sum of products could leave 64 bits."""
 
-INT64_SUMS = 1 << 62
+INT64_MAX = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,8 @@ def channel_bounds(
         further: (O,) a term that joins finished sums in the register, before they are scaled.
         window: of a convolution.
     """
-    constants = max((abs(term) for term in (*bias, *further)), default=0)
-    most = int(absolute_sums(weight, 0).max(initial=0)) * values.reach + 2 * constants
-    held: Integers = weight if most < INT64_SUMS else weight.astype(object)
+    most = int(absolute_sums(weight, 0).max(initial=0)) * values.reach
+    held: Integers = weight if most <= INT64_MAX else weight.astype(object)
     peaks, dips = _peaks(values, held, window), _peaks(values, -held, window)
     return tuple(
         SumBounds(

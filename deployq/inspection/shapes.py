@@ -1,7 +1,8 @@
-"""Shapes of every code tensor for one sample: the network is run once on zeros."""
+"""Shapes of every code tensor for one sample: the network is run once, on zeros."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,23 @@ from deployq.qgraph import IntegerGraph
 from deployq.simulator import run_graph
 
 
-def code_shapes(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, tuple[int, ...]] | None:
+def code_shapes(
+    model: onnx.ModelProto,
+    graph: IntegerGraph,
+    sample: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> dict[str, tuple[int, ...]] | None:
     """Code tensor to its shape for a batch of one, constants included.
 
-    None where an input leaves a dimension free that is not its first. A first dimension that the
-    file fixes stays as it is.
+    None where an input leaves a dimension free that is not its first, and no sample says how long
+    it is. A first dimension that the file fixes stays as it is.
+
+    Args:
+        sample: what to run instead of zeros, one sample by input.
 
     Raises:
         InputError: the sizes that the file declares do not fit its operators.
     """
-    sample = _zeros(model, graph)
+    sample = _zeros(model, graph) if sample is None else sample
     if sample is None:
         return None
     computed = run_graph(graph, QDQ, sample).codes

@@ -69,7 +69,7 @@ class Layer:
         name: of its ONNX node.
         operator: ONNX operator type.
         output: name of the code tensor that it writes.
-        codes: by tensor that it reads and that is no constant: the range of its codes.
+        codes: the range of the codes of each activation that it reads.
         shapes: likewise, its shape; None where nothing says how long it is.
         attained: false where the bound may be out of reach.
         assumed: true where the file leaves the map's size free, and ``shapes`` has one on which

@@ -31,7 +31,8 @@ def linear_layer(node: Linear, subject: Subject) -> Layer:
 
     Where the file leaves the map's size free, they hold for every size. They are then reached on
     ``shapes``, unless real zero is no code of the input's range: padding can help a sum then, and
-    which cells can lie on padding together depends on the size.
+    which cells can lie on padding together depends on the size. A constant input is taken for any
+    input of its range.
     """
     (name,) = node.inputs
     weight, values = centred_weight(node), subject.values(name)
@@ -59,7 +60,9 @@ def linear_layer(node: Linear, subject: Subject) -> Layer:
     )
     return Layer(
         node.name, node.op_type, node.output, {name: subject.ranges[name]}, {name: shape},
-        attained=not free, assumed=not sized, channels=channels,
+        attained=not free and name not in subject.graph.constants,
+        assumed=not sized,
+        channels=channels,
     )  # fmt: skip
 
 

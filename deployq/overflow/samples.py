@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,44 +18,36 @@ from deployq.qgraph.nodes import Linear, MatMul
 from deployq.simulator import run_graph
 from deployq.simulator.sums import accumulate, accumulate_product
 
+Sums: TypeAlias = dict[str, tuple[Interval, ...]]
 UNLIMITED = Accumulator(64, Overflow.REJECT)
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """What samples showed.
-
-    Args:
-        sums: by output of a layer: one interval for each channel, one for all of a MatMul.
-        shapes: of every code tensor for one batch, constants included.
-    """
-
-    sums: Mapping[str, tuple[Interval, ...]]
-    shapes: Mapping[str, tuple[int, ...]]
-
-
-def sample_sums(graph: IntegerGraph, contract: Contract, data: Dataset, batch: int) -> Samples:
+def sample_sums(graph: IntegerGraph, contract: Contract, data: Dataset, batch: int) -> Sums:
     """Least and greatest finished sum of every channel over all samples.
 
     The samples run under the contract's arithmetic, with an accumulator that holds every sum: what
     a layer would sum if none in front of it overflowed.
 
+    Args:
+        batch: samples that run at once.
+
+    Returns:
+        By output of a layer, an interval for each channel; of a product of codes, one for all.
+
     Raises:
         DeployqError: as :func:`deployq.simulator.run_graph`.
     """
     wide = replace(contract, accumulator=UNLIMITED)
-    sums: dict[str, tuple[Interval, ...]] = {}
-    shapes = {name: codes.shape for name, codes in graph.constants.items()}
+    constants = {name: torch.from_numpy(codes) for name, codes in graph.constants.items()}
+    sums: Sums = {}
     for part in data.batches(batch):
         computed = run_graph(graph, wide, feed(graph, part.inputs)).codes
-        shapes |= {name: tuple(codes.shape) for name, codes in computed.items()}
-        codes = {n: torch.from_numpy(c) for n, c in graph.constants.items()} | dict(computed)
         for node in graph.nodes:
             if isinstance(node, Linear | MatMul):
-                found = _ends(node, codes, graph)
+                found = _ends(node, {**constants, **computed}, graph)
                 before = sums.get(node.output, found)
                 sums[node.output] = tuple(map(Interval.hull, before, found))
-    return Samples(sums, shapes)
+    return sums
 
 
 def _ends(

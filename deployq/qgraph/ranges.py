@@ -54,13 +54,13 @@ def _given(graph: IntegerGraph, node: Node, known: dict[str, Interval]) -> Inter
 
 
 def _looked_up(graph: IntegerGraph, node: Lookup, known: dict[str, Interval]) -> Interval:
-    """The ends of the table where the operand can be."""
+    """The ends of the table where the operand can be; all codes where there is no table."""
     (name,), out = node.inputs, graph.qparams[node.output]
-    qtype, codes = graph.qparams[name].qtype, known[name]
-    if qtype.bits > MAX_TABLE_BITS:
+    given, codes = graph.qparams[name], known[name]
+    if given.qtype.bits > MAX_TABLE_BITS or given.scale.ndim or out.scale.ndim:
         return _whole(out)
-    table = lookup_table(node.op_type, graph.qparams[name], out, params=node.params)
-    entries = table[codes.low - qtype.qmin : codes.high - qtype.qmin + 1]
+    table, first = lookup_table(node.op_type, given, out, params=node.params), given.qtype.qmin
+    entries = table[codes.low - first : codes.high - first + 1]
     return Interval(int(entries.min()), int(entries.max()))
 
 

@@ -148,6 +148,17 @@ def test_a_roomy_map_stands_for_every_size(
         assert free or bound.finished == Interval(low, high)
 
 
+def test_a_map_smaller_than_its_window_may_have_the_largest_sum() -> None:
+    """Of weights -1, 1, -1 over codes 1, only a map of one column sums to 1."""
+    geometry, w = ConvGeometry(pads=(0, 1, 0, 1)), np.array([[[[-1, 1, -1]]]])
+    facts = Interval(1, 1), 0, w, np.zeros(1, np.int64), geometry
+    found = [bounds(*facts, (1, columns))[0].finished.high for columns in (1, 2, 6)]
+    assert found == [1, 0, 0]
+    size = roomy_size(geometry, (1, 3))
+    assert [b.finished.high for b in bounds(*facts, size, optional=True)] == [1]
+    assert [b.finished.high for b in bounds(*facts, size)] == [0]
+
+
 def test_sums_beyond_64_bits_are_python_integers() -> None:
     values, most = Interval(-(2**32), 2**32 - 1), 2**31
     (bound,) = channel_bounds(values, np.full((1, 8, 1, 1), -most), [1], [0])
