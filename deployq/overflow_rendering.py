@@ -68,13 +68,18 @@ def total_lines(proof: OverflowProof) -> list[str]:
             f"witnesses: {len(proof.witnesses)}, {len(proof.witnesses) - short} of them reach "
             "their bound in the simulator"
         )
-    others = [v for v in Verdict if v is not Verdict.FITS and counts[v]]
+    others = [verdict for verdict in _PLURALS if counts[verdict]]
     lines.append(
         f"{proof.source} on {proof.target}: {counts[Verdict.FITS]} of {len(proof.layers)} layers "
-        f"fit {accumulator.bits} bits{''.join(f', {counts[v]} {v}' for v in others)}; "
+        f"fit {accumulator.bits} bits{''.join(f', {counts[v]} {_PLURALS[v]}' for v in others)}; "
         f"{failing} of {channels} channels do not"
     )
     return lines
 
 
 _WIDTHS = ("bits", "any_order_bits")
+_PLURALS = {
+    Verdict.OVERFLOWS: "overflow",
+    Verdict.MAY_OVERFLOW: "may overflow",
+    Verdict.UNKNOWN: "are unknown",
+}
