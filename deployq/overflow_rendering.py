@@ -53,8 +53,9 @@ def total_lines(proof: OverflowProof) -> list[str]:
     failing = sum(len(layer.failing(accumulator)) for layer in known)
     lines = []
     if known:
-        most = [str(max(getattr(layer, key) for layer in known)) for key in _WIDTHS]
-        lines.append(f"bits that hold every sum: {most[0]}, in any order of summation {most[1]}")
+        bits = max(layer.bits for layer in known)
+        any_order = max(layer.any_order_bits for layer in known)
+        lines.append(f"bits that hold every sum: {bits}, in any order of summation {any_order}")
     if proof.samples:
         seen = max(layer.seen_bits or 0 for layer in known)
         lines.append(f"bits that hold the sums of {proof.samples} samples: {seen}")
@@ -63,10 +64,10 @@ def total_lines(proof: OverflowProof) -> list[str]:
     if proof.floats:
         lines.append(f"in float, without integer sums: {len(proof.floats)} operators")
     if proof.witnesses:
-        short = sum(witness.reached != witness.bound for witness in proof.witnesses)
+        reaching = sum(witness.reached == witness.bound for witness in proof.witnesses)
         lines.append(
-            f"witnesses: {len(proof.witnesses)}, {len(proof.witnesses) - short} of them reach "
-            "their bound in the simulator"
+            f"witnesses: {len(proof.witnesses)}, {reaching} of them reach their bound in the "
+            "simulator"
         )
     others = [verdict for verdict in _PLURALS if counts[verdict]]
     lines.append(
@@ -77,7 +78,6 @@ def total_lines(proof: OverflowProof) -> list[str]:
     return lines
 
 
-_WIDTHS = ("bits", "any_order_bits")
 _PLURALS = {
     Verdict.OVERFLOWS: "overflow",
     Verdict.MAY_OVERFLOW: "may overflow",

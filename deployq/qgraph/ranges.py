@@ -65,8 +65,12 @@ def _looked_up(graph: IntegerGraph, node: Lookup, known: dict[str, Interval]) ->
 
 
 def _keeps_codes(graph: IntegerGraph, node: Node) -> bool:
+    """True where the output has the operands' codes, and what a Pad adds to a tensor's one grid."""
+    out = graph.qparams[node.output]
     if isinstance(node, Concat):
-        return all(graph.qparams[name] == graph.qparams[node.output] for name in node.inputs)
+        return all(graph.qparams[name] == out for name in node.inputs)
+    if node.op_type == "Pad" and out.scale.ndim:
+        return False
     return isinstance(node, Move) or (isinstance(node, Pool) and node.op_type == "MaxPool")
 
 

@@ -67,6 +67,14 @@ def test_constants_and_clipped_inputs() -> None:
     assert (ranges["xq"], ranges[constant]) == (Interval(5, 9), Interval(7, 9))
 
 
+@pytest.mark.parametrize("body", ["v = Relu(xd)", "v = Pad(xd, pads)"])
+def test_several_scales_narrow_nothing(body: str) -> None:
+    grids = {"sx": np.float32([1, 2, 3]), "zx": np.uint8([1, 2, 3])}
+    made = qdq(body, pads=PADS, out="A,B,C,D", **(grids | {"sy": grids["sx"], "zy": grids["zx"]}))
+    graph = read_graph(made, as_stated=True)
+    assert code_ranges(graph)["yq"] == Interval(0, 255)
+
+
 def test_a_table_too_long_to_make_narrows_nothing() -> None:
     wide = {"zx": np.int32(0), "zy": np.int32(0)}
     graph = read_graph(qdq("v = Relu(xd)", opset=21, **wide))
