@@ -36,6 +36,7 @@ from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
 from deployq.sources import DataRequest, Preprocessing, Samples, open_samples
 from deployq.verifier.evidence import Evidence
+from deployq.whole_file import whole_file
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.corrections import Change
 from deployq_targets.words import Edges
@@ -221,12 +222,5 @@ def save_simulation(simulation: Simulation, path: Path) -> None:
             allowed=".npz",
             next_step=f"--output {path.with_suffix('.npz')}",
         )
-    try:
-        np.savez(path, allow_pickle=False, **simulation_arrays(simulation))
-    except OSError as error:
-        raise InputError(
-            str(path),
-            "the file must be writable",
-            found=error.strerror or str(error),
-            next_step="name a folder that exists and is yours",
-        ) from error
+    with whole_file(path, "file") as part:
+        np.savez(part, allow_pickle=False, **simulation_arrays(simulation))

@@ -65,7 +65,7 @@ class PerBlock:
     def expand(
         self, params: npt.NDArray[np.generic], shape: tuple[int, ...]
     ) -> npt.NDArray[np.generic]:
-        repeated = np.repeat(params, self.block_size, axis=self.axis)
+        repeated = np.repeat(params, min(self.block_size, shape[self.axis]), axis=self.axis)
         return np.take(repeated, np.arange(shape[self.axis]), axis=self.axis)
 
 
@@ -114,7 +114,7 @@ class QParams:
         self._check()
 
     def _check(self) -> None:
-        if not (np.isfinite(self.scale).all() and (self.scale > 0).all()):
+        if not (self.scale.size and np.isfinite(self.scale).all() and (self.scale > 0).all()):
             raise QuantizationError(
                 "scale",
                 "scales are positive and finite float32",
@@ -126,6 +126,13 @@ class QParams:
                 "scale",
                 "a per-tensor scale has rank 0, every other scale has not",
                 found=f"shape {self.scale.shape} with {self.granularity}",
+            )
+        if isinstance(self.granularity, PerBlock) and self.granularity.block_size < 1:
+            raise QuantizationError(
+                "block_size",
+                "a block has at least one element",
+                found=str(self.granularity.block_size),
+                allowed=">= 1",
             )
         low, high = int(self.zero_point.min(initial=0)), int(self.zero_point.max(initial=0))
         if low < self.qtype.qmin or high > self.qtype.qmax:  # 0 is a code of every type
@@ -147,8 +154,22 @@ class QParams:
     def __hash__(self) -> int:
         return hash(self.key)
 
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raises QuantizationError unless each part of a tensor of ``shape`` has a scale."""
+        axis = 0 if isinstance(self.granularity, PerTensor) else self.granularity.axis
+        inside = isinstance(self.granularity, PerTensor) or -len(shape) <= axis < len(shape)
+        if not inside or self.granularity.params_shape(shape) != self.scale.shape:
+            raise QuantizationError(
+                "scale",
+                "there is one scale for each part of the tensor",
+                found=f"scales of shape {self.scale.shape} {self.granularity}",
+                allowed=f"those of a tensor of shape {shape}",
+                next_step="correct axis, block size or the scales",
+            )
+
     def expanded(self, shape: tuple[int, ...]) -> tuple[FloatArray, IntArray]:
-        """Scale and zero point, broadcastable to a tensor of ``shape``."""
+        """Scale and zero point, broadcastable to a tensor of ``shape``; errors as check_shape."""
+        self.check_shape(shape)
         scale = self.granularity.expand(self.scale, shape)
         zero_point = self.granularity.expand(self.zero_point, shape)
         return scale, zero_point  # type: ignore[return-value] # expand keeps the element type

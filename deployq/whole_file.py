@@ -1,8 +1,10 @@
-"""Write one text file whole or not at all."""
+"""Write one file whole or not at all."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deployq.errors import InputError
@@ -31,10 +33,22 @@ def write_whole(path: Path, text: str, what: str) -> None:
     Raises:
         InputError: the file system refuses.
     """
-    part = path.with_name(f".{path.name}.part")
+    with whole_file(path, what) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def whole_file(path: Path, what: str) -> Iterator[Path]:
+    """A path of the same suffix to write to: it takes the place of ``path`` when the block ends
+    well, and is removed otherwise.
+
+    Raises:
+        InputError: the file system refuses.
+    """
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         try:
-            part.write_text(text, encoding="utf-8", newline="\n")
+            yield part
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)

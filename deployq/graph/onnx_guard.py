@@ -20,6 +20,8 @@ from onnx import TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor
 
 from deployq.errors import InputError, UnsafeFileError
+from deployq.qgraph.order import check_order
+from deployq.qgraph.values import located
 
 _NEXT = "save the model again with onnx.save(model, path), in a folder of its own"
 
@@ -28,8 +30,9 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     """Parse, check and complete an ONNX model; its external data is in memory afterwards.
 
     Raises:
-        InputError: missing, no ONNX protobuf (binary, at most 2 GiB), refused by onnx.checker,
-            or external data that is missing or shorter than the model says.
+        InputError: missing, no ONNX protobuf (binary, at most 2 GiB), names or order that
+            contradict each other, refused by onnx.checker, or external data that is missing or
+            shorter than the model says.
         UnsafeFileError: external data at an absolute path, through '..' or a link.
     """
     path = Path(path)
@@ -37,6 +40,10 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     external = [t for t in _tensors(model) if t.data_location == TensorProto.EXTERNAL]
     for tensor in external:
         _check_external(path, tensor)
+    try:
+        check_order(model.graph)
+    except InputError as error:
+        raise located(error, str(path)) from error
     _check_model(path)
     for tensor in external:
         _load(path, tensor)

@@ -12,6 +12,7 @@ import onnx
 from deployq.arithmetic.contract import QDQ
 from deployq.qgraph import IntegerGraph
 from deployq.simulator import run_graph
+from deployq.simulator.fit import check_size
 
 
 def code_shapes(
@@ -44,8 +45,9 @@ def _zeros(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, npt.NDArray
     for value in (value for value in model.graph.input if value.name in graph.inputs):
         declared = value.type.tensor_type
         sizes = [dim.dim_value for dim in declared.shape.dim]
-        if not all(sizes[1:]):
+        if not all(sizes[1:]) or not declared.HasField("shape"):
             return None
+        check_size(f"input {value.name}", (sizes[0] or 1, *sizes[1:]) if sizes else ())
         shape = [sizes[0] or 1, *sizes[1:]] if sizes else []
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type))
         codes = graph.qparams.get(value.name)

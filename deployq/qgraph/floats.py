@@ -6,6 +6,7 @@ import onnx
 
 from deployq import affine
 from deployq.qgraph.nodes import Float
+from deployq.qgraph.opsets import DEFAULT_DOMAIN
 from deployq.qgraph.values import (
     Constant,
     GraphInput,
@@ -19,7 +20,6 @@ from deployq.qgraph.values import (
 )
 from deployq.qgraph.walk import Handler, Walk
 
-STANDARD = ("", "ai.onnx")
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators with a weight, input 1."""
 SUMS = ("Add", "Mul")
@@ -32,13 +32,13 @@ CLAMPS = ("Relu", "Clip")
 
 
 def runs_in_float(walk: Walk, node: onnx.NodeProto, handler: Handler | None) -> bool:
-    """True for a standard operator without an integer form, or one that reads reals or plain
+    """True for an operator of ONNX without an integer form, or one that reads reals or plain
     float weights.
     """
-    if node.domain not in STANDARD or node.op_type in OWN:
+    if node.domain not in DEFAULT_DOMAIN or node.op_type in OWN:
         return False
     if handler is None:
-        return onnx.defs.has(node.op_type, walk.opset)
+        return True
     if node.op_type == "Resize" and attributes(node).get("mode", "nearest") != "nearest":
         return True
     if node.op_type == "Softmax" and not _is_over_last_axis(walk, node):

@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from onnx import TensorProto
 
 from deployq.qgraph.movement import READ, Facts
-from deployq.qgraph.values import Constant, QuantizedConstant, attributes, refuse
+from deployq.qgraph.values import Constant, QuantizedConstant, Value, attributes, refuse
 from deployq.qgraph.walk import ELEMENT_TYPES, Handler, Walk
 from deployq.qparams import PerTensor
 
 Array = npt.NDArray[Any]
+
+MOST_FOLDED = 1 << 26
+"""Elements of a constant that is computed from others."""
 
 
 def fold(walk: Walk, node: onnx.NodeProto) -> bool:
@@ -26,6 +30,13 @@ def fold(walk: Walk, node: onnx.NodeProto) -> bool:
     values = [walk.values.get(name) for name in node.input if name]
     if node.domain not in ("", "ai.onnx") or not values:
         return False
+    try:
+        return _folded(walk, node, values)
+    except (ValueError, IndexError) as error:  # NumPy's: axes or indices beyond the constant
+        raise refuse(node, "an operator on constants can be computed", str(error)) from error
+
+
+def _folded(walk: Walk, node: onnx.NodeProto, values: list[Value | None]) -> bool:
     first, *others = values
     if not all(isinstance(value, Constant) for value in others):
         return False
@@ -78,7 +89,9 @@ _MOVES: dict[str, Callable[[Array, Facts], Array]] = {
 
 def _gather(walk: Walk, node: onnx.NodeProto) -> None:
     data, index = walk.constant(node, 0), walk.constant(node, 1)
-    taken = np.take(data, index, axis=attributes(node).get("axis", 0))
+    axis = attributes(node).get("axis", 0)
+    _check_size(node, data.size // max(data.shape[axis], 1) * index.size)
+    taken = np.take(data, index, axis=axis)
     walk.add_constant(node.output[0], np.asarray(taken, data.dtype))
 
 
@@ -91,11 +104,20 @@ def _squeeze(walk: Walk, node: onnx.NodeProto) -> None:
 
 def _concat(walk: Walk, node: onnx.NodeProto) -> None:
     parts = [walk.constant(node, index) for index in range(len(node.input))]
+    _check_size(node, sum(part.size for part in parts))
     walk.add_constant(node.output[0], np.concatenate(parts, attributes(node)["axis"]))
+
+
+def _check_size(node: onnx.NodeProto, size: int) -> None:
+    """Constants grow no further: a few nodes could ask for any size."""
+    if size > MOST_FOLDED:
+        raise refuse(node, "a computed constant is small", f"{size} elements", f"{MOST_FOLDED}")
 
 
 def _cast(walk: Walk, node: onnx.NodeProto) -> None:
     data, element = walk.constant(node, 0), attributes(node)["to"]
+    if element in (TensorProto.UNDEFINED, TensorProto.STRING):
+        raise refuse(node, "a constant is cast to numbers", TensorProto.DataType.Name(element))
     if data.dtype != object:  # symbolic dimensions are integers of any type
         data = data.astype(onnx.helper.tensor_dtype_to_np_dtype(element))
     walk.add_constant(node.output[0], data, ELEMENT_TYPES.get(element))

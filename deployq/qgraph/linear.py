@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from deployq.qgraph.nodes import Linear, MatMul
+from deployq.errors import QuantizationError
+from deployq.qgraph.nodes import OUTPUTS_FIRST, Linear, MatMul
 from deployq.qgraph.transposed import conv_transpose_geometry, transposed_weight
 from deployq.qgraph.values import (
     Clamp,
@@ -21,14 +22,14 @@ from deployq.qgraph.values import (
     refuse,
 )
 from deployq.qgraph.walk import PENDING, Handler, Walk
-from deployq.qgraph.windows import conv_geometry
+from deployq.qgraph.windows import check_channels, conv_geometry
 from deployq.qparams import FloatArray, IntArray, PerChannel, PerTensor
-
-OUTPUTS_FIRST = ("Conv", "ConvTranspose")
-"""Operators whose weights have the output channels first in an integer node."""
 
 WIDEST_SHIFT = 24
 """Of bias codes: beyond it a byte leaves 32 bits."""
+
+MOST_STEPS = 2.0**53
+"""Of a float bias: float64 counts as far."""
 
 BIAS_SCALE_RTOL = 1e-6
 """A bias scale may differ from ``s_x * s_w`` by float32 rounding, no more."""
@@ -41,6 +42,7 @@ def _conv(walk: Walk, node: onnx.NodeProto) -> None:
         weight=weight.codes, weight_qparams=weight.qparams, bias=None,
         geometry=conv_geometry(walk, node, weight.codes.shape[2:]),
     )  # fmt: skip
+    check_channels(walk, node, made.geometry, made.weight.shape)
     walk.wait(node, _with_bias(walk, node, made, walk.optional(node, 2), axis=-1))
 
 
@@ -52,6 +54,7 @@ def _conv_transpose(walk: Walk, node: onnx.NodeProto) -> None:
         name=label(node), op_type="ConvTranspose", inputs=(walk.operand(node, 0),), output=PENDING,
         weight=codes, weight_qparams=qparams, bias=None, geometry=geometry,
     )  # fmt: skip
+    check_channels(walk, node, geometry, codes.shape)
     walk.wait(node, _with_bias(walk, node, made, walk.optional(node, 2), axis=-1))
 
 
@@ -139,7 +142,7 @@ def _with_bias(
     expected = _bias_step(walk, made, outputs)
     if isinstance(value, Constant):
         reals = _per_channel(node, value.data.astype(np.float64), outputs, axis)
-        return replace(made, bias=np.rint(reals / expected).astype(np.int64))
+        return replace(made, bias=_bias_codes(np.asarray(reals), expected))
     if not isinstance(value, QuantizedConstant):
         raise refuse(node, "a bias is constant", describe(value))
     shift = 0 if walk.as_stated else _bias_shift(node, value, expected)
@@ -148,11 +151,41 @@ def _with_bias(
 
 
 def _bias_step(walk: Walk, made: Linear, outputs: int) -> FloatArray:
-    """``s_x * s_w``, one or (outputs,); the largest where parameters as stated have none."""
+    """``s_x * s_w``, one or (outputs,); the largest where parameters as stated have none.
+
+    Raises:
+        QuantizationError: float32 has no such number.
+    """
     x, weight = walk.qparams[made.inputs[0]].scale, made.weight_qparams.scale
     if walk.as_stated and (x.ndim or weight.shape not in ((), (outputs,))):
-        return np.asarray(x.max() * weight.max())
-    return np.asarray(x * weight)
+        x, weight = x.max(), weight.max()
+    with np.errstate(over="ignore", under="ignore"):
+        step = np.asarray(x * weight)
+    if not (np.isfinite(step).all() and (step > 0).all()):
+        raise QuantizationError(
+            "scale",
+            "input scale times weight scale is a positive float32",
+            found=str(step.ravel()[:4].tolist()),
+            allowed="> 0",
+        )
+    return step
+
+
+def _bias_codes(reals: FloatArray, step: FloatArray) -> IntArray:
+    """Whole steps of the sums, by law 1.
+
+    Raises:
+        QuantizationError: a bias that is no number, or of more steps than float64 counts.
+    """
+    steps = np.rint(reals / step)
+    if not (np.abs(steps) <= MOST_STEPS).all():
+        raise QuantizationError(
+            "bias",
+            "a bias is a whole number of steps of its layer's sums",
+            found=str(steps[~(np.abs(steps) <= MOST_STEPS)][0]),
+            allowed="-2**53..2**53",
+        )
+    return np.asarray(steps, np.int64)
 
 
 def _per_channel(
@@ -175,7 +208,8 @@ def _bias_shift(node: onnx.NodeProto, bias: QuantizedConstant, expected: np.ndar
     """k, 0 or more, of a bias on the scale ``s_x * s_w * 2**k``."""
     scale, zero_point = bias.qparams.scale, bias.qparams.zero_point
     fits = scale.size in (1, expected.size) or expected.size == 1
-    shift = max(0, round(float(np.log2(scale.flat[0] / expected.flat[0])))) if fits else 0
+    ratio = np.float64(scale.flat[0]) / np.float64(expected.flat[0])
+    shift = max(0, round(float(np.log2(ratio)))) if fits else 0
     fits = fits and shift <= WIDEST_SHIFT
     if not (fits and np.allclose(scale, np.ldexp(expected, shift), rtol=BIAS_SCALE_RTOL, atol=0)):
         raise refuse(

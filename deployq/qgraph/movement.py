@@ -20,7 +20,7 @@ PAD_MODES = ("constant", "reflect", "edge")
 
 
 def _reshape(walk: Walk, node: onnx.NodeProto) -> Facts:
-    shape = walk.integers(node, 1)
+    shape = walk.sizes(node, 1)
     if shape is None or (0 in shape and attributes(node).get("allowzero", 0)):
         raise refuse(node, "Reshape has a constant shape without empty axes", str(shape))
     return {"shape": [_target(walk, node, shape, axis) for axis in range(len(shape))]}
@@ -65,8 +65,11 @@ def slice_facts(walk: Walk, node: onnx.NodeProto) -> Facts:
     ends = facts.get("ends") or walk.integers(node, 2) or []
     axes = facts.get("axes") or walk.integers(node, 3) or list(range(len(starts)))
     steps = walk.integers(node, 4) or [1] * len(axes)
-    if min(steps) < 1:
+    if min(steps, default=1) < 1:
         raise refuse(node, "Slice goes forward", f"steps {steps}", "steps >= 1")
+    if len({len(starts), len(ends), len(axes), len(steps)}) > 1:
+        found = f"starts {starts}, ends {ends}, axes {axes}, steps {steps}"
+        raise refuse(node, "Slice has a start, an end and a step for each axis", found)
     return {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
 
 

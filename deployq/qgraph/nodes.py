@@ -15,10 +15,14 @@ import onnx
 
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle.lookup import UnaryParams
-from deployq.qparams import IntArray, QParams
+from deployq.errors import InputError
+from deployq.qparams import IntArray, PerChannel, QParams
 from deployq.qtypes import QType
 
 Bounds = tuple[int, int]
+
+OUTPUTS_FIRST = ("Conv", "ConvTranspose")
+"""Operators whose weights have the output channels first; Gemm and MatMul have the inputs first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,10 @@ class Linear(Node):
         bias_type: of the codes that the file holds; None where it holds reals.
         bias_qparams: of these codes, as the file states them; None where it states none.
         geometry: of a Conv; a ConvTransposeGeometry of a ConvTranspose.
+
+    Raises:
+        InputError: weight, bias and groups do not fit each other.
+        QuantizationError: there is not a scale for each part of the weight.
     """
 
     weight: IntArray
@@ -71,6 +79,29 @@ class Linear(Node):
     bias_type: QType | None = None
     bias_qparams: QParams | None = None
     geometry: ConvGeometry = field(default_factory=ConvGeometry)
+
+    def __post_init__(self) -> None:
+        windows = self.op_type in OUTPUTS_FIRST
+        rank, shape = 4 if windows else 2, self.weight.shape
+        if self.weight.ndim != rank or not self.weight.size:
+            raise InputError(
+                "weight",
+                "a weight has outputs, inputs and, of a convolution, rows and columns",
+                found=f"shape {shape}",
+                allowed=f"{rank} axes, none of them empty",
+            )
+        outputs = shape[0] if windows else shape[1]
+        if self.weight_qparams.granularity == PerChannel(0 if windows else 1):
+            self.weight_qparams.check_shape(shape)
+        if self.bias is not None and self.bias.shape != (outputs,):
+            raise InputError(
+                "bias",
+                "a bias has one value for each output channel",
+                found=f"shape {self.bias.shape}",
+                allowed=f"({outputs},)",
+            )
+        if windows:
+            self.geometry.check_channels(shape[1] * self.geometry.groups, shape)
 
     @property
     def channel_axis(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx
 
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.qgraph.linear import add_bias
 from deployq.qgraph.nodes import Concat, Elementwise, Lookup, Pool, Softmax
-from deployq.qgraph.values import attributes, label
+from deployq.qgraph.values import attributes, label, refuse
 from deployq.qgraph.walk import PENDING, Handler, Walk
 from deployq.qgraph.windows import pool_geometry
 
@@ -47,6 +49,9 @@ def _concat(walk: Walk, node: onnx.NodeProto) -> None:
 
 def _function(walk: Walk, node: onnx.NodeProto) -> None:
     facts = attributes(node)
+    stated = [facts[key] for key in ("alpha", "beta") if key in facts]
+    if not all(map(math.isfinite, stated)):
+        raise refuse(node, "slopes, limits and offsets are finite", str(stated))
     made = Lookup(
         name=label(node), op_type=node.op_type, inputs=(walk.operand(node, 0),), output=PENDING,
         params=UnaryParams(

@@ -13,6 +13,7 @@ import onnx
 
 from deployq import affine
 from deployq.qgraph.nodes import Quantize, Rescale
+from deployq.qgraph.signatures import MICROSOFT
 from deployq.qgraph.values import (
     Clamp,
     CodesOf,
@@ -22,7 +23,6 @@ from deployq.qgraph.values import (
     Real,
     RealOf,
     Waiting,
-    as_codes,
     attributes,
     describe,
     label,
@@ -32,15 +32,13 @@ from deployq.qgraph.walk import ELEMENT_TYPES, Handler, Walk
 from deployq.qparams import PerBlock, PerChannel, PerTensor, QParams
 from deployq.qtypes import QType
 
-MICROSOFT = "com.microsoft"
-
 
 def qparams_of(walk: Walk, node: onnx.NodeProto, qtype: QType, rank: int | None) -> QParams:
     """Scale (input 1), zero point (input 2, default 0), axis and block size of a Q or DQ node."""
-    scale = walk.constant(node, 1).astype(np.float32)
+    scale = walk.scales(node, 1)
     stated = walk.optional(node, 2) is not None
-    zero_point = as_codes(walk.constant(node, 2)) if stated else np.zeros(scale.shape, np.int64)
-    if zero_point.size != scale.size:
+    zero_point = walk.codes(node, 2) if stated else np.zeros(scale.shape, np.int64)
+    if zero_point.size != scale.size or (scale.size > 1 and zero_point.shape != scale.shape):
         raise refuse(
             node,
             "scale and zero point have the same shape",
@@ -80,9 +78,10 @@ def _dequantize(walk: Walk, node: onnx.NodeProto) -> None:
         )
     if isinstance(value, Constant):
         qparams = qparams_of(walk, node, qtype, value.data.ndim)
-        walk.values[output] = QuantizedConstant(as_codes(value.data), qparams)
+        walk.values[output] = QuantizedConstant(walk.codes(node, 0), qparams)
     else:
         qparams = qparams_of(walk, node, qtype, None)
+        _check_activation(walk, node, qparams)
         walk.values[output] = RealOf(walk.read_codes(value.name, qparams, f"{output}.codes"))
 
 
@@ -92,14 +91,7 @@ def _quantize(walk: Walk, node: onnx.NodeProto) -> None:
     if isinstance(value, Constant | QuantizedConstant):
         _quantize_constant(walk, node, value, qparams)
         return
-    if not isinstance(qparams.granularity, PerTensor) and not walk.as_stated:
-        raise refuse(
-            node,
-            "an activation has one scale",
-            str(qparams.granularity),
-            "per tensor",
-            next_step="quantize activations per tensor",
-        )
+    _check_activation(walk, node, qparams)
     if isinstance(value, Waiting):
         bounds = value.clamp.bounds(qparams)
         walk.emit_as(replace(value.node, bounds=bounds), output, qparams)
@@ -119,12 +111,23 @@ def _quantize(walk: Walk, node: onnx.NodeProto) -> None:
         raise refuse(node, "a QuantizeLinear reads reals", describe(value))
 
 
+def _check_activation(walk: Walk, node: onnx.NodeProto, qparams: QParams) -> None:
+    if not isinstance(qparams.granularity, PerTensor) and not walk.as_stated:
+        raise refuse(
+            node,
+            "an activation has one scale",
+            str(qparams.granularity),
+            "per tensor",
+            next_step="quantize activations per tensor",
+        )
+
+
 def _quantize_constant(
     walk: Walk, node: onnx.NodeProto, value: Constant | QuantizedConstant, qparams: QParams
 ) -> None:
     """Float weights behind a QuantizeLinear: their codes, by law 1."""
     if isinstance(value, Constant):
-        reals = value.data.astype(np.float32)
+        reals = walk.numbers(node, 0).astype(np.float32)
     else:
         reals = affine.dequantize(value.codes, value.qparams)
     codes = affine.quantize(reals, qparams)

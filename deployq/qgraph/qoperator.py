@@ -10,10 +10,10 @@ import onnx
 
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.qgraph.nodes import Concat, Elementwise, Linear, Lookup, MatMul, Node, Pool
-from deployq.qgraph.qdq import MICROSOFT
-from deployq.qgraph.values import CodesOf, Constant, as_codes, attributes, describe, label, refuse
+from deployq.qgraph.signatures import MICROSOFT
+from deployq.qgraph.values import CodesOf, Constant, attributes, describe, label, refuse
 from deployq.qgraph.walk import Handler, Walk
-from deployq.qgraph.windows import conv_geometry, pool_geometry
+from deployq.qgraph.windows import check_channels, conv_geometry, pool_geometry
 from deployq.qparams import IntArray, PerChannel, PerTensor, QParams
 from deployq.qtypes import QType
 
@@ -28,11 +28,11 @@ def _qparams(walk: Walk, node: onnx.NodeProto, scale: int, data: int, *, axis: i
         data: an input whose element type the codes have, where no zero point states it.
         axis: of the output channels, where there are several scales.
     """
-    scales = walk.constant(node, scale).astype(np.float32)
+    scales = walk.scales(node, scale)
     zero_point: IntArray = np.zeros(1, np.int64)
     qtype = walk.types.get(node.input[data])
     if walk.optional(node, scale + 1) is not None:
-        zero_point = as_codes(walk.constant(node, scale + 1)).reshape(-1)
+        zero_point = walk.codes(node, scale + 1).reshape(-1)
         qtype = walk.types.get(node.input[scale + 1])
     if qtype is None:
         raise refuse(node, "codes and zero points are integers", "another element type")
@@ -51,14 +51,20 @@ def _qparams(walk: Walk, node: onnx.NodeProto, scale: int, data: int, *, axis: i
     )
 
 
+def _activation(walk: Walk, node: onnx.NodeProto, scale: int, data: int) -> QParams:
+    """As :func:`_qparams`, of an operand or of the output."""
+    qparams = _qparams(walk, node, scale, data)
+    if not isinstance(qparams.granularity, PerTensor) and not walk.as_stated:
+        raise refuse(node, "an operand has one scale", f"input {scale} has several", "per tensor")
+    return qparams
+
+
 def _operand(walk: Walk, node: onnx.NodeProto, index: int) -> str:
     """Name of a code tensor, perhaps constant, whose parameters are the two inputs after it."""
     value, name = walk.value(node, index), node.input[index]
-    qparams = _qparams(walk, node, index + 1, index)
-    if not isinstance(qparams.granularity, PerTensor):
-        raise refuse(node, "an operand has one scale", f"{name} has several", "per tensor")
+    qparams = _activation(walk, node, index + 1, index)
     if isinstance(value, Constant):
-        walk.constants[name] = as_codes(value.data)
+        walk.constants[name] = walk.codes(node, index)
     elif isinstance(value, CodesOf):
         name = value.name
     else:
@@ -70,19 +76,20 @@ def _bias(walk: Walk, node: onnx.NodeProto, index: int) -> IntArray | None:
     """Codes with scale ``s_x * s_w``, which the operator does not state."""
     if walk.optional(node, index) is None:
         return None
-    return as_codes(walk.constant(node, index)).reshape(-1)
+    return walk.codes(node, index).reshape(-1)
 
 
 def _conv(walk: Walk, node: onnx.NodeProto) -> None:
     _channels_first(node)
-    weight = as_codes(walk.constant(node, 3))
+    weight = walk.codes(node, 3)
     made = Linear(
         name=label(node), op_type="Conv", inputs=(_operand(walk, node, 0),),
         output=node.output[0], weight=weight, weight_qparams=_qparams(walk, node, 4, 3),
         bias=_bias(walk, node, 8), bias_type=INT32,
         geometry=conv_geometry(walk, node, weight.shape[2:]),
     )  # fmt: skip
-    walk.emit(made, _qparams(walk, node, 6, 0))
+    check_channels(walk, node, made.geometry, weight.shape)
+    walk.emit(made, _activation(walk, node, 6, 0))
 
 
 def _gemm(walk: Walk, node: onnx.NodeProto) -> None:
@@ -91,14 +98,14 @@ def _gemm(walk: Walk, node: onnx.NodeProto) -> None:
         raise refuse(node, "QGemm has alpha 1 and no transA", str(facts))
     if walk.optional(node, 7) is None:
         raise refuse(node, "QGemm writes codes", "a float output")
-    weight = as_codes(walk.constant(node, 3))
+    weight = walk.codes(node, 3)
     made = Linear(
         name=label(node), op_type="Gemm", inputs=(_operand(walk, node, 0),),
         output=node.output[0], weight=weight.T if facts.get("transB", 0) else weight,
         weight_qparams=_qparams(walk, node, 4, 3, axis=1), bias=_bias(walk, node, 6),
         bias_type=INT32,
     )  # fmt: skip
-    walk.emit(made, _qparams(walk, node, 7, 0))
+    walk.emit(made, _activation(walk, node, 7, 0))
 
 
 def _matmul(walk: Walk, node: onnx.NodeProto) -> None:
@@ -107,13 +114,13 @@ def _matmul(walk: Walk, node: onnx.NodeProto) -> None:
     if isinstance(right, Constant) and right.data.ndim == 2:
         made = Linear(
             name=label(node), op_type="MatMul", inputs=(a,), output=node.output[0],
-            weight=as_codes(right.data), weight_qparams=_qparams(walk, node, 4, 3, axis=1),
+            weight=walk.codes(node, 3), weight_qparams=_qparams(walk, node, 4, 3, axis=1),
             bias=None,
         )  # fmt: skip
     else:
         inputs = (a, _operand(walk, node, 3))
         made = MatMul(name=label(node), op_type="MatMul", inputs=inputs, output=node.output[0])
-    walk.emit(made, _qparams(walk, node, 6, 0))
+    walk.emit(made, _activation(walk, node, 6, 0))
 
 
 def _elementwise(walk: Walk, node: onnx.NodeProto) -> None:
@@ -121,7 +128,7 @@ def _elementwise(walk: Walk, node: onnx.NodeProto) -> None:
         name=label(node), op_type=node.op_type.removeprefix("QLinear"),
         inputs=(_operand(walk, node, 0), _operand(walk, node, 3)), output=node.output[0],
     )  # fmt: skip
-    walk.emit(made, _qparams(walk, node, 6, 0))
+    walk.emit(made, _activation(walk, node, 6, 0))
 
 
 def _pool(walk: Walk, node: onnx.NodeProto) -> None:
@@ -132,7 +139,7 @@ def _pool(walk: Walk, node: onnx.NodeProto) -> None:
         output=node.output[0],
         geometry=pool_geometry(walk, node) if operator == "AveragePool" else None,
     )  # fmt: skip
-    walk.emit(made, _qparams(walk, node, 3, 0))
+    walk.emit(made, _activation(walk, node, 3, 0))
 
 
 def _channels_first(node: onnx.NodeProto) -> None:
@@ -146,7 +153,7 @@ def _concat(walk: Walk, node: onnx.NodeProto) -> None:
     made = Concat(
         name=label(node), op_type="Concat", inputs=inputs, output=node.output[0], axis=axis
     )
-    walk.emit(made, _qparams(walk, node, 0, 2))
+    walk.emit(made, _activation(walk, node, 0, 2))
 
 
 def _function(walk: Walk, node: onnx.NodeProto) -> None:
@@ -155,7 +162,7 @@ def _function(walk: Walk, node: onnx.NodeProto) -> None:
         inputs=(_operand(walk, node, 0),), output=node.output[0],
         params=UnaryParams(alpha=attributes(node).get("alpha")),
     )  # fmt: skip
-    walk.emit(made, _qparams(walk, node, 3, 0))
+    walk.emit(made, _activation(walk, node, 3, 0))
 
 
 HANDLERS: dict[tuple[str, str], Handler] = {

@@ -7,6 +7,8 @@ import onnx
 from deployq.errors import InputError, QuantizationError, UnsupportedError
 from deployq.qgraph import clamp, floats, folding, linear, movement, operators, qdq, qoperator
 from deployq.qgraph.nodes import IntegerGraph
+from deployq.qgraph.shapes import skeleton, strict_shapes
+from deployq.qgraph.soundness import check_sound
 from deployq.qgraph.values import (
     CodesOf,
     QuantizedConstant,
@@ -14,7 +16,6 @@ from deployq.qgraph.values import (
     RealOf,
     describe,
     located,
-    refuse,
     where,
 )
 from deployq.qgraph.walk import Handler, Walk
@@ -32,7 +33,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 
 
 def read_graph(model: onnx.ModelProto, *, as_stated: bool = False) -> IntegerGraph:
-    """The integer nodes of a QDQ or QOperator model (opsets 10 to 25).
+    """The integer nodes of a QDQ or QOperator model (opsets 7 to 26).
 
     Operators without an integer form, those that read reals or plain float weights, and those
     whose reals another operator reads without a QuantizeLinear become
@@ -53,7 +54,9 @@ def read_graph(model: onnx.ModelProto, *, as_stated: bool = False) -> IntegerGra
         InputError: the graph is not in order, or a node's attributes contradict its operator.
         QuantizationError: a node's scale or zero point is none.
     """
+    check_sound(model)
     walk = Walk(model, as_stated=as_stated)
+    strict_shapes(skeleton(model), "the model")
     for node in model.graph.node:
         try:
             _read(walk, node)
@@ -72,17 +75,11 @@ def _read(walk: Walk, node: onnx.NodeProto) -> None:
     if folding.fold(walk, node):
         return
     floats.settle_in_float(walk, node)
-    handler = HANDLERS.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
-    if floats.runs_in_float(walk, node, handler):
+    key = ("" if node.domain == "ai.onnx" else node.domain, node.op_type)
+    if floats.runs_in_float(walk, node, HANDLERS.get(key)):
         floats.read_float(walk, node)
-    elif handler is not None:
-        handler(walk, node)
     else:
-        raise refuse(
-            node,
-            "an operator has an integer form, or is one of ONNX's own and runs in float",
-            f"{node.domain or 'ai.onnx'}::{node.op_type}",
-        )
+        HANDLERS[key](walk, node)
 
 
 def _add_output(walk: Walk, name: str) -> None:

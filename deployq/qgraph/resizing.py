@@ -24,6 +24,9 @@ CENTRED = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel")
 ROUNDED = ("round_prefer_floor", "round_prefer_ceil")
 """With these, ``(i + 0.5) / k - 0.5`` rounds to ``floor(i / k)`` and is never on a tie."""
 
+LONGEST_SIDE = 1 << 20
+"""Rows or columns of an output: every one of them is looked at."""
+
 KEPT: tuple[tuple[str, Any], ...] = (
     ("mode", "nearest"), ("keep_aspect_ratio_policy", "stretch"), ("antialias", 0),
 )  # fmt: skip
@@ -50,7 +53,7 @@ def resize_facts(walk: Walk, node: onnx.NodeProto) -> dict[str, Any]:
     scales = _scales(walk, node, facts)
     if scales is None:
         return _from_sizes(walk, node, facts, way)
-    if any(scale < 1 or scale != int(scale) for scale in scales):
+    if not all(scale >= 1 and float(scale).is_integer() for scale in scales):
         raise refuse(
             node,
             "Resize has whole factors",
@@ -103,8 +106,8 @@ def _last_two(
 def _from_sizes(
     walk: Walk, node: onnx.NodeProto, facts: dict[str, Any], way: tuple[str, str]
 ) -> dict[str, Any]:
-    shape, found = walk.shapes.get(node.input[0], ()), walk.integers(node, 3)
-    known = len(shape) == 4 and all(isinstance(length, int) for length in shape[2:])
+    shape, found = walk.shapes.get(node.input[0], ()), walk.sizes(node, 3)
+    known = len(shape) == 4 and all(isinstance(side, int) and side for side in shape[2:])
     if not found or not known:
         raise refuse(
             node,
@@ -113,8 +116,10 @@ def _from_sizes(
             next_step="bind the input's height and width",
         )
     sizes = _last_two(node, facts, found, list(shape[:2]))
+    if not all(isinstance(size, int) and 1 <= size <= LONGEST_SIDE for size in sizes):
+        raise refuse(node, "Resize has sizes of an image", str(sizes), f"1..{LONGEST_SIDE}")
     pairs = list(zip(shape[2:], sizes, strict=True))
-    if all(isinstance(size, int) and size % int(length) == 0 for length, size in pairs):
+    if all(size % int(length) == 0 for length, size in pairs):
         return {"scales": [size // int(length) for length, size in pairs], "sizes": None}
     if way != FLOOR or not all(float32_agrees(int(length), size) for length, size in pairs):
         raise refuse(

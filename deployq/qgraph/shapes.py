@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TypeAlias
 
 import onnx
+
+from deployq.errors import InputError
 
 Dimension: TypeAlias = int | str
 Shape: TypeAlias = tuple[Dimension, ...]
@@ -47,6 +50,55 @@ def with_batch_one(model: onnx.ModelProto) -> onnx.ModelProto:
             if dim.dim_param in names:
                 dim.dim_value = 1
     return bound
+
+
+LARGEST_READ = 1024
+"""Elements of a constant whose values may decide a shape; of others only the shape counts."""
+
+
+def strict_shapes(model: onnx.ModelProto, where: str) -> onnx.GraphProto:
+    """The graph with the shapes that ONNX infers, where all operands fit their operators.
+
+    Raises:
+        InputError: shapes or element types that do not fit, with ONNX's first complaint.
+    """
+    try:
+        return onnx.shape_inference.infer_shapes(
+            model, check_type=True, strict_mode=True, data_prop=True
+        ).graph
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise InputError(
+            where,
+            "operands have shapes and types that fit their operators",
+            found=str(error).strip().partition("\n")[0],
+            next_step="check the shapes of the inputs, or repair the graph",
+        ) from error
+
+
+def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without the values of large constants, and without what it notes of the shapes
+    of inner tensors and outputs: such notes are often stale, and decide nothing.
+    """
+    graph = model.graph
+    given = {value.name for value in graph.input}
+    kept = [tensor for tensor in graph.initializer if prod(tensor.dims) <= LARGEST_READ]
+    large = [
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in graph.initializer
+        if prod(tensor.dims) > LARGEST_READ and tensor.name not in given
+    ]
+    outputs = [onnx.ValueInfoProto(name=value.name) for value in graph.output]
+    nodes = [onnx.NodeProto() for _ in graph.node]
+    for node, original in zip(nodes, graph.node, strict=True):
+        node.CopyFrom(original)
+        node.name = original.name or next(iter(original.output), "")  # complaints have it
+    bare = onnx.GraphProto(
+        name="skeleton", node=nodes, input=[*graph.input, *large], output=outputs,
+        initializer=kept,
+    )  # fmt: skip
+    return onnx.ModelProto(
+        ir_version=max(model.ir_version, 4), opset_import=model.opset_import, graph=bare
+    )
 
 
 def _shape(value: onnx.ValueInfoProto) -> Shape:

@@ -10,6 +10,7 @@ import onnx
 
 from deployq.arithmetic.geometry import ConvTransposeGeometry
 from deployq.arithmetic.weight_layout import outputs_first
+from deployq.errors import InputError
 from deployq.qgraph.values import QuantizedConstant, attributes, refuse
 from deployq.qgraph.walk import Walk
 from deployq.qgraph.windows import conv_geometry, pair
@@ -46,7 +47,16 @@ def transposed_weight(weight: QuantizedConstant, groups: int) -> tuple[IntArray,
     """(C, O / g, kh, kw) codes as (O, C / g, kh, kw), with channel scales along axis 0.
 
     Axis 1 of the file has the channels of one group, so every group has the same scales.
+
+    Raises:
+        InputError: groups that do not divide C.
     """
+    if weight.codes.shape[0] % groups:
+        raise InputError(
+            "weight",
+            "groups divide the input channels",
+            found=f"{weight.codes.shape[0]} channels, {groups} groups",
+        )
     codes, qparams = outputs_first(weight.codes, groups), weight.qparams
     if qparams.granularity == PerChannel(1):
         qparams = replace(

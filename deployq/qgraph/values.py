@@ -68,10 +68,17 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class QuantizedConstant:
-    """Constant codes with their parameters."""
+    """Constant codes with their parameters.
+
+    Raises:
+        QuantizationError: the parameters are not those of a tensor of this shape.
+    """
 
     codes: IntArray
     qparams: QParams
+
+    def __post_init__(self) -> None:
+        self.qparams.check_shape(self.codes.shape)
 
     def transposed(self, perm: tuple[int, ...]) -> QuantizedConstant:
         """Axes permuted; the axis of channels or blocks moves along."""
@@ -141,7 +148,7 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 def label(node: onnx.NodeProto) -> str:
     """How messages and integer nodes call an ONNX node: its name, or its output's."""
-    return node.name or node.output[0]
+    return node.name or next(iter(node.output), "") or node.op_type
 
 
 def where(node: onnx.NodeProto) -> str:
@@ -169,8 +176,3 @@ def located(error: Error, place: str) -> Error:
         allowed=error.allowed,
         next_step=error.next_step,
     )
-
-
-def as_codes(array: npt.NDArray[Any]) -> IntArray:
-    """Packed and narrow integers as int64."""
-    return np.asarray(array).astype(np.int64)

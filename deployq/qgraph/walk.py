@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from deployq.errors import InputError
 from deployq.qgraph.nodes import Concat, Dequantize, Move, Node, Pool, Rescale
 from deployq.qgraph.shapes import Shape, infer_shapes
+from deployq.qgraph.stored import stored_array
 from deployq.qgraph.values import (
     Clamp,
     CodesOf,
@@ -27,7 +28,7 @@ from deployq.qgraph.values import (
     describe,
     refuse,
 )
-from deployq.qparams import IntArray, PerTensor, QParams
+from deployq.qparams import FloatArray, IntArray, PerTensor, QParams
 from deployq.qtypes import QType
 
 ELEMENT_TYPES: dict[int, QType] = {
@@ -76,17 +77,10 @@ class Walk:
         """Record an initializer or the value of a Constant node.
 
         Raises:
-            InputError: its data is in another file and was not loaded.
+            InputError: as :func:`deployq.qgraph.stored.stored_array`.
         """
-        if tensor.data_location == TensorProto.EXTERNAL:
-            raise InputError(
-                f"tensor {name}",
-                "the model's data is in memory",
-                found="external data",
-                next_step="load the model together with its external data",
-            )
         qtype = ELEMENT_TYPES.get(tensor.data_type)
-        self.add_constant(name, numpy_helper.to_array(tensor), qtype)
+        self.add_constant(name, stored_array(tensor, name), qtype)
 
     def add_constant(self, name: str, data: Any, qtype: QType | None = None) -> None:
         """Record a constant; ``qtype`` where its elements can be codes."""
@@ -126,8 +120,34 @@ class Walk:
             )
         return value.data
 
+    def numbers(self, node: onnx.NodeProto, index: int) -> np.ndarray[Any, Any]:
+        """As :meth:`constant`, and neither texts nor sizes that the file leaves open."""
+        data = self.constant(node, index)
+        if data.dtype == object:
+            raise refuse(node, f"input {index} is numbers", "texts, or sizes without a number")
+        return data
+
+    def scales(self, node: onnx.NodeProto, index: int) -> FloatArray:
+        """As :meth:`numbers`, float32 from any floating type."""
+        data = self.numbers(node, index)
+        if data.dtype.kind in "biu":
+            raise refuse(node, f"input {index} is a scale, in float", str(data.dtype))
+        return data.astype(np.float32)
+
+    def codes(self, node: onnx.NodeProto, index: int) -> IntArray:
+        """As :meth:`numbers`, of an integer type of up to 32 bits."""
+        if node.input[index] not in self.types:
+            raise refuse(node, f"input {index} is constant codes", "another element type")
+        return self.numbers(node, index).astype(np.int64)
+
     def integers(self, node: onnx.NodeProto, index: int) -> list[Any] | None:
-        """Axes, sizes or other integers of an optional constant input."""
+        """Axes, limits or other numbers of an optional constant input."""
+        if self.optional(node, index) is None:
+            return None
+        return list(self.numbers(node, index).reshape(-1).tolist())
+
+    def sizes(self, node: onnx.NodeProto, index: int) -> list[Any] | None:
+        """As :meth:`integers`; a size that the file leaves open is its name."""
         if self.optional(node, index) is None:
             return None
         return list(self.constant(node, index).reshape(-1).tolist())

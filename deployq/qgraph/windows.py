@@ -25,6 +25,19 @@ def conv_geometry(walk: Walk, node: onnx.NodeProto, kernel: Sequence[int]) -> Co
     return ConvGeometry(strides, pads, dilations, facts.get("group", 1))
 
 
+def check_channels(
+    walk: Walk, node: onnx.NodeProto, geometry: ConvGeometry, weight: tuple[int, ...]
+) -> None:
+    """Hold the channels of the input, where they are known, against (O, C / groups, ...) weights.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    shape = walk.shapes.get(node.input[0], ())
+    if len(shape) == 4 and isinstance(shape[1], int):
+        geometry.check_channels(shape[1], weight)
+
+
 def pool_geometry(walk: Walk, node: onnx.NodeProto) -> PoolGeometry:
     """Window of an AveragePool or MaxPool; errors as :func:`conv_geometry`."""
     facts = attributes(node)

@@ -14,6 +14,8 @@ from onnx import helper, numpy_helper
 
 from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import Float
+from deployq.qgraph.shapes import skeleton, strict_shapes
+from deployq.simulator.fit import MOST, check_size
 
 Array = npt.NDArray[Any]
 
@@ -22,19 +24,23 @@ IR_VERSION = 10
 """Any that ONNX Runtime loads: a single operator needs nothing of later ones."""
 
 
-def compute_float(node: Float, operands: Sequence[Array]) -> Array:
+def compute_float(node: Float, operands: Sequence[Array], most: int = MOST) -> Array:
     """What the operator computes.
 
     Args:
         node: from a graph.
         operands: arrays of ``node.inputs``.
+        most: elements that the output may have.
 
     Raises:
         UnsupportedError: ONNX Runtime has no kernel for the operator.
+        InputError: operands that do not fit, or an output that is too large.
     """
     types = tuple(helper.np_dtype_to_tensor_dtype(array.dtype) for array in operands)
+    model = _model(node, types)
+    _check_result(node, model, operands, most)
     try:
-        session = _session(_model(node, types).SerializeToString(deterministic=True))
+        session = _session(model.SerializeToString(deterministic=True))
         names = dict.fromkeys(node.inputs)  # an operator may read one tensor twice
         (output,) = session.run(None, {n: operands[node.inputs.index(n)] for n in names})
     except Exception as error:  # ONNX Runtime has no common public base for its errors
@@ -58,6 +64,21 @@ def _model(node: Float, types: tuple[int, ...]) -> onnx.ModelProto:
     )
     opset = helper.make_opsetid("", node.opset)
     return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+
+
+def _check_result(
+    node: Float, model: onnx.ModelProto, operands: Sequence[Array], most: int
+) -> None:
+    """Hold operands and output against ONNX's shape inference, before anything is allocated."""
+    shapes = {name: array.shape for name, array in zip(node.inputs, operands, strict=True)}
+    bare, place = skeleton(model), f"node {node.name} ({node.op_type})"
+    for value in bare.graph.input:
+        if value.name in shapes:
+            element = value.type.tensor_type.elem_type
+            stated = helper.make_tensor_value_info(value.name, element, shapes[value.name])
+            value.CopyFrom(stated)
+    dimensions = strict_shapes(bare, place).output[0].type.tensor_type.shape.dim
+    check_size(place, tuple(d.dim_value or 1 for d in dimensions), most)
 
 
 @lru_cache(CACHED_SESSIONS)

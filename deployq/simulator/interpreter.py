@@ -8,7 +8,7 @@ was made. The reference on codes (``deployq.graph.codes``) shares the kernels an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.errors import InputError
 from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Node, Quantize
 from deployq.qparams import QParams
+from deployq.simulator.fit import most_elements
 from deployq.simulator.floats import compute_float
 from deployq.simulator.operators import compute
 
@@ -68,7 +69,7 @@ def run_graph(
     """
     forced = forced or {}
     _check_names(graph, inputs, forced)
-    run = _Run(graph, contract, forced)
+    run = _Run(graph, contract, forced, [inputs[name].shape for name in graph.inputs])
     for name in graph.inputs:
         run.take(name, inputs[name])
     for node in graph.nodes:
@@ -80,12 +81,14 @@ class _Run:
     """State of one run: codes as computed, codes as the next nodes read them, and reals."""
 
     def __init__(
-        self, graph: IntegerGraph, contract: Contract, forced: Mapping[str, Tensor]
-    ) -> None:
+        self, graph: IntegerGraph, contract: Contract, forced: Mapping[str, Tensor],
+        shapes: Sequence[tuple[int, ...]],
+    ) -> None:  # fmt: skip
         self.graph, self.contract, self.forced = graph, contract, forced
         self.recorded: dict[str, Tensor] = {}
         self.fed = {n: _as_tensor(c, graph.qparams[n]) for n, c in graph.constants.items()}
         self.reals: dict[str, Array] = {}
+        self.most = most_elements(shapes)
 
     def take(self, name: str, array: Array) -> None:
         """A graph input, reals or codes."""
@@ -98,19 +101,20 @@ class _Run:
         """One node; Quantize and Dequantize are the borders to the reals."""
         qparams = self.graph.qparams
         if isinstance(node, Float):
-            self.reals[node.output] = compute_float(node, [self.reals[n] for n in node.inputs])
+            operands = [self.reals[name] for name in node.inputs]
+            self.reals[node.output] = compute_float(node, operands, self.most)
             return
         if isinstance(node, Dequantize):
-            codes = self.fed[node.inputs[0]].numpy()
-            self.reals[node.output] = affine.dequantize(codes, qparams[node.inputs[0]])
+            read = self.fed[node.inputs[0]].numpy()
+            self.reals[node.output] = affine.dequantize(read, qparams[node.inputs[0]])
         elif isinstance(node, Quantize):
             out = qparams[node.output]
             quantized = _as_tensor(affine.quantize(self.reals[node.inputs[0]], out), out)
             bounds = node.bounds
             self._record(node.output, quantized if bounds is None else quantized.clamp(*bounds))
         else:
-            operands = [(self.fed[name], qparams[name]) for name in node.inputs]
-            computed = compute(node, operands, qparams[node.output], self.contract)
+            codes = [(self.fed[name], qparams[name]) for name in node.inputs]
+            computed = compute(node, codes, qparams[node.output], self.contract, self.most)
             self._record(node.output, computed)
 
     def _record(self, name: str, codes: Tensor) -> None:
@@ -174,4 +178,4 @@ def _input_codes(name: str, codes: Array, qparams: QParams) -> Tensor:
 
 
 def _as_tensor(codes: Array, qparams: QParams) -> Tensor:
-    return torch.from_numpy(codes.astype(np.int64)).to(torch_dtype(qparams.qtype))
+    return torch.from_numpy(np.asarray(codes, np.int64)).to(torch_dtype(qparams.qtype))

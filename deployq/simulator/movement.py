@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -60,14 +62,14 @@ def _pad(x: Tensor, node: Move, qparams: QParams) -> Tensor:
     begin, end = [0] * x.ndim, [0] * x.ndim
     for axis, before, after in zip(axes, pads[:half], pads[half:], strict=True):
         begin[axis], end[axis] = before, after
+    mode = node.attributes["mode"]
+    if mode != "constant":
+        for axis, sides in enumerate(zip(begin, end, strict=True)):
+            cells = np.pad(np.arange(x.shape[axis]), sides, mode)  # its modes have ONNX's names
+            x = x.index_select(axis, torch.from_numpy(cells))
+        return x
     # torch lists pads from the last axis to the first
     order: list[int] = [p for pair in zip(begin[::-1], end[::-1], strict=True) for p in pair]
-    mode = _TORCH_MODES[node.attributes["mode"]]
-    if mode != "constant":
-        while order and not order[-1]:  # torch takes the last axes only, without their number
-            order.pop()
-        order += [0] * (len(order) % 2)
-        return functional.pad(x.double(), order, mode).to(x.dtype)  # not there for integers
     return functional.pad(x, order, value=pad_code(node, qparams))
 
 
@@ -79,7 +81,6 @@ def _resize(x: Tensor, node: Move, qparams: QParams) -> Tensor:
     return nearest_resize(x, (rows, columns))
 
 
-_TORCH_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
 _MOVES: dict[str, Callable[[Tensor, Move, QParams], Tensor]] = {
     "Reshape": _reshape,
     "Flatten": _flatten,

@@ -26,19 +26,26 @@ from deployq.qgraph.nodes import (
 )
 from deployq.qgraph.values import located
 from deployq.qparams import QParams
+from deployq.simulator.fit import MOST, check_fit
 from deployq.simulator.movement import move
 from deployq.simulator.sums import accumulate, accumulate_product
 
 Operand: TypeAlias = tuple[Tensor, QParams]
 
 
-def compute(node: Node, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
+def compute(
+    node: Node, operands: Sequence[Operand], out: QParams, contract: Contract, most: int = MOST
+) -> Tensor:
     """Codes of a node's output, inside its bounds, in the torch type of ``out``.
+
+    Args:
+        most: elements that the output may have (see :func:`deployq.simulator.fit.most_elements`).
 
     Raises:
         DeployqError: as :func:`deployq.simulator.run_graph`; the message names the node.
     """
     try:
+        check_fit(node, [tuple(codes.shape) for codes, _ in operands], most)
         codes = _COMPUTE[type(node)](node, operands, out, contract)
     except DeployqError as error:
         raise located(error, f"node {node.name} ({node.op_type})") from error

@@ -102,7 +102,11 @@ def test_matmul_of_two_activations() -> None:
 
 
 def test_matmul_with_a_stack_of_constants_reads_them_as_an_operand() -> None:
-    graph = read("sd = DequantizeLinear(s, sw, zw)\nv = MatMul(xd, sd)", s=np.int8([[[1], [2]]]))
+    graph = read(
+        "sd = DequantizeLinear(s, sw, zw)\nv = MatMul(xd, sd)",
+        s=np.int8([[[1], [2]]]),
+        shape="N,3,8,2",
+    )
     assert kinds(graph) == ["Quantize", "MatMul", "Dequantize"]
     assert node(graph, "yq").inputs == ("xq", "sd.codes")
     assert graph.qparams["sd.codes"].granularity == PerTensor()

@@ -22,7 +22,7 @@ from tests.qgraph.texts import model, node, read
 
 @pytest.mark.parametrize("operator", ["Add", "Mul"])
 def test_a_constant_operand_is_a_tensor_of_codes(operator: str) -> None:
-    graph = read(f"cd = DequantizeLinear(c, sy, zy)\nv = {operator}(cd, xd)")
+    graph = read(f"cd = DequantizeLinear(c, sy, zy)\nv = {operator}(cd, xd)", shape="N,3,8")
     made = node(graph, "yq")
     assert (type(made).__name__, made.op_type) == ("Elementwise", operator)
     assert made.inputs == ("cd.codes", "xq")
@@ -34,14 +34,14 @@ def test_a_constant_may_change_its_shape() -> None:
     body = """cd = DequantizeLinear(c, sy, zy)
         u = Unsqueeze(cd, axis)
         v = Mul(xd, u)"""
-    graph = read(body, axis=np.int64([0]))
+    graph = read(body, axis=np.int64([0]), shape="N,3,8")
     assert graph.constants["u.codes"].shape == (1, 3, 1)
 
 
 def test_a_constant_with_several_scales_is_refused() -> None:
     body = "cd = DequantizeLinear <axis = 0> (c, s3)\nv = Mul(xd, cd)"
     with pytest.raises(UnsupportedError, match=r"node v \(Mul\): an operand has one scale"):
-        read(body, s3=np.float32([1, 2, 3]))
+        read(body, s3=np.float32([1, 2, 3]), shape="N,3,8")
 
 
 def test_pools() -> None:

@@ -99,12 +99,12 @@ GEMM, POOL = "com.microsoft.QGemm", "com.microsoft.QLinearGlobalAveragePool"
     (f"y = {GEMM} ({X}, m, sw, zw)", "QGemm writes codes"),
     (f"y = {POOL} <channels_last = 1> ({X}, {Y})", "tensors are channels first"),
     (f"y = QLinearConv(x, s2, z2, w, sw, zw, {Y})", "an operand has one scale"),
-    (f"y = QLinearConv({X}, w, sw4, z2, {Y})", "scale and zero point have the same shape"),
-    (f"y = QLinearConv({X}, x, sw, zw, {Y})", "input 3 is constant"),
+    (f"y = QLinearConv({X}, w, sw4, zw2, {Y})", "scale and zero point have the same shape"),
+    (f"y = QLinearConv({X}, x, sw, zx, {Y})", "input 3 is constant"),
     (f"d = DequantizeLinear({X})\ny = com.microsoft.QLinearSigmoid(d, sx, zx, {Y})",
      "input 0 is codes"),
 ])  # fmt: skip
 def test_what_is_refused(body: str, rule: str) -> None:
-    constants = {"s2": np.float32([1, 2]), "z2": np.uint8([1, 2])}
+    constants = {"s2": np.float32([1, 2]), "z2": np.uint8([1, 2]), "zw2": np.int8([1, 2])}
     with pytest.raises(UnsupportedError, match=rf"node y .*: {rule}"):
         read(body, **constants)

@@ -12,9 +12,10 @@ from onnx import inliner, numpy_helper
 
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.onnx_guard import load_onnx
-from deployq.graph.onnx_import.checks import check_float, check_operators, check_opset
+from deployq.graph.onnx_import.checks import check_float, check_operators
 from deployq.graph.onnx_import.folding import fold_constants
 from deployq.graph.onnx_import.node import Array, OnnxNode, read_node
+from deployq.qgraph.opsets import check_opset
 
 
 @dataclass(frozen=True)

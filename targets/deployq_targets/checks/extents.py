@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployq.qgraph.floats import STANDARD
+from deployq.qgraph.opsets import DEFAULT_DOMAIN
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule
 from deployq_targets.profile import TargetProfile
@@ -56,7 +56,7 @@ def _unknown(file: CheckedFile) -> Iterator[tuple[str, str]]:
         inputs = [name for name in node.input if name]
         follows = len(inputs) > 1 and static.issuperset(inputs[1:])
         known = all(name in static or not any(_loss(file, name)) for name in inputs)
-        if known and not follows and node.domain in STANDARD:
+        if known and not follows and node.domain in DEFAULT_DOMAIN:
             for name in node.output:
                 yield from _loss(file, name) if name else ()
 
