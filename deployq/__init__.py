@@ -18,6 +18,7 @@ __all__ = [
     "calibrate",
     "check",
     "export",
+    "infer_target",
     "load_dataset",
     "load_prepared",
     "measure_sensitivity",
@@ -32,6 +33,7 @@ __all__ = [
 _ELSEWHERE = {
     "CalibrationSettings": "deployq_calibration.calibration_settings",
     "Dataset": "deployq.data",
+    "infer_target": "deployq.target_drafts",
     "Recipe": "deployq.graph.recipe",
     "load_dataset": "deployq.data",
     "measure_sensitivity": "deployq.sensitivity",

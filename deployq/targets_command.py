@@ -1,8 +1,9 @@
-"""The command group ``deployq targets``: look at profiles without a model."""
+"""The command group ``deployq targets``: look at profiles without a model, or draft one."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -60,6 +61,37 @@ def schema() -> None:
     from deployq_targets import profile_json_schema
 
     _print_json(profile_json_schema())
+
+
+@app.command()
+def infer(
+    files: Annotated[
+        list[Path], typer.Argument(help="QDQ or QOperator .onnx files that the target takes.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A new .toml file; standard output else.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the profile; that of the file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Draft a profile from files that a target is known to take, with what they leave open."""
+    from deployq.drafts_rendering import draft_facts, print_draft
+    from deployq.target_drafts import check_draft_path, infer_target, write_draft
+    from deployq_targets.inference import draft_text
+
+    if output is not None:
+        check_draft_path(output, force)
+        name = name or output.stem
+    draft = infer_target(files, name)
+    if output is not None:
+        write_draft(draft, output)
+    if as_json:
+        _print_json(draft_facts(draft, output))
+    elif output is not None:
+        print_draft(draft, output)
+    else:
+        print(draft_text(draft), end="")
 
 
 def _print_json(facts: dict[str, Any]) -> None:
