@@ -15,10 +15,10 @@ import pytest
 from onnx import numpy_helper
 
 import deployq
-from deployq.errors import DeployqError, InputError
+from deployq.errors import DeployqError, InputError, UnsupportedError
 from deployq_exporters.lowering import lower, to_proto
 from deployq_targets import load_profile
-from deployq_targets.checks import check_model
+from deployq_targets.checks import RULES, check_model
 from deployq_targets.inference import Draft, draft_text
 from deployq_targets.loader import parse_profile
 from deployq_targets.words import Evidence
@@ -214,3 +214,69 @@ def test_files_that_no_one_profile_takes() -> None:
     assert draft.profile.graph.same_qparams == ("MaxPool",)
     changed = qdq("v = MaxPool <kernel_shape = [2, 2]> (xd)")
     assert deployq.infer_target([model, changed]).profile.graph.same_qparams == ()
+
+
+WEIGHT = "wd = DequantizeLinear(w, sw, zw)\n"
+BLOCKS: dict[str, Any] = {
+    "k": np.arange(8, dtype=np.int8).reshape(4, 2), "shape": "N,4", "out": "N,2", "opset": 21,
+    "sk": np.arange(1, 5, dtype=np.float32).reshape(2, 2), "zk": np.zeros((2, 2), np.int8),
+}  # fmt: skip
+CUT = "kd = DequantizeLinear <axis = 0, block_size = {}> (k, sk, zk)\nv = MatMul({}, kd)"
+STATED: dict[str, tuple[onnx.ModelProto, dict[str, Any], str]] = {
+    "blocks": (qdq(CUT.format(2, "xd"), **BLOCKS), {
+        "weight.granularity": ["block"], "weight.block_sizes": [2], "weight.block_axis": "k",
+        "weight.block_tail": False}, "block-size"),
+    "a short block": (qdq(CUT.format(3, "xd"), **BLOCKS), {"weight.block_tail": True},
+                      "block-tail"),
+    "weights under reals": (qdq("e = Erf(xd)\n" + CUT.format(2, "e"), **BLOCKS), {
+        "weight.only.types": ["s8"], "weight.only.op_types": ["MatMul"],
+        "weight.only.block_sizes": [2]}, "weight-only"),
+    "another axis": (
+        qdq("wd = DequantizeLinear <axis = 1> (w, s3, z3)\nv = Conv(xd, wd)",
+            s3=np.float32([0.5, 0.25, 0.125]), z3=np.zeros(3, np.int8)),
+        {"weight.axis.Conv": 1}, "weight-axis"),
+    "a shifted bias": (
+        qdq(WEIGHT + "bd = DequantizeLinear(b, sb, zb)\nv = Conv(xd, wd, bd)", sb=np.float32(0.5)),
+        {"bias.scale_rule": "act_times_weight_pow2", "bias.scale_rule_exp": 3}, "bias-scale"),
+    "a bias of its own": (
+        qdq(WEIGHT + "bd = DequantizeLinear(b, sb, zb)\nv = Conv(xd, wd, bd)", sb=np.float32(0.7)),
+        {"bias.scale_rule": "free"}, "bias-scale"),
+    "a rounded bias": (
+        qdq(WEIGHT + "bd = DequantizeLinear(b, sb, zb)\nv = Conv(xd, wd, bd)",
+            sb=np.float32(0.0625 * 1.00001)),
+        {"bias.scale_rule": "act_times_weight"}, "bias-scale"),
+    "a bias in reals": (qdq(WEIGHT + "v = Conv(xd, wd, f)", f=np.ones(4, np.float32)),
+                        {"bias.form": "float"}, "bias-form"),
+    "scales of channels": (
+        qdq("v = Relu(xd)", sx=np.float32([1, 2, 4]), zx=np.uint8([0, 0, 0]), shape="N,3,2,2"),
+        {"activation.granularity": ["channel", "tensor"]}, "activation-granularity"),
+    "zero points of a layer": (
+        qdq("wd = DequantizeLinear <axis = 0> (w, sw4, zw4)\nv = Conv(xd, wd)",
+            zw4=np.int8([3, 3, 3, 3])),
+        {"weight.zero_point": [3, 3]}, "weight-zero-point"),
+    "codes at the edges": (
+        seed_model("resized"), {"graph.io": "integer", "activation.io.first_bits": 8,
+                                "container.format": "onnx-qcdq"}, "edge-width"),
+    "a narrow net": (seed_model("narrow"), {"weight.bits": [4], "weight.types": ["s4"],
+                                            "weight.bits_per_layer": False}, "weight-type"),
+    "one sample": (qdq("v = Relu(xd)", shape="1,3,2,2"), {
+        "container.batch_one": True, "container.static_shapes": True, "container.max_rank": 4},
+        "static-shapes"),
+}  # fmt: skip
+"""A file, what it shows, and a rule that reads it."""
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_what_a_file_shows(name: str, tmp_path: Path) -> None:
+    model, values, rule = STATED[name]
+    draft = deployq.infer_target([model])
+    assert {key: draft.facts[key].value for key in values} == values
+    assert errors(model, loaded(draft, tmp_path)) == []
+    keys = next(r.keys for r in RULES if r.id == rule)
+    assert any(key.startswith(k) for k in keys for key in values)
+
+
+def test_a_bias_with_a_zero_point_has_no_profile() -> None:
+    body = WEIGHT + "bd = DequantizeLinear(b, sb, zb)\nv = Conv(xd, wd, bd)"
+    with pytest.raises(UnsupportedError, match="one profile states what all files show"):
+        deployq.infer_target([qdq(body, zb=np.int32(7))])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import Linear
+from deployq.qparams import FloatArray, PerBlock
 from deployq_targets.checks.weights import layers
 from deployq_targets.inference.fact import Fact, Facts, NamedFile, Seen, greatest, listed
 from deployq_targets.words import BiasForm, BiasScaleRule
 
 EQUAL = float(np.finfo(np.float32).eps)
 """Relative distance of two float32 products of the same numbers."""
+
+ANOTHER = 1e-3
+"""Relative distance from which a scale is no ``s_x s_w 2**k`` that was rounded on the way."""
 
 
 def bias_facts(files: Sequence[NamedFile]) -> Facts:
@@ -46,33 +51,60 @@ def bias_facts(files: Sequence[NamedFile]) -> Facts:
     return {
         "bias.form": Fact(BiasForm.INT.value, forms.shown),
         "bias.bits": Fact(bias_type.bits, forms.shown),
-        **_scale_rule([(where, *_ratio(named, node)) for where, named, node in found
-                       if node.bias_scale is not None]),
-    }  # fmt: skip
+        **_scale_rule([one for where, named, node in found for one in _ratio(where, named, node)]),
+    }
 
 
-def _ratio(named: NamedFile, node: Linear) -> tuple[int, float]:
-    """k of a bias scale ``s_x s_w 2**k``, and its largest relative distance from that."""
-    product = named.file.graph.qparams[node.inputs[0]].scale * node.weight_qparams.scale
-    ratio = np.asarray(node.bias_scale, np.float64) / np.asarray(product, np.float64)
-    shift = max(0, int(np.rint(np.median(np.log2(ratio)))))
-    return shift, float(np.abs(ratio / 2.0**shift - 1).max())
+class Ratio(NamedTuple):
+    """A bias scale over ``s_x s_w``.
+
+    Args:
+        where: the layer.
+        shift: k of the nearest ``2**k``, 0 or more.
+        off: largest relative distance from that.
+        scales: of the bias.
+    """
+
+    where: str
+    shift: int
+    off: float
+    scales: FloatArray
 
 
-def _scale_rule(found: Sequence[tuple[str, int, float]]) -> Facts:
+def _ratio(where: str, named: NamedFile, node: Linear) -> Iterator[Ratio]:
+    """One, where the file states a scale, and there is one for each scale of the weight."""
+    x, weight = named.file.graph.qparams[node.inputs[0]], node.weight_qparams
+    if node.bias_qparams is None or x.scale.ndim or isinstance(weight.granularity, PerBlock):
+        return
+    stated = node.bias_qparams.scale.astype(np.float64)
+    product = np.asarray(x.scale * weight.scale, np.float64)
+    if 1 in (stated.size, product.size) or stated.size == product.size:
+        ratio = stated / product
+        shift = max(0, int(np.rint(np.median(np.log2(ratio)))))
+        yield Ratio(where, shift, float(np.abs(ratio / 2.0**shift - 1).max()), stated)
+
+
+def _scale_rule(found: Sequence[Ratio]) -> Facts:
     """One shift of all layers, or one of each; operators without a stated scale have none."""
     if not found:
         return {"bias.scale_rule": Fact(BiasScaleRule.ACT_TIMES_WEIGHT.value, "the operators")}
-    shifts = listed(Seen(shift, where) for where, shift, _ in found)
-    rule = BiasScaleRule.ACT_TIMES_WEIGHT
-    if len(shifts.value) > 1:
-        rule = BiasScaleRule.ACT_TIMES_WEIGHT_SHIFTED
-    elif shifts.value != [0]:
-        rule = BiasScaleRule.ACT_TIMES_WEIGHT_POW2
-    facts: Facts = {"bias.scale_rule": Fact(rule.value, f"2**k, k = {shifts.shown}")}
-    if rule is BiasScaleRule.ACT_TIMES_WEIGHT_POW2:
-        facts["bias.scale_rule_exp"] = Fact(shifts.value[0], shifts.shown)
-    off = greatest(Seen(off, where) for where, _, off in found)
+    off = greatest(Seen(one.off, one.where) for one in found)
+    if off.value > ANOTHER:
+        own = all((np.frexp(one.scales)[0] == 0.5).all() for one in found)
+        rule = BiasScaleRule.OWN_POW2 if own else BiasScaleRule.FREE
+        return {"bias.scale_rule": Fact(rule.value, off.where)}
+    shifts = listed(Seen(one.shift, one.where) for one in found)
+    facts = _shift_rule(shifts)
     if off.value > EQUAL:
         facts["bias.scale_rtol"] = Fact(off.value, off.where)
     return facts
+
+
+def _shift_rule(shifts: Fact) -> Facts:
+    key, shown = "bias.scale_rule", f"2**k, k = {shifts.shown}"
+    if len(shifts.value) > 1:
+        return {key: Fact(BiasScaleRule.ACT_TIMES_WEIGHT_SHIFTED.value, shown)}
+    if shifts.value == [0]:
+        return {key: Fact(BiasScaleRule.ACT_TIMES_WEIGHT.value, shown)}
+    rule = Fact(BiasScaleRule.ACT_TIMES_WEIGHT_POW2.value, shown)
+    return {key: rule, "bias.scale_rule_exp": Fact(shifts.value[0], shown)}

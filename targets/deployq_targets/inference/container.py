@@ -110,10 +110,15 @@ def _shapes(files: Sequence[NamedFile]) -> Facts:
     static = known and not open_at
     shown = "every size is a number" if static else f"sizes {[*open_at, 'behind operators'][0]}"
     facts["container.static_shapes"] = Fact(static, shown)
-    first = [
-        shape[:1] for named in files for name in named.file.graph.inputs
-        if (shape := named.file.shapes.get(name))
-    ]  # fmt: skip
-    one = bool(first) and all(size == (1,) for size in first)
-    facts["container.batch_one"] = Fact(one, f"first sizes {sorted({str(s[0]) for s in first})}")
+    free = [named.at(name) for named in files for name in _without_batch_one(named)]
+    shown = "every input has batch 1" if not free else f"the batch of {free[0]}"
+    facts["container.batch_one"] = Fact(not free, shown)
     return facts
+
+
+def _without_batch_one(named: NamedFile) -> Iterator[str]:
+    """Inputs whose first size is free, or not 1."""
+    for value in named.file.model.graph.input:
+        sizes = value.type.tensor_type.shape.dim
+        if value.name in named.file.graph.inputs and (not sizes or sizes[0].dim_value != 1):
+            yield value.name

@@ -9,13 +9,14 @@ from typing import Any
 from deployq.errors import InputError, UnsupportedError
 from deployq_targets.checks import Severity, check_model
 from deployq_targets.evidence import DEFAULT
+from deployq_targets.inference.activations import activation_facts
 from deployq_targets.inference.biases import bias_facts
 from deployq_targets.inference.container import container_facts
 from deployq_targets.inference.fact import Draft, Fact, Facts, NamedFile
 from deployq_targets.inference.graphs import graph_facts
-from deployq_targets.inference.numbers import activation_facts, weight_facts
 from deployq_targets.inference.operators import operator_facts
 from deployq_targets.inference.unknowns import questions
+from deployq_targets.inference.weights import weight_facts
 from deployq_targets.loader import parse_profile
 from deployq_targets.profile import SCHEMA_VERSION, TargetProfile
 from deployq_targets.words import Evidence, OpStatus

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from deployq.qgraph.movement import READ
 from deployq.qgraph.nodes import Dequantize, Float, Node, Rescale
 from deployq_targets.inference.fact import Fact, Facts, NamedFile
@@ -95,9 +97,10 @@ def _joins(named: NamedFile) -> Iterator[tuple[str, str, bool]]:
         made = makers.get(node.inputs[0]) if isinstance(node, Rescale) else node
         if made is not None and made.op_type in JOINING:
             out = qparams[name]
-            same = [
-                (qparams[x].scale, qparams[x].zero_point) == (out.scale, out.zero_point)
-                for x in made.inputs
-                if x in qparams
-            ]
-            yield named.at(made.name), made.op_type, all(same)
+            grids = [qparams[operand] for operand in made.inputs if operand in qparams]
+            same = all(
+                np.array_equal(grid.scale, out.scale)
+                and np.array_equal(grid.zero_point, out.zero_point)
+                for grid in grids
+            )
+            yield named.at(made.name), made.op_type, same
