@@ -76,6 +76,11 @@ def test_several_scales_narrow_nothing(body: str) -> None:
 
 
 def test_a_table_too_long_to_make_narrows_nothing() -> None:
-    wide = {"zx": np.int32(0), "zy": np.int32(0)}
-    graph = read_graph(qdq("v = Relu(xd)", opset=21, **wide))
-    assert code_ranges(graph)["yq"].low == -(2**31)
+    text = """g (int32[N] x) => (float[N] y) {
+        xd = DequantizeLinear(x, s, z)
+        v = Relu(xd)
+        yq = QuantizeLinear(v, s, zy)
+        y = DequantizeLinear(yq, s, zy)
+    }"""
+    graph = read_graph(model(text, s=np.float32(0.5), z=np.int32(0), zy=np.int8(0)))
+    assert code_ranges(graph)["yq"] == Interval(-128, 127)

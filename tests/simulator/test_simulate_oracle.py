@@ -60,7 +60,7 @@ CONSTANTS: dict[str, Any] = {
     "T": W.transpose(1, 0, 2, 3).copy(), "G": W[:3, :2].copy(), "S2": S6[1:3],
     "Z2": np.int8([-5, 9]),
     "Z6": np.int8([0, 3, -4, 0, 127, -128]), "U6": np.uint8([0, 255, 128, 1, 2, 3]),
-    "B6": RNG.integers(-3000, 3000, 6).astype(np.int32), "F6": np.linspace(-1, 1, 6, np.float32),
+    "B6": RNG.integers(-3000, 3000, 6).astype(np.int32), "F6": np.linspace(-1, 1, 6, dtype=np.float32),
     "K": RNG.integers(-128, 128, (1, 3, 8, 8)).astype(np.int8), "low": np.float32(-0.2),
     "high": np.float32(0.5), "sx": np.float32(0.03), "zx": np.uint8(117), "zy": np.uint8(121),
     "sy": np.float32(0.0125),
