@@ -17,6 +17,7 @@ __all__ = [
     "Recipe",
     "calibrate",
     "check",
+    "diff",
     "export",
     "infer_target",
     "load_dataset",
@@ -33,6 +34,7 @@ __all__ = [
 _ELSEWHERE = {
     "CalibrationSettings": "deployq_calibration.calibration_settings",
     "Dataset": "deployq.data",
+    "diff": "deployq.divergence",
     "infer_target": "deployq.target_drafts",
     "Recipe": "deployq.graph.recipe",
     "load_dataset": "deployq.data",

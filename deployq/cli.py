@@ -14,7 +14,14 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from deployq import __version__, check_command, flags, overflow_command, targets_command
+from deployq import (
+    __version__,
+    check_command,
+    diff_command,
+    flags,
+    overflow_command,
+    targets_command,
+)
 from deployq.errors import DeployqError
 from deployq.progress import progress
 
@@ -30,6 +37,7 @@ app = typer.Typer(
 app.add_typer(targets_command.app, name="targets")
 app.command()(check_command.check)
 app.command()(overflow_command.overflow)
+app.command()(diff_command.diff)
 
 TargetOption = Annotated[
     str | None,

@@ -57,18 +57,33 @@ def compute(
 def _linear(node: Linear, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
     acc, axis = accumulate(node, x, qx)
-    acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=axis)
-    form = contract.form(node.op_type)
-    scales = qx.scale[()], node.weight_qparams.scale
-    return requantize(acc, *scales, out, form, channel_axis=axis, bounds=node.bounds)
+    return finish(node, acc, (qx.scale[()], node.weight_qparams.scale), axis, out, contract)
 
 
 def _matmul(node: MatMul, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     (a, qa), (b, qb) = operands
     acc = accumulate_product(a, qa, b, qb)
-    acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=-1)
+    return finish(node, acc, (qa.scale[()], qb.scale[()]), -1, out, contract)
+
+
+def finish(
+    node: Node,
+    acc: Tensor,
+    scales: tuple[Any, Any],
+    axis: int,
+    out: QParams,
+    contract: Contract,
+) -> Tensor:
+    """Codes of finished sums: as the accumulator holds them, rescaled and saturated.
+
+    Args:
+        acc: int64, from :func:`deployq.simulator.sums.accumulate` or of two activations.
+        scales: of the two factors, float32; the second one or (C,) along ``axis``.
+        axis: of the channels.
+    """
+    acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=axis)
     form = contract.form(node.op_type)
-    return requantize(acc, qa.scale[()], qb.scale[()], out, form, bounds=node.bounds)
+    return requantize(acc, *scales, out, form, channel_axis=axis, bounds=node.bounds)
 
 
 def _elementwise(

@@ -83,18 +83,18 @@ class Evidence:
 
     def runtime_session(self, *, probes: bool) -> FileSession:
         """The runtime's file as it is deployed."""
-        names = _probes(self.runtime_file, self.runtime_graph) if probes else None
+        names = probed(self.runtime_file, self.runtime_graph) if probes else None
         return FileSession(self.runtime_file, self.runtime_graph, names)
 
     def float_session(self, *, probes: bool) -> FileSession:
         """The canonical file, un-optimised."""
         model = feedable(self.canonical)
         graph = self.graph if model is self.canonical else self._read(model)
-        names = _probes(model, graph) if probes else None
+        names = probed(model, graph) if probes else None
         return FileSession(model, graph, names, optimised=False)
 
 
-def _probes(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, Any]:
+def probed(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, Any]:
     """Every computed code tensor that the file itself has under this name, but for an edge whose
     codes it also has behind the change of container: the output itself shows that one.
     """

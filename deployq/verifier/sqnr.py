@@ -30,7 +30,11 @@ class LayerSqnr:
 
 def sqnr_db(signal: Tensor, quantized: Tensor) -> float | None:
     """SQNR of one tensor against its quantized form, in dB; None where either power is zero."""
-    power, noise = _power(signal), _power(signal - quantized)
+    return decibels(_power(signal), _power(signal - quantized))
+
+
+def decibels(power: float, noise: float) -> float | None:
+    """The ratio of two powers in dB; None where either is zero or not finite."""
     if not (power > 0 and noise > 0 and math.isfinite(power) and math.isfinite(noise)):
         return None
     return 10 * math.log10(power / noise)

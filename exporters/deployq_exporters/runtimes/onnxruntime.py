@@ -123,9 +123,8 @@ def _with_probes(model: onnx.ModelProto, probes: Mapping[str, QParams]) -> onnx.
     copy.CopyFrom(model)
     for name, qparams in probes.items():
         scale, zero_point = f"{name}{PROBE}.scale", f"{name}{PROBE}.zero_point"
-        dtype = qparams.qtype.container.dtype
         copy.graph.initializer.append(numpy_helper.from_array(qparams.scale, scale))
-        copy.graph.initializer.append(_zero_point(qparams, zero_point, dtype))
+        copy.graph.initializer.append(zero_point_tensor(qparams, zero_point))
         copy.graph.node.append(
             helper.make_node("DequantizeLinear", [name, scale, zero_point], [name + PROBE])
         )
@@ -135,9 +134,11 @@ def _with_probes(model: onnx.ModelProto, probes: Mapping[str, QParams]) -> onnx.
     return copy
 
 
-def _zero_point(qparams: QParams, name: str, dtype: np.dtype[Any]) -> onnx.TensorProto:
+def zero_point_tensor(qparams: QParams, name: str) -> onnx.TensorProto:
+    """The zero point in the type of its codes' container."""
     bits, signed = qparams.qtype.container.bits, qparams.qtype.signed
     if bits >= 8:
+        dtype = qparams.qtype.container.dtype
         return numpy_helper.from_array(qparams.zero_point.astype(dtype), name)
     element = getattr(onnx.TensorProto, f"{'' if signed else 'U'}INT{bits}")
     return helper.make_tensor(name, element, [], [int(qparams.zero_point)])

@@ -1,0 +1,54 @@
+"""The multiplier has another width, or its scales are joined in another precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from deployq.arithmetic.contract import Form, Kind, Rounding
+from deployq.arithmetic.requant_words import ScalePrecision
+from deployq.divergence.facts import Cause
+from deployq.divergence.substitutions.case import Case, Change
+from deployq.divergence.substitutions.kinds import keeps_zero, to_float32
+
+WIDTHS = range(2, 33)
+"""Bits of a mantissa that are tried."""
+
+
+def changes(case: Case) -> Iterator[Change]:
+    """Mantissas of every width, float32 and real numbers; the rounding stays."""
+    layer, form = case.layer, case.layer.form
+    for detail, other in _words(form):
+        yield Change(Cause.MULTIPLIER, detail, layer.with_form(other).codes)
+    if not keeps_zero(layer):
+        return
+    fixed = replace(form, kind=Kind.FIXED)
+    if form.kind is not Kind.FIXED:  # a float32 product is none of the integer words'
+        fixed = replace(fixed, scale_precision=ScalePrecision.F64)
+    for bits in WIDTHS:
+        if (form.kind, form.multiplier_bits) != (Kind.FIXED, bits):
+            other = replace(fixed, multiplier_bits=bits)
+            yield Change(Cause.MULTIPLIER, "a mantissa", layer.with_form(other).codes, bits)
+    yield from _reals(case)
+
+
+def _reals(case: Case) -> Iterator[Change]:
+    """Products without an integer mantissa; they round half to even."""
+    layer, form = case.layer, case.layer.form
+    if form.rounding is not Rounding.HALF_EVEN or case.kernels is not None:
+        return
+    if form.kind is not Kind.FLOAT32:
+        yield Change(Cause.MULTIPLIER, "float32", to_float32(layer).with_zero_after)
+    if form.kind is not Kind.EXACT:
+        exact = layer.with_form(Form(Kind.EXACT))
+        yield Change(Cause.MULTIPLIER, "real numbers", exact.codes)
+
+
+def _words(form: Form) -> Iterator[tuple[str, Form]]:
+    if form.kind is Kind.FIXED:
+        shared = "a shift for each channel" if form.shared_shift else "one shift for all channels"
+        yield shared, replace(form, shared_shift=not form.shared_shift)
+    if form.kind in (Kind.FIXED, Kind.FLOAT32):
+        for precision in ScalePrecision:
+            if precision is not form.precision:
+                yield f"scales joined in {precision}", replace(form, scale_precision=precision)
