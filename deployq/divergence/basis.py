@@ -14,6 +14,7 @@ import torch
 
 from deployq.arithmetic.contract import QDQ, Contract
 from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.divergence.feeding import run_fed
 from deployq.divergence.file_bias import real_bias
 from deployq.divergence.layer import Layer, layer_node
 from deployq.divergence.matching import Matched
@@ -68,8 +69,8 @@ class Basis:
     def feed(self, batch: Codes) -> Fed:
         """Run both sides on A's codes."""
         codes = self.a.run(batch)
-        fed = self.b.run(batch, self.matched.on_b(codes))
-        of_a, of_b = self._on_file(self.a, codes), self._on_file(self.b, fed)
+        fed = run_fed(self.b, self.matched, batch, codes)
+        of_a, of_b = self._on_file(codes), self._on_file(fed)
         of_base, of_other = (of_a, of_b) if self.base is self.a else (of_b, of_a)
         shared = {tensor: of_a[tensor] for tensor in self.matched.shifts if tensor in of_a}
         known = of_base | shared
@@ -108,9 +109,9 @@ class Basis:
         qparams = self.graph.qparams[name]
         return torch.from_numpy(codes).to(torch_dtype(qparams.qtype)), qparams
 
-    def _on_file(self, side: Side, codes: Codes) -> dict[str, Array]:
-        """Codes of a side on the zero points of the changed side's file."""
-        there, here = self.graph.qparams, side.tensors
+    def _on_file(self, codes: Codes) -> dict[str, Array]:
+        """Codes on A's zero points, on those of the changed side's file."""
+        there, here = self.graph.qparams, self.a.tensors
         return {
             tensor: array + int(there[self.names[tensor]].zero_point - here[tensor].zero_point)
             for tensor, array in codes.items()

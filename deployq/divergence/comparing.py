@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from deployq.columns import Columns
@@ -13,12 +12,12 @@ from deployq.data import Dataset, fit_dataset
 from deployq.divergence.counting import RowCounts
 from deployq.divergence.explaining import explain_layers
 from deployq.divergence.facts import Divergence, Row
+from deployq.divergence.feeding import run_fed
 from deployq.divergence.matching import Matched, match
 from deployq.divergence.notation import open_side
 from deployq.divergence.sides import Codes, Side
 from deployq.edges import edge_dtypes, real_samples
 from deployq.errors import InputError
-from deployq.qgraph.edges import integer_inputs
 from deployq.verifier.evidence import MOST_SAMPLES
 
 Array = npt.NDArray[Any]
@@ -77,11 +76,8 @@ def _compare(
     counts: dict[str, RowCounts] = {}
     for batch in batches:
         codes, free = a.run(batch), matched.on_a(b.run(batch))
-        shared = [tensor for tensor in codes if tensor in free and codes[tensor].size]
-        fed = free  # with no difference, every layer was fed A's codes already
-        if not all(np.array_equal(codes[tensor], free[tensor]) for tensor in shared):
-            fed = matched.on_a(b.run(batch, matched.on_b(codes)))
-        for tensor in shared:
+        fed = run_fed(b, matched, batch, codes, free)
+        for tensor in (tensor for tensor in codes if tensor in free and codes[tensor].size):
             if tensor not in counts:
                 counts[tensor] = RowCounts(tensor, int(a.tensors[tensor].zero_point))
             counts[tensor].add(codes[tensor], free[tensor], fed.get(tensor))
@@ -110,8 +106,8 @@ def _fitted(a: Side, b: Side, inputs: Mapping[str, Array]) -> Dataset:
     Raises:
         InputError: arrays of other names, shapes or types; sides with other inputs.
     """
-    edges = integer_inputs(a.file.graph) | integer_inputs(b.file.graph)
-    shapes, others = a.file.input_shapes(), b.file.input_shapes()
+    edges = {**a.edges, **b.edges}
+    shapes, others = a.input_shapes(), b.input_shapes()
     if set(shapes) != set(others):
         raise InputError(
             f"{a.label} and {b.label}",
@@ -120,13 +116,13 @@ def _fitted(a: Side, b: Side, inputs: Mapping[str, Array]) -> Dataset:
             next_step="compare files of one network",
         )
     columns = Columns(inputs)
-    dtypes = a.file.input_dtypes() | edge_dtypes(columns, edges)
+    dtypes = {**a.input_dtypes(), **edge_dtypes(columns, edges)}
     return real_samples(fit_dataset("inputs", columns, list(shapes), shapes, dtypes), edges)
 
 
 def _batch(a: Side, b: Side, data: Dataset) -> int:
     """Samples at a time: those that a file fixes, else fewer where a sample makes many codes."""
-    fixed = a.file.fixed_batch or b.file.fixed_batch
+    fixed = a.fixed_batch or b.fixed_batch
     if fixed is not None:
         return fixed
     each = sum(codes.size for codes in a.run(data.take(1).inputs).values())

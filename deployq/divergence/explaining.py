@@ -12,6 +12,7 @@ from deployq.divergence.facts import Cause, Explanation, Tried
 from deployq.divergence.matching import Matched
 from deployq.divergence.sides import Array, Codes, Side
 from deployq.divergence.substitutions import Case, all_changes
+from deployq.divergence.substitutions.fusion import EXACT_SUMS
 from deployq.errors import DeployqError
 from deployq.qgraph.nodes import Node
 
@@ -96,7 +97,10 @@ class _Trial:
 
     def result(self) -> Explanation:
         """The counts, frozen; without a difference to reproduce nothing is explained."""
-        node, whole = self.node, [key for key, n in self.seen.items() if n == self.batches]
+        node, exact = self.node, (Cause.FUSION, EXACT_SUMS, None)
+        whole = [key for key, n in self.seen.items() if n == self.batches]
+        if self.left.get(exact) == 0:  # whatever is changed besides changes nothing
+            whole = [key for key in whole if key[0] is Cause.FUSION]
         if not self.different and not self.remark:
             self.remark = "fed A's codes it does not differ: what differs lies before it"
         tried = () if self.remark else (Tried(*key, self.left[key]) for key in whole)

@@ -110,7 +110,7 @@ class Layer:
         return self.clipped(self._unclipped(0) + int(self.out.zero_point))
 
     def _unclipped(self, zero_point: int) -> Tensor:
-        out = QParams(WIDE, self.out.scale, np.int64(zero_point))
+        out = QParams(WIDE, self.out.scale, np.asarray(zero_point))
         return replace(self, node=replace(self.node, bounds=None), out=out).codes()
 
     @property

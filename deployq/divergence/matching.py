@@ -43,13 +43,13 @@ def match(a: Side, b: Side) -> Matched:
     shifts, apart = dict[str, int](), []
     for tensor, qparams in a.tensors.items():
         if tensor not in b.tensors:
-            apart.append(Apart(tensor, f"only {a.label} computes it"))
+            apart.append(Apart(tensor, _missing(a, b, tensor)))
         elif b.tensors[tensor].scale != qparams.scale:
             apart.append(Apart(tensor, _scales(qparams, b.tensors[tensor]), differs=True))
         else:
             shifts[tensor] = int(b.tensors[tensor].zero_point) - int(qparams.zero_point)
     missing = [tensor for tensor in b.tensors if tensor not in a.tensors]
-    apart += [Apart(tensor, f"only {b.label} computes it") for tensor in missing]
+    apart += [Apart(tensor, _missing(b, a, tensor)) for tensor in missing]
     if not shifts:
         raise InputError(
             f"{a.label} and {b.label}",
@@ -70,6 +70,12 @@ def _check_codes(side: Side) -> None:
             allowed="a QDQ or QOperator file",
             next_step="quantize the network first: deployq export",
         )
+
+
+def _missing(there: Side, here: Side, tensor: str) -> str:
+    if tensor in here.hidden:
+        return f"{here.label} would run in other kernels if its codes were read"
+    return f"only {there.label} computes it"
 
 
 def _scales(a: QParams, b: QParams) -> str:

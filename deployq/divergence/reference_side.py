@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,20 @@ class Reference(Side):
     @cached_property
     def file(self) -> OpenedFile:
         return self._lowered()
+
+    def input_shapes(self) -> Mapping[str, Sequence[int | None]]:
+        return {name: [None, *shape[1:]] for name, shape in self.prepared.inputs.items()}
+
+    def input_dtypes(self) -> Mapping[str, np.dtype[Any]]:
+        return self.prepared.input_dtypes()
+
+    @property
+    def edges(self) -> Mapping[str, QParams]:
+        return {}
+
+    @property
+    def fixed_batch(self) -> int | None:
+        return None
 
     def contract_of(self, tensor: str) -> Contract | None:
         return self.contract

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from deployq.arithmetic.contract import Contract
 from deployq.opened_file import OpenedFile
 from deployq.qgraph import IntegerGraph
-from deployq.qgraph.edges import code_tensor, feed
+from deployq.qgraph.edges import code_tensor, feed, integer_inputs
 from deployq.qparams import QParams
 from deployq.simulator import run_graph
 from deployq.verifier.evidence import tensor_name
@@ -37,9 +37,32 @@ class Side(ABC):
         """Parameters of the code tensors that it computes, by the reference's names."""
 
     @property
+    def hidden(self) -> frozenset[str]:
+        """Tensors that it computes too, whose codes cannot be read without changing it."""
+        return frozenset()
+
+    @property
     @abstractmethod
     def file(self) -> OpenedFile:
         """The file that says what its layers are."""
+
+    def input_shapes(self) -> Mapping[str, Sequence[int | None]]:
+        """By input; None is a free dimension, as the first one always is."""
+        return self.file.input_shapes()
+
+    def input_dtypes(self) -> Mapping[str, np.dtype[Any]]:
+        """By input."""
+        return self.file.input_dtypes()
+
+    @property
+    def edges(self) -> Mapping[str, QParams]:
+        """Parameters of the inputs that are codes."""
+        return integer_inputs(self.file.graph)
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """Samples that it takes at a time; None where it takes any number."""
+        return self.file.fixed_batch
 
     @property
     def stated(self) -> bool:

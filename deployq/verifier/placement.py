@@ -19,10 +19,20 @@ def tensors_from_floats(graph: IntegerGraph) -> dict[str, str]:
 def float_tensors(graph: IntegerGraph, placement: Placement) -> dict[str, str]:
     """Code tensors that were computed in float, with the name of their node.
 
-    Movement, the law-1 edges and changes of container compute nothing.
-
     Raises:
         InputError: a layer is not in the runtime's graph under its name, so nobody can tell.
+    """
+    found = not_in_integers(graph, placement)
+    for node in graph.nodes:
+        if node.output in found:
+            _check_known(node, placement)
+    return found
+
+
+def not_in_integers(graph: IntegerGraph, placement: Placement) -> dict[str, str]:
+    """As :func:`float_tensors`, with what a runtime renamed among them.
+
+    Movement, the law-1 edges and changes of container compute nothing.
     """
     found = tensors_from_floats(graph)
     for node in graph.nodes:
@@ -31,7 +41,6 @@ def float_tensors(graph: IntegerGraph, placement: Placement) -> dict[str, str]:
         if changes_container(graph, node):
             continue
         if not placement.runs_in_integers(node.name):
-            _check_known(node, placement)
             found[node.output] = node.name
     return found
 

@@ -10,6 +10,9 @@ from torch import Tensor
 from deployq.divergence.facts import Cause
 from deployq.divergence.substitutions.case import Case, Change
 
+EXACT_SUMS = "exact sums in place of float"
+"""The change of a layer in float that leaves all but the float kernel as it is."""
+
 
 def changes(case: Case) -> Iterator[Change]:
     """A Relu or Clip that is dropped or taken in, float kernels, and integer kernels for float."""
@@ -22,6 +25,7 @@ def changes(case: Case) -> Iterator[Change]:
         low, high = case.other_bounds
         yield Change(Cause.FUSION, f"Relu or Clip to codes {low}..{high} taken in", taken.codes)
     if case.kernels is not None:
+        yield Change(Cause.FUSION, EXACT_SUMS, layer.codes)
         kernel = replace(layer, contract=case.kernels)
         yield Change(Cause.FUSION, "integer kernels in place of float", kernel.codes)
     unoptimised = case.unoptimised

@@ -23,11 +23,14 @@ def changes(case: Case) -> Iterator[Change]:
     yield Change(Cause.ROUNDING, after, layer.with_zero_after)
     for detail, other in (*_modes(case), *_ties(form)):
         yield Change(Cause.ROUNDING, detail, layer.with_form(other).codes)
+    in_float32 = to_float32(layer)
+    if form.kind is Kind.EXACT and not keeps_zero(in_float32):
+        yield Change(Cause.ROUNDING, "zero point before rounding, in float32", in_float32.codes)
     if form.kind is not Kind.FIXED:
         return
     if form.multiplier_bits >= FLOAT32_BITS and form.rounding is not Rounding.HALF_EVEN:
         detail = f"{Rounding.HALF_EVEN} in float32 for {form.rounding}"
-        yield Change(Cause.ROUNDING, detail, to_float32(layer).with_zero_after)
+        yield Change(Cause.ROUNDING, detail, in_float32.with_zero_after)
 
 
 def _modes(case: Case) -> Iterator[tuple[str, Form]]:
@@ -57,8 +60,6 @@ def _ties(form: Form) -> Iterator[tuple[str, Form]]:
     """Where the zero point is added, and how far the kernel's codes lie above ours."""
     for place in ZeroPointPlace:
         if place is not form.zero_point:
-            yield f"zero point {place}", replace(form, zero_point=place)
-    if form.kind is Kind.EXACT:
-        yield "zero point before_rounding, in float32", Form(Kind.FLOAT32, s8_as_u8=form.s8_as_u8)
+            yield f"zero point in place {place}", replace(form, zero_point=place)
     codes = "signed" if form.s8_as_u8 else "unsigned"
     yield f"ties of {codes} codes", replace(form, s8_as_u8=not form.s8_as_u8)
