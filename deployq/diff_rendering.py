@@ -54,10 +54,10 @@ def _apart_lines(apart: Sequence[Apart]) -> list[str]:
 
 def _verdict_lines(found: Divergence) -> list[str]:
     if found.first is None:
-        return [
-            f"no difference in {found.compared:,} codes of {len(found.rows)} tensors "
-            f"over {found.samples} samples"
-        ]
+        counts = f"tensors: {len(found.rows)}, samples: {found.samples}"
+        apart = [apart.tensor for apart in found.apart if apart.differs]
+        scales = [f"difference: other scales of {_some(apart)}"] if apart else []
+        return [*scales, f"no difference in {found.compared:,} codes ({counts})"]
     lines = [] if found.explanations else [f"first difference: {found.first.tensor}"]
     for number, explanation in enumerate(found.explanations):
         lines += _explanation_lines(explanation, "next" if number else "first")

@@ -63,7 +63,7 @@ class Basis:
 
     def node(self, tensor: str) -> Node | None:
         """The integer operator that computes a tensor; None where nothing of integers does."""
-        node = layer_node(self.graph, self.names[tensor])
+        node = layer_node(self.graph, self.names.get(tensor, ""))
         return None if isinstance(node, Quantize | Dequantize | Float) else node
 
     def feed(self, batch: Codes) -> Fed:

@@ -56,9 +56,10 @@ def diff(
     first, second = (open_side(side) if isinstance(side, str) else side for side in (a, b))
     matched = match(first, second)
     data = _fitted(first, second, inputs)
+    size = _batch(first, second, data)
 
     def batches() -> Iterator[Codes]:
-        return (batch.inputs for batch in data.batches(_batch(first, second, data)))
+        return (batch.inputs for batch in data.batches(size))
 
     rows = _compare(first, second, matched, batches(), progress)
     found = explain_layers(first, second, matched, _first(rows, layers), batches, progress)
@@ -121,8 +122,20 @@ def _fitted(a: Side, b: Side, inputs: Mapping[str, Array]) -> Dataset:
 
 
 def _batch(a: Side, b: Side, data: Dataset) -> int:
-    """Samples at a time: those that a file fixes, else fewer where a sample makes many codes."""
+    """Samples at a time: those that a file fixes, else fewer where a sample makes many codes.
+
+    Raises:
+        InputError: samples that do not fill the batches that a file fixes.
+    """
     fixed = a.fixed_batch or b.fixed_batch
+    if fixed is not None and len(data) % fixed:
+        raise InputError(
+            "inputs",
+            "a file of a fixed batch takes whole batches",
+            found=f"{len(data)} samples",
+            allowed=f"a multiple of {fixed}",
+            next_step="give more samples, or fewer",
+        )
     if fixed is not None:
         return fixed
     each = sum(codes.size for codes in a.run(data.take(1).inputs).values())

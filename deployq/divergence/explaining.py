@@ -8,16 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deployq.divergence.basis import Basis, Fed
-from deployq.divergence.facts import Cause, Explanation, Tried
+from deployq.divergence.facts import Explanation, Tried
 from deployq.divergence.matching import Matched
 from deployq.divergence.sides import Array, Codes, Side
 from deployq.divergence.substitutions import Case, all_changes
-from deployq.divergence.substitutions.fusion import EXACT_SUMS
+from deployq.divergence.substitutions.case import Key
 from deployq.errors import DeployqError
 from deployq.qgraph.nodes import Node
-
-Key = tuple[Cause, str, int | None]
-"""What tells one change from another: cause, detail, bits."""
 
 
 def explain_layers(
@@ -56,6 +53,7 @@ class _Trial:
     different: int = 0
     left: dict[Key, int] = field(default_factory=dict)
     seen: dict[Key, int] = field(default_factory=dict)
+    contains: dict[Key, Key | None] = field(default_factory=dict)
 
     @property
     def node(self) -> Node | None:
@@ -65,7 +63,7 @@ class _Trial:
         """One batch: how many codes each change leaves different."""
         unchanged, wanted = fed.unchanged.get(self.tensor), fed.wanted.get(self.tensor)
         if unchanged is None or wanted is None:
-            self.remark = "the layer becomes another kernel when it is fed A's codes"
+            self.remark = f"{self.basis.b.label} cannot be fed A's codes there as it stands"
             return
         self.batches += 1
         self.codes += wanted.size
@@ -76,9 +74,9 @@ class _Trial:
                 codes = change.codes().numpy()
             except DeployqError:  # the change has no meaning for this layer's numbers
                 continue
-            key = change.cause, change.detail, change.bits
-            self.left[key] = self.left.get(key, 0) + _apart(codes, wanted)
-            self.seen[key] = self.seen.get(key, 0) + 1
+            self.left[change.key] = self.left.get(change.key, 0) + _apart(codes, wanted)
+            self.seen[change.key] = self.seen.get(change.key, 0) + 1
+            self.contains[change.key] = change.contains
 
     def _case(self, fed: Fed, unchanged: Array) -> Case | None:
         """None, and a remark, where the arithmetic as it stands does not give the side's codes."""
@@ -97,10 +95,8 @@ class _Trial:
 
     def result(self) -> Explanation:
         """The counts, frozen; without a difference to reproduce nothing is explained."""
-        node, exact = self.node, (Cause.FUSION, EXACT_SUMS, None)
-        whole = [key for key, n in self.seen.items() if n == self.batches]
-        if self.left.get(exact) == 0:  # whatever is changed besides changes nothing
-            whole = [key for key in whole if key[0] is Cause.FUSION]
+        node = self.node
+        whole = [key for key, n in self.seen.items() if n == self.batches and self._is_least(key)]
         if not self.different and not self.remark:
             self.remark = "fed A's codes it does not differ: what differs lies before it"
         tried = () if self.remark else (Tried(*key, self.left[key]) for key in whole)
@@ -114,6 +110,11 @@ class _Trial:
             tuple(sorted(tried, key=lambda one: one.different)),
             self.remark,
         )
+
+    def _is_least(self, key: Key) -> bool:
+        """False for a change of which a part alone gives every code."""
+        part = self.contains[key]
+        return part is None or self.left.get(part) != 0
 
 
 def _apart(codes: Array, wanted: Array) -> int:

@@ -41,14 +41,15 @@ def match(a: Side, b: Side) -> Matched:
     for side in (a, b):
         _check_codes(side)
     shifts, apart = dict[str, int](), []
-    for tensor, qparams in a.tensors.items():
-        if tensor not in b.tensors:
+    of_a, of_b = a.tensors, b.tensors
+    for tensor, qparams in of_a.items():
+        if tensor not in of_b:
             apart.append(Apart(tensor, _missing(a, b, tensor)))
-        elif b.tensors[tensor].scale != qparams.scale:
-            apart.append(Apart(tensor, _scales(qparams, b.tensors[tensor]), differs=True))
+        elif of_b[tensor].scale != qparams.scale:
+            apart.append(Apart(tensor, _scales(qparams, of_b[tensor]), differs=True))
         else:
-            shifts[tensor] = int(b.tensors[tensor].zero_point) - int(qparams.zero_point)
-    missing = [tensor for tensor in b.tensors if tensor not in a.tensors]
+            shifts[tensor] = int(of_b[tensor].zero_point) - int(qparams.zero_point)
+    missing = [tensor for tensor in of_b if tensor not in of_a]
     apart += [Apart(tensor, _missing(b, a, tensor)) for tensor in missing]
     if not shifts:
         raise InputError(

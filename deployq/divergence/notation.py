@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from deployq.arithmetic.contract import QDQ, Contract
-from deployq.bundle import MANIFEST
+from deployq.bundle import MANIFEST, read_bundle
 from deployq.divergence.reference_side import Reference
 from deployq.divergence.runtime_side import InRuntime
 from deployq.divergence.sides import Side, Simulated
@@ -53,7 +53,7 @@ class Named:
 
     def __str__(self) -> str:
         target = "" if self.target is None else f"@{self.target}"
-        return f"{self.way}:{self.source.name}{target}"
+        return f"{self.way}:{self.source}{target}"
 
 
 def written_sides(words: Sequence[str]) -> tuple[str, str]:
@@ -129,9 +129,11 @@ def _contract(target: str) -> Contract:
 
 
 def _reference(named: Named) -> Side:
+    bundle = (named.source / MANIFEST).is_file()
+    if bundle:
+        read_bundle(named.source)  # its files are whole
     prepared = load_prepared_model(named.source)
     contract = _contract(named.target) if named.target else prepared.profile.contract()
-    bundle = (named.source / MANIFEST).is_file()
     lowered = partial(open_file, named.source) if bundle else partial(_lowered, prepared)
     return Reference(str(named), prepared, contract, lowered)
 

@@ -51,7 +51,7 @@ class InRuntime(Side):
             for node in graph.nodes
             if isinstance(node, Dequantize) and node.output in graph.outputs
         }
-        self._plain = self._in_float(self._open(self._file.model, {}))
+        self._plain = self._in_float(self._open(self._file.model, {}) if optimised else None)
         self.probes, self._session = self._harmless(probed(model, graph))
         known = {*self.probes, *self.outputs, *(n for n in graph.outputs if n in graph.qparams)}
         self.names = {t: name for t, name in named_tensors(graph).items() if name in known}
@@ -60,10 +60,10 @@ class InRuntime(Side):
     def _open(self, model: onnx.ModelProto, probes: Probes) -> FileSession:
         return FileSession(model, self._file.graph, probes, optimised=self.optimised)
 
-    def _in_float(self, session: FileSession) -> set[str]:
+    def _in_float(self, session: FileSession | None) -> set[str]:
         """Code tensors of layers in float: un-optimised, that is every one."""
         graph = self._file.graph
-        if not self.optimised:
+        if session is None or not self.optimised:
             return {node.output for node in graph.nodes}
         return set(not_in_integers(graph, session.placement))
 
@@ -105,11 +105,9 @@ class InRuntime(Side):
     def run(self, inputs: Codes, forced: Codes | None = None) -> dict[str, Array]:
         if forced is None:
             return self._tensors(*self._session.run(inputs))
-        reals = {
-            self.names[tensor]: affine.dequantize(codes, self.tensors[tensor])
-            for tensor, codes in forced.items()
-            if self.names.get(tensor) in self.probes
-        }
+        names = ((self.names.get(tensor, ""), codes) for tensor, codes in forced.items())
+        probes = self.probes
+        reals = {n: affine.dequantize(codes, probes[n]) for n, codes in names if n in probes}
         session = self._fed_session(frozenset(reals))
         found = session.run({**inputs, **{name + FED: x for name, x in reals.items()}})
         moved = self._in_float(session) ^ self._plain

@@ -11,8 +11,11 @@ import pytest
 
 import deployq
 from deployq.arithmetic.contract import Contract, Form, Kind, Rounding
+from deployq.arithmetic.requant_words import Functions, Softmax
 from deployq.divergence.facts import UNKNOWN, Cause, Divergence
+from deployq.divergence.layer import Layer
 from deployq.divergence.sides import Simulated
+from deployq.divergence.substitutions.kinds import to_kind
 from tests.divergence.planted import (
     FIXED,
     IN_FLOAT,
@@ -24,6 +27,7 @@ from tests.divergence.planted import (
     with_form,
     wrapping,
 )
+from tests.simulator.nets import reals, small_net
 
 
 def compared(b: Simulated, a: Simulated | None = None) -> Divergence:
@@ -160,8 +164,6 @@ def test_an_operator_in_float_is_not_substituted() -> None:
 
 def test_ties_of_the_zero_point_are_rounding(tmp_path: Path) -> None:
     """ONNX Runtime's Add has the zero point inside its rounding."""
-    from tests.simulator.nets import reals, small_net
-
     path = tmp_path / "net.onnx"
     onnx.save(onnx.shape_inference.infer_shapes(small_net(17, ties=True)), path)
     found = deployq.diff(f"sim:{path}@ort-cpu", f"sim:{path}@onnx-qdq", {"x": reals()})
@@ -197,3 +199,23 @@ def test_json_says_what_the_object_says() -> None:
         {"cause": "multiplier width", "change": "a mantissa of 8 bits", "different": 0}
     ]
     assert said["changed"] == "A" and said["reproduced"] == "B"
+
+
+def test_a_longer_change_is_not_claimed_beside_the_shorter_one() -> None:
+    """A mantissa of 31 bits gives every code: rounding half up on such a mantissa shows nothing."""
+    c = constants()
+    bias = np.int32([2**29, -(2**29), 2**28 + 77, 2**28 + 12345])  # float32 has not all their bits
+    c |= {"b1": bias, "sh": np.float32(c["sb1"][0] * 2.0**29 / 20000), "zh": np.int16(3)}
+    real, fixed = (Contract(kind, Form(kind)) for kind in (Kind.FLOAT32, Kind.FIXED))
+    found = compared(simulated(convs("", **c), fixed, "B"), simulated(convs("", **c), real))
+    assert verdict(found) == Cause.MULTIPLIER and "a mantissa of 31 bits" in changes(found)
+
+
+def test_another_kind_of_multiplier_keeps_its_tables() -> None:
+    form = Form(Kind.FLOAT32, functions=Functions.RATIONAL, softmax=Softmax.SCALED_TABLE)
+    graph = simulated(convs()).file.graph
+    layer = Layer(graph.nodes[1], (), graph.qparams["h"], Contract("rational", form), None)
+    exact = to_kind(layer, Kind.EXACT).form
+    assert (exact.kind, exact.functions, exact.softmax) == (
+        Kind.EXACT, Functions.RATIONAL, Softmax.SCALED_TABLE
+    )  # fmt: skip

@@ -15,6 +15,7 @@ import deployq
 from deployq import pipeline
 from deployq.arithmetic.contract import QDQ
 from deployq.data import Dataset
+from deployq.divergence import comparing
 from deployq.divergence.facts import Cause
 from deployq.divergence.layer import Layer, layer_node
 from deployq.divergence.notation import Way, open_side, parse_side, written_sides
@@ -254,8 +255,6 @@ def test_sides_with_other_inputs_are_refused() -> None:
 
 
 def test_batches_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    from deployq.divergence import comparing
-
     sides = simulated(convs()), simulated(convs(""), label="B")
     whole = deployq.diff(*sides, inputs())
     monkeypatch.setattr(comparing, "MOST_CODES", 1500)  # two samples
@@ -270,3 +269,5 @@ def test_a_file_of_a_fixed_batch_is_run_in_such_batches(tmp_path: Path) -> None:
     free = InRuntime("free", simulated(convs()).file, optimised=False)
     found = deployq.diff(f"file:{tmp_path / 'm.onnx'}", free, inputs())
     assert (found.samples, found.exit_code, found.compared) == (8, 0, 8 * 64 * (3 + 4 + 2))
+    with pytest.raises(InputError, match=r"(?s)whole batches.*a multiple of 2"):
+        deployq.diff(f"file:{tmp_path / 'm.onnx'}", free, inputs(7))

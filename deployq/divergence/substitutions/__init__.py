@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+from deployq.divergence.facts import Cause
 from deployq.divergence.substitutions import (
     bias,
     clipping,
@@ -28,9 +30,14 @@ SUBSTITUTIONS: tuple[Callable[[Case], Iterator[Change]], ...] = (
 
 
 def all_changes(case: Case) -> Iterator[Change]:
-    """Every change of every cause that has a meaning for the layer."""
+    """Every change of every cause that has a meaning for the layer.
+
+    Of a layer in float, all but other kernels also changes its float sums to exact ones.
+    """
     for substitution in SUBSTITUTIONS:
         try:
-            yield from substitution(case)
+            for change in substitution(case):
+                own = case.kernels is None or change.cause is Cause.FUSION
+                yield change if own else replace(change, contains=fusion.EXACT_SUMS)
         except DeployqError:  # the layer's arithmetic has no such part
             continue

@@ -38,15 +38,26 @@ class Case:
     real_bias: Array | None = None
 
 
+Key = tuple[Cause, str, int | None]
+"""What tells one change from another: cause, detail, bits."""
+
+
 @dataclass(frozen=True, eq=False)
 class Change:
     """One change of the arithmetic; the fields of a :class:`deployq.divergence.facts.Tried`.
 
     Args:
         codes: computes the layer under it, int64; raises DeployqError where it cannot.
+        contains: a smaller change that is part of it: where that one gives every code, this one
+            shows nothing.
     """
 
     cause: Cause
     detail: str
     codes: Callable[[], Tensor]
     bits: int | None = None
+    contains: Key | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.cause, self.detail, self.bits

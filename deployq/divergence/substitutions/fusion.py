@@ -8,9 +8,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from deployq.divergence.facts import Cause
-from deployq.divergence.substitutions.case import Case, Change
+from deployq.divergence.substitutions.case import Case, Change, Key
 
-EXACT_SUMS = "exact sums in place of float"
+EXACT_SUMS: Key = (Cause.FUSION, "exact sums in place of float", None)
 """The change of a layer in float that leaves all but the float kernel as it is."""
 
 
@@ -25,7 +25,7 @@ def changes(case: Case) -> Iterator[Change]:
         low, high = case.other_bounds
         yield Change(Cause.FUSION, f"Relu or Clip to codes {low}..{high} taken in", taken.codes)
     if case.kernels is not None:
-        yield Change(Cause.FUSION, EXACT_SUMS, layer.codes)
+        yield Change(*EXACT_SUMS[:2], layer.codes)
         kernel = replace(layer, contract=case.kernels)
         yield Change(Cause.FUSION, "integer kernels in place of float", kernel.codes)
     unoptimised = case.unoptimised

@@ -17,6 +17,12 @@ def keeps_zero(layer: Layer) -> bool:
     return torch.equal(layer.codes(), layer.with_zero_after())
 
 
-def to_float32(layer: Layer) -> Layer:
-    """The layer under a float32 multiplier; take its codes :meth:`Layer.with_zero_after`."""
-    return layer.with_form(Form(Kind.FLOAT32, s8_as_u8=layer.form.s8_as_u8))
+def to_kind(layer: Layer, kind: Kind) -> Layer:
+    """The layer under a multiplier that is no integer, which rounds half to even.
+
+    Take the codes of float32 with :meth:`Layer.with_zero_after`. Tables stay as they are.
+    """
+    form = layer.form
+    return layer.with_form(
+        Form(kind, s8_as_u8=form.s8_as_u8, functions=form.functions, softmax=form.softmax)
+    )

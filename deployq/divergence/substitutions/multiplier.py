@@ -9,10 +9,11 @@ from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.requant_words import ScalePrecision
 from deployq.divergence.facts import Cause
 from deployq.divergence.substitutions.case import Case, Change
-from deployq.divergence.substitutions.kinds import keeps_zero, to_float32
+from deployq.divergence.substitutions.kinds import keeps_zero, to_kind
 
 WIDTHS = range(2, 33)
 """Bits of a mantissa that are tried."""
+MANTISSA = "a mantissa"
 
 
 def changes(case: Case) -> Iterator[Change]:
@@ -28,7 +29,7 @@ def changes(case: Case) -> Iterator[Change]:
     for bits in WIDTHS:
         if (form.kind, form.multiplier_bits) != (Kind.FIXED, bits):
             other = replace(fixed, multiplier_bits=bits)
-            yield Change(Cause.MULTIPLIER, "a mantissa", layer.with_form(other).codes, bits)
+            yield Change(Cause.MULTIPLIER, MANTISSA, layer.with_form(other).codes, bits)
     yield from _reals(case)
 
 
@@ -38,10 +39,10 @@ def _reals(case: Case) -> Iterator[Change]:
     if form.rounding is not Rounding.HALF_EVEN or case.kernels is not None:
         return
     if form.kind is not Kind.FLOAT32:
-        yield Change(Cause.MULTIPLIER, "float32", to_float32(layer).with_zero_after)
+        in_float32 = to_kind(layer, Kind.FLOAT32)
+        yield Change(Cause.MULTIPLIER, "float32", in_float32.with_zero_after)
     if form.kind is not Kind.EXACT:
-        exact = layer.with_form(Form(Kind.EXACT))
-        yield Change(Cause.MULTIPLIER, "real numbers", exact.codes)
+        yield Change(Cause.MULTIPLIER, "real numbers", to_kind(layer, Kind.EXACT).codes)
 
 
 def _words(form: Form) -> Iterator[tuple[str, Form]]:

@@ -9,51 +9,62 @@ from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.multiplier import Q31
 from deployq.arithmetic.requant_words import ScalePrecision, ZeroPointPlace
 from deployq.divergence.facts import Cause
+from deployq.divergence.layer import Layer
 from deployq.divergence.substitutions.case import Case, Change
-from deployq.divergence.substitutions.kinds import keeps_zero, to_float32
+from deployq.divergence.substitutions.kinds import keeps_zero, to_kind
+from deployq.divergence.substitutions.multiplier import MANTISSA
 
 FLOAT32_BITS = 24
 """Of a float32 mantissa."""
+INTEGER = (Kind.FIXED, Kind.SHIFT)
+"""Kinds whose product is an integer."""
 
 
 def changes(case: Case) -> Iterator[Change]:
     """Every other rounding mode, and the words that decide ties."""
     layer, form = case.layer, case.layer.form
-    after = "zero point after rounding"
-    yield Change(Cause.ROUNDING, after, layer.with_zero_after)
-    for detail, other in (*_modes(case), *_ties(form)):
+    yield Change(Cause.ROUNDING, "zero point after rounding", layer.with_zero_after)
+    yield from _integer_modes(layer) if form.kind in INTEGER else _other_modes(layer)
+    for detail, other in _ties(form):
         yield Change(Cause.ROUNDING, detail, layer.with_form(other).codes)
-    in_float32 = to_float32(layer)
+    in_float32 = to_kind(layer, Kind.FLOAT32)
     if form.kind is Kind.EXACT and not keeps_zero(in_float32):
         yield Change(Cause.ROUNDING, "zero point before rounding, in float32", in_float32.codes)
-    if form.kind is not Kind.FIXED:
-        return
-    if form.multiplier_bits >= FLOAT32_BITS and form.rounding is not Rounding.HALF_EVEN:
+    fine = form.kind is Kind.FIXED and form.multiplier_bits >= FLOAT32_BITS
+    if fine and form.rounding is not Rounding.HALF_EVEN:
         detail = f"{Rounding.HALF_EVEN} in float32 for {form.rounding}"
         yield Change(Cause.ROUNDING, detail, in_float32.with_zero_after)
 
 
-def _modes(case: Case) -> Iterator[tuple[str, Form]]:
-    form = case.layer.form
-    integer = form.kind in (Kind.FIXED, Kind.SHIFT)
-    if not integer and not keeps_zero(case.layer):
+def _integer_modes(layer: Layer) -> Iterator[Change]:
+    """Of a form whose product is an integer."""
+    for mode, detail in _modes(layer.form):
+        other = layer.with_form(replace(layer.form, rounding=mode))
+        yield Change(Cause.ROUNDING, detail, other.codes)
+
+
+def _other_modes(layer: Layer) -> Iterator[Change]:
+    """Of another form: only an integer product can be rounded so; its mantissa is no shorter.
+
+    Where the mantissa alone gives every code, the rounding is no cause.
+    """
+    form = layer.form
+    if not keeps_zero(layer):
         return
-    for mode in Rounding:
-        detail = f"{mode} for {form.rounding}"
-        if mode is form.rounding:
-            continue
-        if integer:
-            yield detail, replace(form, rounding=mode)
-        else:
-            yield from _integer_modes(form, mode, detail)
+    for mode, detail in _modes(form):
+        fixed = replace(form, kind=Kind.FIXED, rounding=mode, multiplier_bits=Q31)
+        long = layer.with_form(replace(fixed, scale_precision=ScalePrecision.F64))
+        alone = (Cause.MULTIPLIER, MANTISSA, Q31)
+        yield Change(
+            Cause.ROUNDING, f"{detail}, on a {Q31}-bit mantissa", long.codes, contains=alone
+        )
+        if form.kind is Kind.FLOAT32:
+            same = layer.with_form(replace(fixed, scale_precision=form.precision))
+            yield Change(Cause.ROUNDING, f"{detail}, on the float32 multiplier", same.codes)
 
 
-def _integer_modes(form: Form, mode: Rounding, detail: str) -> Iterator[tuple[str, Form]]:
-    """Only an integer product can be rounded in other ways; its mantissa is no shorter."""
-    fixed = replace(form, kind=Kind.FIXED, rounding=mode, multiplier_bits=Q31)
-    yield f"{detail}, on a 31-bit mantissa", replace(fixed, scale_precision=ScalePrecision.F64)
-    if form.kind is Kind.FLOAT32:
-        yield f"{detail}, on the float32 multiplier", replace(fixed, scale_precision=form.precision)
+def _modes(form: Form) -> Iterator[tuple[Rounding, str]]:
+    return ((mode, f"{mode} for {form.rounding}") for mode in Rounding if mode != form.rounding)
 
 
 def _ties(form: Form) -> Iterator[tuple[str, Form]]:
