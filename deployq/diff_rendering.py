@@ -83,13 +83,13 @@ def _explanation_lines(found: Explanation, which: str) -> list[str]:
     return [
         *lines,
         f"{found.base} with this one change gives every code of {found.other}; "
-        f"{len(found.tried)} changes tried",
+        f"{found.changes} changes tried",
     ]
 
 
 def _closest(found: Explanation) -> str:
     """What is known of an unknown cause; no more than information."""
-    tried = f"none of {len(found.tried)} changes reproduces it"
+    tried = f"none of {found.changes} changes reproduces it"
     if found.closest is None:
         return f"{tried}, and none comes closer"
     return (

@@ -96,10 +96,11 @@ class _Trial:
     def result(self) -> Explanation:
         """The counts, frozen; without a difference to reproduce nothing is explained."""
         node = self.node
-        whole = [key for key, n in self.seen.items() if n == self.batches and self._is_least(key)]
+        whole = [key for key, n in self.seen.items() if n == self.batches]
         if not self.different and not self.remark:
             self.remark = "fed A's codes it does not differ: what differs lies before it"
-        tried = () if self.remark else (Tried(*key, self.left[key]) for key in whole)
+        whole = [] if self.remark else whole
+        tried = (Tried(*key, self.left[key]) for key in whole if self._is_least(key))
         return Explanation(
             self.tensor,
             "" if node is None else f"{node.op_type} {node.name}",
@@ -108,6 +109,7 @@ class _Trial:
             self.codes,
             self.different,
             tuple(sorted(tried, key=lambda one: one.different)),
+            len(whole),
             self.remark,
         )
 

@@ -102,7 +102,9 @@ class Explanation:
         other: the side whose codes a change must reproduce.
         codes: of the layer.
         different: of them, with the arithmetic unchanged.
-        tried: changes that could be computed, fewest remaining differences first.
+        tried: changes that could be computed, fewest remaining differences first; without those of
+            which a part alone gives every code.
+        changes: how many could be computed.
         remark: why the layer could not be substituted; empty where it could.
     """
 
@@ -113,6 +115,7 @@ class Explanation:
     codes: int
     different: int
     tried: tuple[Tried, ...] = ()
+    changes: int = 0
     remark: str = ""
 
     @property
@@ -216,7 +219,7 @@ def _explanation(found: Explanation) -> dict[str, Any]:
         "closest": None
         if closest is None
         else {**_tried([closest])[0], "share": found.share(closest)},
-        "tried": len(found.tried),
+        "tried": found.changes,
         "remark": found.remark,
     }
 
