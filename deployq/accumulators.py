@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 
 from deployq.data import Dataset
-from deployq.file_samples import file_samples, stated_batch
+from deployq.file_samples import file_samples
 from deployq.inspection.shapes import code_shapes
 from deployq.opened_file import OpenedFile, open_file
 from deployq.overflow.proof import OverflowProof, Witness
@@ -51,7 +51,7 @@ def prove_accumulators(
     name, opened = _opened(source)
     profile = stated_profile(opened.profile if target is None else target)
     given = file_samples(opened, data) if isinstance(data, Path) else data
-    batch = stated_batch(opened.model)
+    batch = opened.fixed_batch
     sample = None if given is None else feed(opened.graph, given.take(batch or 1).inputs)
     shapes = code_shapes(opened.model, opened.graph, sample)
     subject = Subject(opened.graph, profile, shapes)

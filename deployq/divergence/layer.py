@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from deployq.arithmetic.contract import Contract, Form, Kind
-from deployq.arithmetic.kernels.linear import matmul_accumulate
 from deployq.arithmetic.scales import layer_multiplier
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.nodes import Bounds, Linear, MatMul, Node
 from deployq.qparams import QParams
 from deployq.qtypes import QType
 from deployq.simulator.operators import Operand, compute, finish
-from deployq.simulator.sums import accumulate
+from deployq.simulator.sums import accumulate, accumulate_product
 
 WIDE = QType(32, True)
 """Holds every code of 16 bits before it is saturated."""
@@ -144,8 +143,7 @@ def _sums(node: Node, operands: tuple[Operand, ...]) -> Sums | None:
         return Sums(acc, axis, (qx.scale[()], node.weight_qparams.scale))
     if isinstance(node, MatMul):
         (a, qa), (b, qb) = operands
-        acc = matmul_accumulate(a, int(qa.zero_point), b, int(qb.zero_point))
-        return Sums(acc, -1, (qa.scale[()], qb.scale[()]))
+        return Sums(accumulate_product(a, qa, b, qb), -1, (qa.scale[()], qb.scale[()]))
     return None
 
 
