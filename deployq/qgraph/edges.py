@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from deployq import affine
 from deployq.errors import InputError
-from deployq.qgraph.nodes import IntegerGraph, Node, Rescale
+from deployq.qgraph.nodes import Dequantize, IntegerGraph, Node, Rescale
 from deployq.qparams import QParams
 
 Array = npt.NDArray[Any]
@@ -29,6 +29,12 @@ def integer_inputs(graph: IntegerGraph) -> dict[str, QParams]:
 def code_tensor(graph: IntegerGraph, tensor: str) -> str:
     """The file's name of a tensor's codes; at an integer edge it is the tensor's own."""
     return tensor if tensor + CODES not in graph.qparams else tensor + CODES
+
+
+def output_codes(graph: IntegerGraph) -> list[str]:
+    """The code tensor behind each graph output, in order."""
+    sources = {n.output: n.inputs[0] for n in graph.nodes if isinstance(n, Dequantize)}
+    return [sources.get(name, code_tensor(graph, name)) for name in graph.outputs]
 
 
 def feed(graph: IntegerGraph, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -11,9 +11,9 @@ import torch
 
 from deployq.graph.codes import Evaluation
 from deployq.qgraph import IntegerGraph
-from deployq.qgraph.edges import code_tensor
+from deployq.qgraph.edges import code_tensor, output_codes
 from deployq.verifier.comparison import TINY
-from deployq.verifier.evidence import Evidence, output_codes
+from deployq.verifier.evidence import Evidence
 
 Array = npt.NDArray[Any]
 Codes = Mapping[str, Array]

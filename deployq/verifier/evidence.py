@@ -14,7 +14,6 @@ from deployq.graph.onnx_guard import load_onnx
 from deployq.graph.prepared_files import load_prepared_model
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.edges import CODES, code_tensor, integer_inputs, with_ranges
-from deployq.qgraph.nodes import Dequantize
 from deployq.qparams import QParams
 from deployq.verifier.file_session import FileSession
 from deployq_exporters.dialects import DIALECTS
@@ -107,9 +106,3 @@ def probed(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, Any]:
 def tensor_name(codes: str) -> str:
     """The reference's name of a code tensor; ``.wide`` marks codes before they are saturated."""
     return codes.removesuffix(".wide").removesuffix(CODES)
-
-
-def output_codes(graph: IntegerGraph) -> list[str]:
-    """The code tensor behind each graph output, in order."""
-    sources = {n.output: n.inputs[0] for n in graph.nodes if isinstance(n, Dequantize)}
-    return [sources.get(name, code_tensor(graph, name)) for name in graph.outputs]

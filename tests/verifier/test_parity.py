@@ -20,11 +20,12 @@ from deployq.errors import InputError
 from deployq.graph.code_operators import Codes
 from deployq.graph.codes import Evaluation
 from deployq.graph.preparation import PreparedModel
+from deployq.qgraph.edges import output_codes
 from deployq.qparams import QParams
 from deployq.qtypes import QType
 from deployq.verifier import evidence as evidence_module
 from deployq.verifier.classes import class_codes_when_fed
-from deployq.verifier.evidence import Evidence, output_codes
+from deployq.verifier.evidence import Evidence
 from deployq.verifier.parity import (
     float_layers_against_reference,
     float_run_against_reference,

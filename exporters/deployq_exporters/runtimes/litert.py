@@ -1,0 +1,155 @@
+"""LiteRT on this machine's processor: run a ``.tflite`` file, read its inner codes, see what was
+delegated.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deployq.errors import InputError
+from deployq_exporters.litert_package import litert_module
+from deployq_exporters.tflite.layout import from_file, to_file
+
+Array = npt.NDArray[Any]
+DELEGATE = "DELEGATE"
+
+
+class Kernels(StrEnum):
+    """The kernel sets of LiteRT; one file has three answers."""
+
+    REFERENCE = "reference"  # BUILTIN_REF
+    OPTIMISED = "optimised"  # BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    XNNPACK = "xnnpack"  # BUILTIN, what a user gets who asks for nothing: delegated where it can be
+
+
+_RESOLVERS = {
+    Kernels.REFERENCE: "BUILTIN_REF",
+    Kernels.OPTIMISED: "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    Kernels.XNNPACK: "BUILTIN",
+}
+
+
+class Session:
+    """One loaded file with one kernel set.
+
+    Args:
+        content: the file.
+        kernels: what computes it.
+        probes: keep every inner tensor. XNNPACK then gets each operator alone.
+        threads: of one operator.
+
+    Raises:
+        InputError: LiteRT's package is not installed, or it refuses the file.
+    """
+
+    def __init__(
+        self, content: bytes, kernels: Kernels, *, probes: bool = False, threads: int = 1
+    ) -> None:
+        interpreter = litert_module("interpreter")
+        self.kernels, self.probes = kernels, probes
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of memory, where all is kept
+                self._interpreter = interpreter.Interpreter(
+                    model_content=content,
+                    experimental_op_resolver_type=getattr(
+                        interpreter.OpResolverType, _RESOLVERS[kernels]
+                    ),
+                    experimental_preserve_all_tensors=probes,
+                    num_threads=threads,
+                )
+            self._inputs = {d["name"]: d for d in self._interpreter.get_input_details()}
+            self._resize(1)
+        except (ValueError, RuntimeError) as error:
+            raise _refused("LiteRT must load the file", error) from error
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the code tensors that the file takes."""
+        return tuple(self._inputs)
+
+    def run(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Outputs and, with probes, what every operator wrote: codes (int64) by tensor name.
+
+        Args:
+            inputs: name to int8 codes, (N, ...); four axes in ONNX's order, as the results.
+
+        Raises:
+            InputError: an array is missing or is no int8, or a kernel refuses its shape.
+        """
+        for name in self._inputs:
+            if name not in inputs or inputs[name].dtype != np.int8:
+                raise InputError(
+                    f"input {name}",
+                    "a .tflite file takes int8 codes",
+                    found=str(inputs[name].dtype) if name in inputs else "nothing",
+                    allowed="int8",
+                )
+        try:
+            self._resize(len(next(iter(inputs.values()))))
+            for name, detail in self._inputs.items():
+                self._interpreter.set_tensor(detail["index"], to_file(inputs[name]))
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise _refused("LiteRT must run the file", error) from error
+        outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
+        return self._codes(outputs), self._codes(self._written()) if self.probes else {}
+
+    def operators(self) -> dict[str, str]:
+        """What each operator is, by the tensor that it writes."""
+        names, kinds = self._names(), self._nodes()
+        return {names[n["outputs"][0]]: n["op_name"] for n in kinds if n["op_name"] != DELEGATE}
+
+    def delegated(self) -> frozenset[str]:
+        """Tensors that XNNPACK wrote."""
+        names, makers, found = self._names(), dict[int, Any](), set[int]()
+        for node in self._nodes():
+            if node["op_name"] != DELEGATE:
+                makers.update(dict.fromkeys(map(int, node["outputs"]), node))
+        for node in self._nodes():
+            if node["op_name"] == DELEGATE:
+                found |= _behind(makers, node["outputs"], set(map(int, node["inputs"])))
+        return frozenset(names[index] for index in found)
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        nodes: list[dict[str, Any]] = self._interpreter._get_ops_details()  # there is no other way
+        return nodes
+
+    def _names(self) -> dict[int, str]:
+        return {int(d["index"]): d["name"] for d in self._interpreter.get_tensor_details()}
+
+    def _written(self) -> list[int]:
+        nodes = self._nodes()
+        return [int(n["outputs"][0]) for n in nodes if n["op_name"] != DELEGATE]
+
+    def _codes(self, indices: Sequence[int]) -> dict[str, Array]:
+        names = self._names()
+        tensors = {names[i]: self._interpreter.get_tensor(i) for i in indices}
+        return {name: from_file(array).astype(np.int64) for name, array in tensors.items()}
+
+    def _resize(self, batch: int) -> None:
+        for detail in self._inputs.values():
+            shape = [batch, *detail["shape"][1:]]
+            self._interpreter.resize_tensor_input(detail["index"], shape)
+        self._interpreter.allocate_tensors()
+
+
+def _behind(makers: Mapping[int, Any], outputs: Sequence[int], inputs: set[int]) -> set[int]:
+    """The tensors that were made on the way from ``inputs`` to ``outputs``."""
+    found, open_ends = set[int](), list(map(int, outputs))
+    while open_ends:
+        index = open_ends.pop()
+        if index in makers and index not in found and index not in inputs:
+            found.add(index)
+            open_ends.extend(map(int, makers[index]["inputs"]))
+    return found
+
+
+def _refused(rule: str, error: Exception) -> InputError:
+    return InputError(".tflite file", rule, found=str(error).strip().splitlines()[0][:300])

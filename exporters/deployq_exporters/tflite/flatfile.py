@@ -1,0 +1,134 @@
+"""A ``.tflite`` flatbuffer under construction, through the schema classes of LiteRT's package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deployq.qparams import PerChannel, QParams
+from deployq_exporters.litert_package import litert_module
+
+SCHEMA_VERSION = 3
+IDENTIFIER = b"TFL3"
+FIRST_BYTES = 1 << 16
+OLD_CODES = 127
+"""Operators beyond this number have it in the file's older field."""
+
+VERSIONS: Mapping[str, int] = MappingProxyType(
+    {
+        "ADD": 2, "AVERAGE_POOL_2D": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3,
+        "FULLY_CONNECTED": 4, "MAXIMUM": 2, "MAX_POOL_2D": 2, "MEAN": 2, "MINIMUM": 2, "MUL": 2,
+        "PAD": 2, "PADV2": 2, "QUANTIZE": 2, "RESHAPE": 1, "RESIZE_NEAREST_NEIGHBOR": 2,
+        "STRIDED_SLICE": 2, "TRANSPOSE": 2,
+    }
+)  # fmt: skip
+"""Operator to the first version that takes 8-bit codes (tflite, ``op_version.cc``)."""
+
+
+class FlatFile:
+    """Tensors, buffers and operators of one subgraph, added one by one.
+
+    Raises:
+        InputError: LiteRT's package is not installed.
+    """
+
+    def __init__(self) -> None:
+        self.schema = litert_module("schema_py_generated")
+        self._buffers = [self.schema.BufferT()]  # the first is empty: tensors without data
+        self._tensors: list[Any] = []
+        self._operators: list[Any] = []
+        self._codes: dict[tuple[str, int], int] = {}
+
+    def codes(self, name: str, shape: Sequence[int], qparams: QParams) -> int:
+        """Add a tensor of s8 codes that an operator or the user writes; its index."""
+        return self._add(name, shape, "INT8", qparams)
+
+    def constant(self, name: str, data: npt.NDArray[Any], qparams: QParams | None = None) -> int:
+        """Add int8 or int32 data; its index."""
+        buffer = self.schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
+        self._buffers.append(buffer)
+        kind = {np.dtype(np.int8): "INT8", np.dtype(np.int32): "INT32"}[data.dtype]
+        return self._add(name, data.shape, kind, qparams, buffer=len(self._buffers) - 1)
+
+    def operator(
+        self,
+        code: str,
+        inputs: Sequence[int],
+        output: int,
+        options: Any = None,
+        *,
+        version: int | None = None,
+    ) -> None:
+        """Add an operator behind the others.
+
+        Args:
+            code: a name of the schema's BuiltinOperator.
+            options: an object of the schema, if the operator has any.
+            version: of the operator, where another than the first with 8-bit codes is needed.
+        """
+        made = self.schema.OperatorT()
+        key = code, version or VERSIONS[code]
+        made.opcodeIndex = self._codes.setdefault(key, len(self._codes))
+        made.inputs, made.outputs = list(inputs), [output]
+        if options is not None:
+            name = type(options).__name__.removesuffix("T")
+            made.builtinOptionsType = getattr(self.schema.BuiltinOptions, name)
+            made.builtinOptions = options
+        self._operators.append(made)
+
+    def content(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+        """The whole file."""
+        subgraph = self.schema.SubGraphT()
+        subgraph.name, subgraph.tensors = "main", self._tensors
+        subgraph.operators = self._operators
+        subgraph.inputs, subgraph.outputs = list(inputs), list(outputs)
+        model = self.schema.ModelT()
+        model.version, model.description = SCHEMA_VERSION, "deployq"
+        model.operatorCodes = [self._code(*key) for key in self._codes]
+        model.subgraphs, model.buffers = [subgraph], self._buffers
+        return packed(model)
+
+    def _add(
+        self,
+        name: str,
+        shape: Sequence[int],
+        kind: str,
+        qparams: QParams | None,
+        *,
+        buffer: int = 0,
+    ) -> int:
+        tensor = self.schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = name, list(shape), buffer
+        tensor.type = getattr(self.schema.TensorType, kind)
+        if qparams is not None:
+            tensor.quantization = self._quantization(qparams)
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def _quantization(self, qparams: QParams) -> Any:
+        made = self.schema.QuantizationParametersT()
+        made.scale = qparams.scale.reshape(-1).tolist()
+        made.zeroPoint = qparams.zero_point.reshape(-1).tolist()
+        if isinstance(qparams.granularity, PerChannel):
+            made.quantizedDimension = qparams.granularity.axis
+        return made
+
+    def _code(self, code: str, version: int) -> Any:
+        made = self.schema.OperatorCodeT()
+        made.builtinCode, made.version = getattr(self.schema.BuiltinOperator, code), version
+        made.deprecatedBuiltinCode = min(made.builtinCode, OLD_CODES)
+        return made
+
+
+def packed(model: Any) -> bytes:
+    """A ModelT of the schema as the bytes of a file."""
+    import flatbuffers  # the package of the schema brings it
+
+    builder = flatbuffers.Builder(FIRST_BYTES)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
