@@ -14,8 +14,10 @@ from deployq.arithmetic.requant_words import Addition, Averaging, ScalePrecision
 Words = Mapping[str, tuple[object, ...]]
 """Field of a form to the values that are obeyed beside its default."""
 
-_PRECISIONS = tuple(ScalePrecision)
+_F64, _F32, _INVERSE = ScalePrecision.F64, ScalePrecision.F32, ScalePrecision.F32_INVERSE
+_PRECISIONS = tuple(word for word in ScalePrecision if word is not _INVERSE)
 _AFTER, _BEFORE = ZeroPointPlace.AFTER_ROUNDING, ZeroPointPlace.BEFORE_ROUNDING
+_APART = ZeroPointPlace.APART
 _SPLIT = tuple(range(1, 63))
 _MEANS = tuple(Averaging)
 
@@ -29,11 +31,11 @@ _PRODUCT: Mapping[Kind, Words] = {
 }
 _SUM: Mapping[Kind, Words] = {
     Kind.FIXED: {
-        "scale_precision": (ScalePrecision.F64,),
+        "scale_precision": (_F64,),
         "zero_point": (_AFTER,),
         "addition": tuple(Addition),
     },
-    Kind.FLOAT32: {"scale_precision": (ScalePrecision.F32,), "zero_point": (_BEFORE,)},
+    Kind.FLOAT32: {"scale_precision": (_F32,), "zero_point": (_BEFORE,)},
 }
 _MUL: Mapping[Kind, Words] = {
     Kind.FIXED: {"scale_precision": _PRECISIONS, "zero_point": (_AFTER,)},
@@ -41,22 +43,22 @@ _MUL: Mapping[Kind, Words] = {
 }
 _MEAN: Mapping[Kind, Words] = {
     Kind.FIXED: {
-        "scale_precision": (ScalePrecision.F64,),
-        "zero_point": (_AFTER, ZeroPointPlace.APART),
+        "scale_precision": (_F64, _F32),
+        "zero_point": (_AFTER, _APART),
         "averaging": _MEANS,
     },
     Kind.FLOAT32: {
-        "scale_precision": (ScalePrecision.F32, ScalePrecision.F64),
-        "zero_point": (_AFTER, _BEFORE),
+        "scale_precision": (_F32, _F64, _INVERSE),
+        "zero_point": (_AFTER, _BEFORE, _APART),
     },
 }
 _WINDOW: Mapping[Kind, Words] = {
     Kind.FIXED: _MEAN[Kind.FIXED],
-    Kind.FLOAT32: {"scale_precision": (ScalePrecision.F32,), "zero_point": (_BEFORE,)},
+    Kind.FLOAT32: {"scale_precision": (_F32,), "zero_point": (_BEFORE,)},
 }
 _RESCALE: Mapping[Kind, Words] = {
-    Kind.FIXED: {"scale_precision": (ScalePrecision.F64,), "zero_point": (_AFTER,)},
-    Kind.FLOAT32: {"scale_precision": (ScalePrecision.F32,), "zero_point": (_AFTER,)},
+    Kind.FIXED: {"scale_precision": (_F64,), "zero_point": (_AFTER,)},
+    Kind.FLOAT32: {"scale_precision": (_F32,), "zero_point": (_AFTER,)},
 }
 OBEYED: Mapping[str, Mapping[Kind, Words]] = MappingProxyType(
     {

@@ -12,6 +12,7 @@ class ScalePrecision(StrEnum):
     F32 = "f32"  # product and quotient each rounded to float32
     F32_PRODUCT = "f32_product"  # s_x * s_w rounded to float32, the quotient in float64
     F32_PRODUCT_OF_ONE = "f32_product_of_one"  # so with one scale a weight, else float64 (LiteRT)
+    F32_INVERSE = "f32_inverse"  # of means: s_x / s_y, 1 / n and their product, each in float32
 
 
 class ZeroPointPlace(StrEnum):
@@ -20,7 +21,7 @@ class ZeroPointPlace(StrEnum):
     AFTER_ROUNDING = "after_rounding"  # to the rounded integer
     BEFORE_ROUNDING = "before_rounding"  # to the real value: ties go to the even code
     ACCUMULATOR = "accumulator"  # as round_half_up(z_y / real multiplier), before it is scaled
-    APART = "apart"  # z_y - round_half_away(z_x * s_x / s_y) to the rounded sum of raw codes
+    APART = "apart"  # z_y and z_x * s_x / s_y as one number, to the scaled sum of raw codes
 
 
 class Addition(StrEnum):

@@ -111,20 +111,28 @@ def weighted_sum(qa: QParams, qb: QParams, out: QParams, form: Form) -> tuple[in
 
 def mean_multiplier(qx: QParams, out: QParams, count: Int64Array, form: Form) -> FixedMultiplier:
     """Of the sum of ``count`` codes, as ``form.averaging`` says."""
-    sx, sy = float64_scales(qx, out)
     if form.averaging is Averaging.DIVIDED_MANTISSA:
-        return divided(choose_fixed(sx / sy, form), count)
-    return choose_fixed(sx / (count * sy), form)
+        return divided(choose_fixed(mean_real(qx, out, np.ones_like(count), form), form), count)
+    return choose_fixed(mean_real(qx, out, count, form), form)
 
 
-def mean_real(
-    qx: QParams, out: QParams, count: npt.NDArray[np.float32], form: Form
-) -> npt.NDArray[np.float32]:
-    """``s_x / (count * s_y)`` as the float32 that a kernel multiplies by."""
+def mean_real(qx: QParams, out: QParams, count: Int64Array, form: Form) -> Float64Array:
+    """``s_x / (count * s_y)`` in the form's precision."""
     (sx, _), (sy, _) = scale_and_zero(qx, "input"), scale_and_zero(out, "output")
     if form.precision is ScalePrecision.F64:
-        return np.asarray(np.float64(sx) / (count * np.float64(sy)), np.float32)
-    return np.asarray(sx / (sy * count), np.float32)
+        return np.asarray(np.float64(sx) / (count * np.float64(sy)))
+    cells = count.astype(np.float32)
+    if form.precision is ScalePrecision.F32_INVERSE:
+        return np.asarray((sx / sy) * (np.float32(1) / cells), np.float64)
+    return np.asarray(sx / (sy * cells), np.float64)
+
+
+def mean_constant(
+    qx: QParams, out: QParams, count: Int64Array, real: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """What a float32 mean of raw codes adds for both zero points (XNNPACK)."""
+    zero_x, zero_y = scale_and_zero(qx, "input")[1], scale_and_zero(out, "output")[1]
+    return np.asarray(np.float32(zero_y) - (zero_x * count).astype(np.float32) * real, np.float32)
 
 
 def check_kept(qx: QParams, out: QParams) -> None:
@@ -139,11 +147,15 @@ def check_kept(qx: QParams, out: QParams) -> None:
         )
 
 
-def moved_zero(qx: QParams, out: QParams) -> int:
+def moved_zero(qx: QParams, out: QParams, form: Form) -> int:
     """The input's zero point in the output's scale, half away from zero (LiteRT's MEAN)."""
-    sx, sy = float64_scales(qx, out)
-    zero = scale_and_zero(qx, "input")[1]
-    return int(round_real(zero * (sx / sy), Rounding.HALF_AWAY))
+    if form.precision is ScalePrecision.F64:
+        sx, sy = float64_scales(qx, out)
+        zero = scale_and_zero(qx, "input")[1]
+        return int(round_real(zero * (sx / sy), Rounding.HALF_AWAY))
+    (scale_x, zero), (scale_y, _) = scale_and_zero(qx, "input"), scale_and_zero(out, "output")
+    moved = np.float32(zero) * scale_x / scale_y
+    return int(moved + np.copysign(np.float32(0.5), moved))
 
 
 def runs_swapped(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

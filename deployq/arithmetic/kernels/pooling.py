@@ -26,6 +26,7 @@ from deployq.arithmetic.requant_words import Averaging, ZeroPointPlace
 from deployq.arithmetic.scales import (
     check_kept,
     kernel_zero,
+    mean_constant,
     mean_multiplier,
     mean_real,
     moved_zero,
@@ -97,11 +98,15 @@ def _divisors(x: Tensor, geometry: PoolGeometry) -> Tensor:
 
 
 def _global_float32(total: Tensor, count: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
-    real = mean_real(qx, out, count.cpu().numpy().astype(np.float32), form)
+    cells, zero = count.cpu().numpy(), int(out.zero_point)
+    real = mean_real(qx, out, cells, form).astype(np.float32)
+    if form.zero_point is ZeroPointPlace.APART:
+        raw = total + count * scale_and_zero(qx, "input")[1]
+        constant = to_tensor(mean_constant(qx, out, cells, real), total)
+        return nearest(raw.float() * to_tensor(real, total) + constant) - zero
     scaled = total.float() * to_tensor(real, total)
     if form.zero_point is not ZeroPointPlace.BEFORE_ROUNDING:
         return nearest(scaled)
-    zero = scale_and_zero(out, "output")[1]
     return nearest(scaled + float(zero)) - zero
 
 
@@ -119,7 +124,7 @@ def _mean_fixed(total: Tensor, count: Tensor, qx: QParams, out: QParams, form: F
         return mean - scale_and_zero(out, "output")[1]
     chosen = mean_multiplier(qx, out, count.cpu().numpy(), form)
     if form.zero_point is ZeroPointPlace.APART:
-        return multiply(raw, chosen, form.rounding) - moved_zero(qx, out)
+        return multiply(raw, chosen, form.rounding) - moved_zero(qx, out, form)
     return multiply(total, chosen, form.rounding)
 
 

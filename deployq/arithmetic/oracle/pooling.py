@@ -17,6 +17,7 @@ from deployq.arithmetic.rounding import Int64Array
 from deployq.arithmetic.scales import (
     check_kept,
     kernel_zero,
+    mean_constant,
     mean_multiplier,
     mean_real,
     moved_zero,
@@ -87,11 +88,13 @@ def max_pool(x: IntArray, geometry: PoolGeometry) -> IntArray:
 def _global_float32(
     total: Int64Array, count: Int64Array, qx: QParams, out: QParams, form: Form
 ) -> Int64Array:
-    real = mean_real(qx, out, count.astype(np.float32), form)
+    real, zero = mean_real(qx, out, count, form).astype(np.float32), int(out.zero_point)
+    if form.zero_point is ZeroPointPlace.APART:
+        raw = total + count * scale_and_zero(qx, "input")[1]
+        return nearest(raw.astype(np.float32) * real + mean_constant(qx, out, count, real)) - zero
     scaled = total.astype(np.float32) * real
     if form.zero_point is not ZeroPointPlace.BEFORE_ROUNDING:
         return nearest(scaled)
-    zero = scale_and_zero(out, "output")[1]
     return nearest(scaled + np.float32(zero)) - zero
 
 
@@ -112,7 +115,7 @@ def _mean_fixed(
         return mean - scale_and_zero(out, "output")[1]
     chosen = mean_multiplier(qx, out, count, form)
     if form.zero_point is ZeroPointPlace.APART:
-        return multiply(raw, chosen, form.rounding) - moved_zero(qx, out)
+        return multiply(raw, chosen, form.rounding) - moved_zero(qx, out, form)
     return multiply(total, chosen, form.rounding)
 
 
