@@ -1,13 +1,16 @@
 """Graphs of one operator whose results are full of ties, with the codes to feed them.
 
-Scales are ratios of small integers, most of them powers of two: half of the results or more then
-lie half way between two codes, where one rounding differs from another.
+Multipliers are ratios of small integers, most of them powers of two, so that many results lie half
+way between two codes, where one rounding differs from another. Each graph comes twice: with scales
+that make them exactly, and with scales that float32 cannot join exactly, whose results lie beside
+the ties, where the last bit of a multiplier decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,8 +26,11 @@ ZERO_POINTS = ((0, 0), (-128, 127), (5, -7), (-33, 64), (127, -128))
 """Of input and output: both signs, odd and even, and the edges."""
 MULTIPLIERS = (1 / 2, 1 / 4, 3 / 8, 1 / 16, 5 / 32, 1 / 256, 3 / 1024, 1, 2, 1 / 3, 5 / 7, 1 / 96)
 """Of accumulators."""
+EXACT, ROUGH = (1 / 2, 1 / 8), (0.0371, 0.0911)
+"""Scales of input and output."""
 RATIOS = ((1, 1, 1), (1, 1, 2), (1, 2, 4), (1, 4, 2), (2, 1, 1), (3, 5, 7), (1, 3, 2), (7, 1, 16))
-"""Scales of two operands and their result, in 64ths."""
+"""Scales of two operands and their result, of some unit."""
+UNITS = (1 / 64, 0.0173)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +38,10 @@ class Sweep:
     """One operator and what it is fed.
 
     Args:
-        operator: as tables call it.
         graph: of one node that computes.
         inputs: graph input to s8 codes, (N, ...).
     """
 
-    operator: str
     graph: IntegerGraph
     inputs: Mapping[str, IntArray]
 
@@ -47,10 +51,10 @@ def grid(scale: float, zero_point: int = 0) -> QParams:
     return QParams(S8, np.asarray(scale, np.float32), np.asarray(zero_point))
 
 
-def of(operator: str, node: Node, grids: Mapping[str, QParams], **codes: IntArray) -> Sweep:
+def of(node: Node, grids: Mapping[str, QParams], **codes: IntArray) -> Sweep:
     """A graph that is one node; codes in, codes out."""
     graph = IntegerGraph((node,), dict(grids), tuple(codes), (node.output,))
-    return Sweep(operator, graph, {name: array.astype(np.int8) for name, array in codes.items()})
+    return Sweep(graph, {name: array.astype(np.int8) for name, array in codes.items()})
 
 
 def linear(
@@ -62,7 +66,7 @@ def linear(
     zero_points: tuple[int, int],
     geometry: ConvGeometry | None = None,
     bounds: Bounds | None = None,
-    scales: tuple[float, float] = (1 / 2, 1 / 8),
+    scales: tuple[float, float] = EXACT,
 ) -> Sweep:
     """A layer whose sums are multiplied by ``multipliers``, one or one for each output channel.
 
@@ -80,22 +84,19 @@ def linear(
         bias_type=S32, geometry=geometry or ConvGeometry(),
     )  # fmt: skip
     grids = {"x": grid(scales[0], zero_points[0]), "y": grid(scales[1], zero_points[1])}
-    return of(operator, node, grids, x=x)
+    return of(node, grids, x=x)
 
 
 def every_sum(operator: str) -> Iterator[Sweep]:
     """Accumulators one after the other: each channel adds another bias to every code."""
     bias = np.arange(-64, 64) * 256
-    for zero_points in ZERO_POINTS:
+    each = np.resize(MULTIPLIERS, len(bias))
+    for zero_points, scales in product(ZERO_POINTS, (EXACT, ROUGH)):
         for multiplier in MULTIPLIERS:
-            yield _bare_layer(operator, bias, multiplier, zero_points)
-        each = np.resize(MULTIPLIERS, len(bias))
-        yield _bare_layer(operator, bias, each, zero_points)
-        yield _bare_layer(operator, bias // 64, each, zero_points, bounds=_relu(zero_points[1]))
-
-
-def _relu(zero_point: int) -> Bounds:
-    return (zero_point, 127)
+            yield _bare_layer(operator, bias, multiplier, zero_points, scales)
+        yield _bare_layer(operator, bias, each, zero_points, scales)
+        relu = (zero_points[1], 127)
+        yield _bare_layer(operator, bias // 64, each, zero_points, scales, relu)
 
 
 def _bare_layer(
@@ -103,17 +104,18 @@ def _bare_layer(
     bias: IntArray,
     multipliers: Any,
     zero_points: tuple[int, int],
+    scales: tuple[float, float],
     bounds: Bounds | None = None,
 ) -> Sweep:
     """One weight of 1 a channel."""
     channels = len(bias)
     if operator == "FULLY_CONNECTED":
-        x, weight = EVERY_CODE.reshape(256, 1), np.ones((1, channels))
-        return linear(operator, x, weight, bias, multipliers, zero_points, bounds=bounds)
+        x, weight = EVERY_CODE.reshape(256, 1), np.ones((1, channels), np.int64)
+        return linear(operator, x, weight, bias, multipliers, zero_points, None, bounds, scales)
     groups = channels if operator == "DEPTHWISE_CONV_2D" else 1
     x = np.broadcast_to(EVERY_CODE.reshape(1, 1, 16, 16), (1, groups, 16, 16))
-    weight, geometry = np.ones((channels, 1, 1, 1)), ConvGeometry(groups=groups)
-    return linear(operator, x, weight, bias, multipliers, zero_points, geometry, bounds)
+    weight, geometry = np.ones((channels, 1, 1, 1), np.int64), ConvGeometry(groups=groups)
+    return linear(operator, x, weight, bias, multipliers, zero_points, geometry, bounds, scales)
 
 
 WINDOWS: tuple[tuple[Pair, Pair, Pads, Pair], ...] = (
@@ -141,9 +143,11 @@ def windows(operator: str, seed: int = 0) -> Iterator[Sweep]:
             fan_in = weight[0].size
             each = 2.0 ** -rng.integers(6, 10, outputs) * rng.choice([1, 1, 3 / 4, 5 / 6], outputs)
             zero_points = ZERO_POINTS[rng.integers(len(ZERO_POINTS))]
-            bias, multipliers = rng.integers(-4000, 4000, outputs), each / np.sqrt(fan_in)
-            yield linear(operator, x, weight, bias, multipliers, zero_points, geometry)
-            yield linear(operator, x, weight, bias, each, zero_points, geometry)
+            layer = operator, x, weight, rng.integers(-4000, 4000, outputs)
+            spread = each / np.sqrt(fan_in)
+            yield linear(*layer, spread, zero_points, geometry)
+            yield linear(*layer, each, zero_points, geometry)
+            yield linear(*layer, each / 4, zero_points, geometry, None, ROUGH)
 
 
 def rows(seed: int = 0) -> Iterator[Sweep]:
@@ -157,8 +161,9 @@ def rows(seed: int = 0) -> Iterator[Sweep]:
             each = 2.0 ** -rng.integers(5, 10, outputs)
             yield linear("FULLY_CONNECTED", x, weight, bias, each, zero_points)
             one = float(rng.uniform(0.5, 2)) / (64 * np.sqrt(features))
-            generic = float(rng.uniform(0.01, 0.1)), float(rng.uniform(0.01, 0.1))
-            yield linear("FULLY_CONNECTED", x, weight, bias, one, zero_points, scales=generic)
+            for multipliers in (one, each):
+                layer = "FULLY_CONNECTED", x, weight, bias, multipliers, zero_points
+                yield linear(*layer, scales=ROUGH)
 
 
 def pairs(operator: str, seed: int = 0) -> Iterator[Sweep]:
@@ -166,14 +171,14 @@ def pairs(operator: str, seed: int = 0) -> Iterator[Sweep]:
     rng = np.random.default_rng(seed)
     a, b = (axis.reshape(1, 1, 256, 256) for axis in np.meshgrid(EVERY_CODE, EVERY_CODE))
     node = Elementwise(name=operator, op_type=operator.capitalize(), inputs=("a", "b"), output="y")
-    for ratio in (*RATIOS, tuple(rng.uniform(1, 4, 3))):
+    for ratio, unit in product((*RATIOS, tuple(rng.uniform(1, 4, 3))), UNITS):
         for zero_a, zero_y in ZERO_POINTS:
-            zero_b = int(rng.integers(-128, 128))
-            # a product of two grids is finer than either
-            scales = np.asarray(ratio) / 64 * ((1, 1, 1) if operator == "ADD" else (1, 1, 1 / 4))
-            zeros = (zero_a, zero_b, zero_y)
+            scales = np.asarray(ratio) * unit
+            if operator == "MUL":  # so that ratios of multipliers are those of scales
+                scales[2] *= unit * 16
+            zeros = (zero_a, int(rng.integers(-128, 128)), zero_y)
             grids = {n: grid(s, z) for n, s, z in zip("aby", scales, zeros, strict=True)}
-            yield of(operator, node, grids, a=a, b=b)
+            yield of(node, grids, a=a, b=b)
 
 
 def means(seed: int = 0) -> Iterator[Sweep]:
@@ -186,8 +191,9 @@ def means(seed: int = 0) -> Iterator[Sweep]:
                 # codes near one level, so that the mean is not always 0
                 level = rng.integers(-128, 128, (8, 32, 1, 1))
                 x = np.clip(level + rng.integers(-9, 10, (8, 32, *size)), -128, 127)
-                grids = {"x": grid(1 / 16, zero_x), "y": grid(1 / 16 / gain, zero_y)}
-                yield of("MEAN", node, grids, x=x)
+                for unit in UNITS:
+                    grids = {"x": grid(unit, zero_x), "y": grid(unit / gain, zero_y)}
+                    yield of(node, grids, x=x)
 
 
 POOLS: tuple[tuple[Pair, Pair, Pads], ...] = (
@@ -212,7 +218,7 @@ def pools(operator: str, seed: int = 0) -> Iterator[Sweep]:
                 name=operator, op_type=op_type, inputs=("x",), output="y",
                 geometry=PoolGeometry(kernel, strides, pads),
             )  # fmt: skip
-            yield of(operator, node, {"x": qparams, "y": qparams}, x=x)
+            yield of(node, {"x": qparams, "y": qparams}, x=x)
 
 
 def every_sweep() -> Iterator[Sweep]:

@@ -18,6 +18,8 @@ PACKAGES = (
     "safetensors",
     "ml_dtypes",
     "pydantic",
+    "ai-edge-litert",  # its schema writes .tflite, with flatbuffers
+    "flatbuffers",
 )
 CPU_FLAGS = (
     "avx2",

@@ -147,7 +147,19 @@ def export_model(
         if calib.preprocessing is not None and not images:
             notice("the calibration data are no images: [preprocessing] sets no input's grid")
     exported = pipeline.export(prepared, output, data, io=io, facts=facts, progress=advance)
+    for line in left_out(exported):
+        notice(line)
     return prepared, exported
+
+
+def left_out(exported: Bundle) -> list[str]:
+    """Why a bundle lacks the file in its vendor's format, as one line, if it does."""
+    fact: Any = exported.facts.get(pipeline.VENDOR_FILE)
+    if fact is None or fact["left_out"] is None:
+        return []
+    reason = fact["left_out"]
+    text = f"no {fact['name']}: {reason['where']}: {reason['rule']}: {reason['found']}"
+    return [f"{text}; {reason['next']}" if reason["next"] else text]
 
 
 def open_for_verification(

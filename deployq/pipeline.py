@@ -21,12 +21,13 @@ from deployq.bundle import Bundle, read_bundle, write_manifest, writing_bundle
 from deployq.bundle_contents import export_facts, write_golden, write_model
 from deployq.data import Dataset, check_dataset
 from deployq.edges import choose_edges, real_samples
-from deployq.errors import InputError
+from deployq.errors import InputError, UnsupportedError
 from deployq.graph.capture import capture
 from deployq.graph.captured_inputs import Examples
 from deployq.graph.preparation import PreparedModel, prepare_graph
 from deployq.graph.prepared_files import load_prepared_model, save_prepared_model
 from deployq.graph.recipe import Recipe
+from deployq.inspection.shapes import code_shapes
 from deployq.opened_file import open_file, open_model
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.edges import feed, with_ranges
@@ -45,6 +46,7 @@ from deployq_calibration.corrections import (
 from deployq_exporters.dialects import DIALECTS, translate
 from deployq_exporters.edge_facts import edge_facts
 from deployq_exporters.lowering import lower, to_proto
+from deployq_exporters.vendor_files import VENDOR_FILES
 from deployq_targets import TargetProfile, load_profile
 from deployq_targets.checks import Finding, check_model
 from deployq_targets.words import Edges
@@ -56,6 +58,8 @@ GOLDEN_SAMPLES = 16
 GOLDEN_CODES = 1 << 22
 """Of all golden samples: the vectors of a large network stay a file of a few megabytes."""
 BATCH = 64
+VENDOR_FILE = "vendor_file"
+"""The fact of a manifest that names the file in the vendor's format, or says why it is missing."""
 
 
 def prepare(
@@ -147,8 +151,9 @@ def export(
 ) -> Bundle:
     """Lower a calibrated model and write the bundle, all or nothing.
 
-    The bundle holds ``model.onnx`` (canonical), ``model.<dialect>.onnx``, the prepared model as the
-    reference, ``golden.npz`` and ``manifest.json``.
+    The bundle holds ``model.onnx`` (canonical), ``model.<dialect>.onnx``, the file in the vendor's
+    own format where the profile names one that deployq writes, the prepared model as the reference,
+    ``golden.npz`` and ``manifest.json``, which states why a vendor's file was left out.
 
     Args:
         prepared: a calibrated or trained model.
@@ -175,12 +180,37 @@ def export(
         for name, file in files.items():
             write_model(file, folder / name)
         save_prepared_model(prepared, folder)
-        progress("golden vectors")
         graph = with_ranges(read_graph(model), prepared.grids())
+        vendor = _write_vendor_file(model, graph, profile, folder)
+        progress("golden vectors")
         write_golden(*_golden_vectors(graph, profile.contract(), samples), folder / GOLDEN_FILE)
-        stated = {"io": str(edges), "edges": edge_facts(prepared, graph, files)}
+        stated = {"io": str(edges), "edges": edge_facts(prepared, graph, files), **vendor}
         write_manifest(folder, {**export_facts(prepared, model), **stated, **(facts or {})})
     return read_bundle(Path(path))
+
+
+def _write_vendor_file(
+    model: onnx.ModelProto, graph: IntegerGraph, profile: TargetProfile, folder: Path
+) -> dict[str, object]:
+    """The file in the vendor's own format, where the profile names one that is written.
+
+    A graph that the format cannot say, or a package that is missing, leaves it out with the reason:
+    the ONNX files stand without it.
+
+    Returns:
+        Facts of the manifest: the file's name, and the reason where it was left out.
+    """
+    wanted = VENDOR_FILES.get(profile.container.vendor_format or "")
+    if wanted is None:
+        return {}
+    shapes = code_shapes(model, graph)
+    assert shapes is not None  # a canonical file leaves the batch free, and nothing else
+    try:
+        content = wanted.write(graph, shapes)
+    except (UnsupportedError, InputError) as error:
+        return {VENDOR_FILE: {"name": wanted.name, "left_out": error.as_dict()}}
+    (folder / wanted.name).write_bytes(content)
+    return {VENDOR_FILE: {"name": wanted.name, "left_out": None}}
 
 
 def _golden_vectors(

@@ -32,9 +32,10 @@ class Container(Section):
     format: Format
     """Form of the model file in the target's package."""
     vendor_format: str | None = None
-    """What the vendor's tool really reads, where that is another file; for reports.
+    """What the vendor's tool really reads, where that is another file.
 
-    The file in ``format`` then is the exchange form, and what a converter starts from.
+    The file in ``format`` then is the exchange form, and what a converter starts from. Of "TFLite"
+    a bundle holds the file as well; every other text is for reports.
     """
     opset_min: Opset = 10
     """Lowest ONNX opset that is read."""

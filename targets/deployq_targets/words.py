@@ -217,6 +217,7 @@ class VerifyTool(StrEnum):
     TRT_RTX = "trt-rtx"
     ORT_QNN_HTP = "ort-qnn-htp"
     VELA = "vela"
+    LITERT = "litert"
     OPENVINO = "openvino"
     NONE = "none"
 

@@ -113,9 +113,7 @@ def _resize(writing: Writing, node: Move) -> None:
         )
     size = writing.integers(f"{node.output}.size", after)
     options: Any = writing.file.schema.ResizeNearestNeighborOptionsT()
-    writing.emit(
-        node, "RESIZE_NEAREST_NEIGHBOR", [writing.operand(node.inputs[0]), size], options
-    )
+    writing.emit(node, "RESIZE_NEAREST_NEIGHBOR", [writing.operand(node.inputs[0]), size], options)
 
 
 def _same_cells(length: int, size: int) -> bool:

@@ -49,7 +49,9 @@ class Window:
         return found
 
 
-def padded(writing: Writing, node: Node, window: Window, fill: int | None = None) -> tuple[int, int]:
+def padded(
+    writing: Writing, node: Node, window: Window, fill: int | None = None
+) -> tuple[int, int]:
     """The tensor that a windowed operator reads, and its padding in the schema's numbers.
 
     Args:

@@ -1,0 +1,134 @@
+"""A ``.tflite`` file in LiteRT beside the simulator, layer by layer and end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from deployq.qgraph import IntegerGraph
+from deployq.simulator import run_graph
+from deployq_exporters.runtimes.litert import Kernels, Session
+from deployq_exporters.tflite import write_tflite
+from deployq_exporters.tflite.signed import signed_graph
+from deployq_targets import TargetProfile, load_profile
+
+Array = npt.NDArray[Any]
+Codes = Mapping[str, Tensor]
+REFERENCE = "litert-ref"
+MIXED = (Kernels.OPTIMISED,)
+"""Kernel sets that leave some channels and layers to the reference kernels' arithmetic."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The codes of one operator, each layer of the simulation fed what LiteRT computed before it.
+
+    Args:
+        operator: TFLite's name.
+        layers: tensors that it wrote.
+        codes: compared.
+        distinct: different codes in the layer that has the most.
+        different: codes that are not those of the simulation under the kernel set's own profile.
+        as_reference: of these, the codes of the simulation under litert-ref, where the set is one
+            of MIXED.
+        delegated: layers that XNNPACK computed.
+    """
+
+    operator: str
+    layers: int
+    codes: int
+    distinct: int
+    different: int
+    as_reference: int
+    delegated: int
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        summed = ("layers", "codes", "different", "as_reference", "delegated")
+        sums = {key: getattr(self, key) + getattr(other, key) for key in summed}
+        return Tally(self.operator, distinct=max(self.distinct, other.distinct), **sums)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """LiteRT and the simulator over one graph.
+
+    Args:
+        tallies: one for each operator.
+        end_to_end: codes of all tensors that differ where both are fed the input alone, and those
+            of outputs that differ between LiteRT with and without its inner tensors kept.
+    """
+
+    tallies: tuple[Tally, ...]
+    end_to_end: int
+
+
+def kernels_of(profile: TargetProfile) -> Kernels:
+    """The kernel set that a profile is the contract of."""
+    return Kernels(profile.verify.options["kernels"])
+
+
+def compare(
+    graph: IntegerGraph, content: bytes, profile: TargetProfile, inputs: Mapping[str, Array]
+) -> Comparison:
+    """Run a file and the graph that it was written from.
+
+    Args:
+        inputs: graph input to reals or codes, (N, ...).
+    """
+    graph, kernels, contract = signed_graph(graph), kernels_of(profile), profile.contract()
+    free = run_graph(graph, contract, inputs).codes
+    session = Session(content, kernels, probes=True)
+    fed = {name: free[name].numpy().astype(np.int8) for name in session.inputs}
+    outputs, found = session.run(fed)
+    plain, _ = Session(content, kernels).run(fed)
+    forced = {name: torch.from_numpy(codes) for name, codes in found.items() if name in free}
+    own = run_graph(graph, contract, inputs, forced=forced).codes
+    mixed = kernels in MIXED
+    second = load_profile(REFERENCE).contract() if mixed else contract
+    reference = run_graph(graph, second, inputs, forced=forced).codes if mixed else own
+    operators, delegated = session.operators(), session.delegated()
+    tallies = [
+        _tally(operators[name], codes, own[name], reference[name], name in delegated)
+        for name, codes in forced.items()
+    ]
+    different = sum(int((free[name] != codes).sum()) for name, codes in forced.items())
+    different += sum(int((plain[name] != codes).sum()) for name, codes in outputs.items())
+    return Comparison(merged(tallies), different)
+
+
+def compare_alone(
+    graph: IntegerGraph, profile: TargetProfile, inputs: Mapping[str, Array]
+) -> Comparison:
+    """As :func:`compare`, of a graph that is written here; its inputs are codes."""
+    codes = run_graph(graph, profile.contract(), inputs).codes
+    shapes = {name: (1, *tensor.shape[1:]) for name, tensor in codes.items()}
+    return compare(graph, write_tflite(graph, shapes), profile, inputs)
+
+
+def merged(tallies: Iterable[Tally]) -> tuple[Tally, ...]:
+    """One for each operator, in the order of their first."""
+    found = dict[str, Tally]()
+    for tally in tallies:
+        before = found.get(tally.operator)
+        found[tally.operator] = tally if before is None else before.plus(tally)
+    return tuple(found.values())
+
+
+def _tally(operator: str, found: Tensor, own: Tensor, reference: Tensor, delegated: bool) -> Tally:
+    wrong = found != own
+    return Tally(
+        operator,
+        layers=1,
+        codes=found.numel(),
+        distinct=len(found.unique()),
+        different=int(wrong.sum()),
+        as_reference=int((wrong & (found == reference)).sum()),
+        delegated=int(delegated),
+    )
