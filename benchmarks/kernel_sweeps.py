@@ -181,6 +181,18 @@ def pairs(operator: str, seed: int = 0) -> Iterator[Sweep]:
             yield of(node, grids, a=a, b=b)
 
 
+def broadcasts(operator: str, seed: int = 0) -> Iterator[Sweep]:
+    """ADD or MUL of odd sizes with one operand that is repeated along some axes."""
+    rng = np.random.default_rng(seed)
+    node = Elementwise(name=operator, op_type=operator.capitalize(), inputs=("a", "b"), output="y")
+    for shape in ((2, 5, 1, 1), (2, 1, 7, 9), (2, 5, 7, 9)):
+        for zero_a, zero_y in ZERO_POINTS:
+            a, b = (rng.integers(-128, 128, size) for size in ((2, 5, 7, 9), shape))
+            zeros, scales = (zero_a, int(rng.integers(-128, 128)), zero_y), (1 / 8, 1 / 4, 1 / 2)
+            grids = {n: grid(s, z) for n, s, z in zip("aby", scales, zeros, strict=True)}
+            yield of(node, grids, a=a, b=b)
+
+
 def means(seed: int = 0) -> Iterator[Sweep]:
     """Means over whole maps of several sizes."""
     rng = np.random.default_rng(seed)
@@ -228,8 +240,9 @@ def every_sweep() -> Iterator[Sweep]:
         yield from windows(operator)
     yield from every_sum("FULLY_CONNECTED")
     yield from rows()
-    yield from pairs("ADD")
-    yield from pairs("MUL")
+    for operator in ("ADD", "MUL"):
+        yield from pairs(operator)
+        yield from broadcasts(operator)
     yield from means()
     yield from pools("AVERAGE_POOL_2D")
     yield from pools("MAX_POOL_2D")

@@ -26,7 +26,6 @@ from benchmarks.evidence_size import images_wanted
 from benchmarks.kernel_sweeps import every_sweep
 from benchmarks.litert_runs import (
     Comparison,
-    Kernels,
     Tally,
     compare,
     compare_alone,
@@ -38,6 +37,7 @@ from benchmarks.models.spec import ModelSpec
 from benchmarks.output import print_table, write_json
 from deployq.opened_file import open_file
 from deployq.progress import progress
+from deployq_exporters.runtimes.litert import Kernels
 from deployq_exporters.vendor_files import VENDOR_FILES
 from deployq_targets import TargetProfile, load_profile
 
@@ -85,7 +85,7 @@ def measure(spec: ModelSpec, profile: TargetProfile, work: Path) -> list[Compari
     content = (path / VENDOR_FILES["TFLite"].name).read_bytes()
     graph, data = open_file(path).graph, spec.reporting()
     few = data.take(min(len(data), images_wanted(path)))
-    return [compare(graph, content, profile, batch.inputs) for batch in few.batches(BATCH)]
+    return [compare(graph, content, profile, (batch.inputs for batch in few.batches(BATCH)))]
 
 
 def _result(source: str, profile: TargetProfile, found: list[Comparison]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from deployq_exporters.tflite.signed import signed_graph
 from deployq_targets import TargetProfile, load_profile
 
 Array = npt.NDArray[Any]
-Codes = Mapping[str, Tensor]
 REFERENCE = "litert-ref"
 MIXED = (Kernels.OPTIMISED,)
 """Kernel sets that leave some channels and layers to the reference kernels' arithmetic."""
@@ -48,11 +47,12 @@ class Tally:
     as_reference: int
     delegated: int
 
-    def plus(self, other: Tally) -> Tally:
-        """Both together."""
-        summed = ("layers", "codes", "different", "as_reference", "delegated")
+    def plus(self, other: Tally, *, same_layer: bool = False) -> Tally:
+        """Both together: two layers, or two batches of one."""
+        each = () if same_layer else ("layers", "delegated")
+        summed = ("codes", "different", "as_reference", *each)
         sums = {key: getattr(self, key) + getattr(other, key) for key in summed}
-        return Tally(self.operator, distinct=max(self.distinct, other.distinct), **sums)
+        return replace(self, distinct=max(self.distinct, other.distinct), **sums)
 
 
 @dataclass(frozen=True)
@@ -75,32 +75,25 @@ def kernels_of(profile: TargetProfile) -> Kernels:
 
 
 def compare(
-    graph: IntegerGraph, content: bytes, profile: TargetProfile, inputs: Mapping[str, Array]
+    graph: IntegerGraph,
+    content: bytes,
+    profile: TargetProfile,
+    batches: Iterable[Mapping[str, Array]],
 ) -> Comparison:
     """Run a file and the graph that it was written from.
 
     Args:
-        inputs: graph input to reals or codes, (N, ...).
+        batches: graph input to reals or codes, (N, ...).
     """
-    graph, kernels, contract = signed_graph(graph), kernels_of(profile), profile.contract()
-    free = run_graph(graph, contract, inputs).codes
-    session = Session(content, kernels, probes=True)
-    fed = {name: free[name].numpy().astype(np.int8) for name in session.inputs}
-    outputs, found = session.run(fed)
-    plain, _ = Session(content, kernels).run(fed)
-    forced = {name: torch.from_numpy(codes) for name, codes in found.items() if name in free}
-    own = run_graph(graph, contract, inputs, forced=forced).codes
-    mixed = kernels in MIXED
-    second = load_profile(REFERENCE).contract() if mixed else contract
-    reference = run_graph(graph, second, inputs, forced=forced).codes if mixed else own
-    operators, delegated = session.operators(), session.delegated()
-    tallies = [
-        _tally(operators[name], codes, own[name], reference[name], name in delegated)
-        for name, codes in forced.items()
-    ]
-    different = sum(int((free[name] != codes).sum()) for name, codes in forced.items())
-    different += sum(int((plain[name] != codes).sum()) for name, codes in outputs.items())
-    return Comparison(merged(tallies), different)
+    kernels, layers, end_to_end = kernels_of(profile), dict[str, Tally](), 0
+    probed, plain = (Session(content, kernels, probes=probes) for probes in (True, False))
+    for inputs in batches:
+        tallies, different = _compare(signed_graph(graph), probed, plain, profile, inputs)
+        end_to_end += different
+        for name, tally in tallies.items():
+            before = layers.get(name)
+            layers[name] = tally if before is None else before.plus(tally, same_layer=True)
+    return Comparison(merged(layers.values()), end_to_end)
 
 
 def compare_alone(
@@ -109,7 +102,7 @@ def compare_alone(
     """As :func:`compare`, of a graph that is written here; its inputs are codes."""
     codes = run_graph(graph, profile.contract(), inputs).codes
     shapes = {name: (1, *tensor.shape[1:]) for name, tensor in codes.items()}
-    return compare(graph, write_tflite(graph, shapes), profile, inputs)
+    return compare(graph, write_tflite(graph, shapes), profile, [inputs])
 
 
 def merged(tallies: Iterable[Tally]) -> tuple[Tally, ...]:
@@ -119,6 +112,35 @@ def merged(tallies: Iterable[Tally]) -> tuple[Tally, ...]:
         before = found.get(tally.operator)
         found[tally.operator] = tally if before is None else before.plus(tally)
     return tuple(found.values())
+
+
+def _compare(
+    graph: IntegerGraph,
+    probed: Session,
+    plain: Session,
+    profile: TargetProfile,
+    inputs: Mapping[str, Array],
+) -> tuple[dict[str, Tally], int]:
+    """Tensors by name, and what :class:`Comparison` counts end to end."""
+    contract, mixed = profile.contract(), probed.kernels in MIXED
+    free = run_graph(graph, contract, inputs).codes
+    fed = {name: free[name].numpy().astype(np.int8) for name in probed.inputs}
+    outputs, found = probed.run(fed)
+    forced = {name: torch.from_numpy(codes) for name, codes in found.items() if name in free}
+    own = run_graph(graph, contract, inputs, forced=forced).codes
+    reference = own
+    if mixed:
+        second = load_profile(REFERENCE).contract()
+        reference = run_graph(graph, second, inputs, forced=forced).codes
+    operators, delegated = probed.operators(), probed.delegated()
+    tallies = {
+        name: _tally(operators[name], codes, own[name], reference[name], name in delegated)
+        for name, codes in forced.items()
+    }
+    different = sum(int((free[name] != codes).sum()) for name, codes in forced.items())
+    again = plain.run(fed)[0]
+    different += sum(int((again[name] != codes).sum()) for name, codes in outputs.items())
+    return tallies, different
 
 
 def _tally(operator: str, found: Tensor, own: Tensor, reference: Tensor, delegated: bool) -> Tally:

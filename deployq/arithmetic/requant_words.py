@@ -28,6 +28,7 @@ class Addition(StrEnum):
     """How two operands of different scales become one sum."""
 
     RESCALED = "rescaled"  # each gains left_shift bits and is rescaled, then the sum (LiteRT)
+    RESCALED_ONCE = "rescaled_once"  # so, operands by one rounding half up (LiteRT, optimised)
     WEIGHTED_SUM = "weighted_sum"  # mantissas of one common shift, one sum, one rounding (XNNPACK)
 
 

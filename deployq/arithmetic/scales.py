@@ -11,7 +11,7 @@ from deployq.arithmetic.codes import code_offset, scale_and_zero
 from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.float32 import fma
 from deployq.arithmetic.multiplier import FixedMultiplier, choose_fixed, divided
-from deployq.arithmetic.requant_words import Averaging, ScalePrecision
+from deployq.arithmetic.requant_words import Addition, Averaging, ScalePrecision
 from deployq.arithmetic.rounding import Float64Array, Int64Array, round_real
 from deployq.errors import QuantizationError
 from deployq.qparams import FloatArray, QParams
@@ -97,6 +97,12 @@ def mul_multiplier(qa: QParams, qb: QParams, out: QParams, form: Form) -> np.flo
     sa, sb, sy = (scale_and_zero(q, "Mul")[0] for q in (qa, qb, out))
     real = np.float64(real_multiplier(sa, sb, sy, form.precision))
     return np.float32(real) if form.kind is Kind.FLOAT32 else real
+
+
+def operand_form(form: Form) -> Form:
+    """How Add rescales its operands before their sum, in one form with the sum or in its own."""
+    once = form.addition is Addition.RESCALED_ONCE
+    return replace(form, rounding=Rounding.HALF_UP) if once else form
 
 
 def weighted_sum(qa: QParams, qb: QParams, out: QParams, form: Form) -> tuple[int, int, int]:

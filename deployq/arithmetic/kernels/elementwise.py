@@ -23,6 +23,7 @@ from deployq.arithmetic.scales import (
     float64_scales,
     kernel_zero,
     mul_multiplier,
+    operand_form,
     runs_swapped,
     weighted_sum,
 )
@@ -86,9 +87,9 @@ def _add_fixed(
     if form.addition is Addition.WEIGHTED_SUM:
         return _add_weighted(left, right, out, form, bounds)
     sa, sb, sy = float64_scales(left[1], right[1], out)
-    twice = 2 * max(sa, sb)
-    total = _rescale(centred(*left) << form.left_shift, sa / twice, form)
-    total = total + _rescale(centred(*right) << form.left_shift, sb / twice, form)
+    twice, each = 2 * max(sa, sb), operand_form(form)
+    total = _rescale(centred(*left) << form.left_shift, sa / twice, each)
+    total = total + _rescale(centred(*right) << form.left_shift, sb / twice, each)
     return to_codes(_rescale(total, twice / (2.0**form.left_shift * sy), form), out, bounds)
 
 
