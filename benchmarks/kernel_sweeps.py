@@ -201,8 +201,8 @@ def means(seed: int = 0) -> Iterator[Sweep]:
         for gain in (1, 2, 4, 3 / 2, 5 / 7, size[0] * size[1] / 8):
             for zero_x, zero_y in ZERO_POINTS:
                 # codes near one level, so that the mean is not always 0
-                level = rng.integers(-128, 128, (8, 32, 1, 1))
-                x = np.clip(level + rng.integers(-9, 10, (8, 32, *size)), -128, 127)
+                level = rng.integers(-128, 128, (8, 35, 1, 1))
+                x = np.clip(level + rng.integers(-9, 10, (8, 35, *size)), -128, 127)
                 for unit in UNITS:
                     grids = {"x": grid(unit, zero_x), "y": grid(unit / gain, zero_y)}
                     yield of(node, grids, x=x)

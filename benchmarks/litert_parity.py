@@ -7,9 +7,9 @@ the codes that LiteRT computed before it; end to end, both are fed the input alo
 where a code differs, where an operator compared fewer codes than CODES or took fewer than DISTINCT
 distinct ones, or where XNNPACK computed nothing of its own set.
 
-The optimised kernels leave grouped convolutions, and the channels and elements that do not fill a
-vector, to the reference kernels' arithmetic (docs/litert.md). Codes of theirs that differ and are
-those of litert-ref are counted apart.
+The optimised kernels compute grouped convolutions, and channels or elements that fill no vector,
+one by one, and round otherwise there (docs/litert.md). Codes that differ from their profile and are
+those of that arithmetic are explained, and counted apart under "one by one".
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from deployq_exporters.vendor_files import VENDOR_FILES
 from deployq_targets import TargetProfile, load_profile
 
 COLUMNS = (
-    "source", "target", "operator", "layers", "codes", "distinct", "different", "as reference",
+    "source", "target", "operator", "layers", "codes", "distinct", "different", "one by one",
     "delegated",
 )  # fmt: skip
 NETWORKS = "cifar10_mlperf_resnet8,kws_mlperf_dscnn"
@@ -105,9 +105,9 @@ def _misses(
         yield "nothing was compared"
     explained = 0
     for tally in tallies:
-        explained += tally.as_reference
-        if tally.different > tally.as_reference:
-            yield f"{tally.operator}: {tally.different - tally.as_reference} codes differ"
+        explained += tally.scalar
+        if tally.different > tally.scalar:
+            yield f"{tally.operator}: {tally.different - tally.scalar} codes differ"
         if tally.distinct < DISTINCT or (source == SWEEPS and tally.codes < CODES):
             yield f"{tally.operator}: {tally.codes} codes, {tally.distinct} distinct, are thin"
         whole = 0 if tally.operator in NOT_DELEGATED else tally.layers
@@ -121,7 +121,7 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     head = (result["source"], result["target"])
     rows = [
         (*head, o["operator"], str(o["layers"]), f"{o['codes']:,}", str(o["distinct"]),
-         str(o["different"]), str(o["as_reference"]), str(o["delegated"]))
+         str(o["different"]), str(o["scalar"]), str(o["delegated"]))
         for o in result["operators"]
     ]  # fmt: skip
     return [*rows, (*head, "end to end", "", "", "", str(result["end_to_end"]), "", "")]

@@ -11,17 +11,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from deployq.arithmetic.contract import Contract, Form, Rounding
+from deployq.arithmetic.requant_words import Addition
 from deployq.qgraph import IntegerGraph
 from deployq.simulator import run_graph
 from deployq_exporters.runtimes.litert import Kernels, Session
 from deployq_exporters.tflite import write_tflite
 from deployq_exporters.tflite.signed import signed_graph
-from deployq_targets import TargetProfile, load_profile
+from deployq_targets import TargetProfile
 
 Array = npt.NDArray[Any]
-REFERENCE = "litert-ref"
-MIXED = (Kernels.OPTIMISED,)
-"""Kernel sets that leave some channels and layers to the reference kernels' arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class Tally:
         codes: compared.
         distinct: different codes in the layer that has the most.
         different: codes that are not those of the simulation under the kernel set's own profile.
-        as_reference: of these, the codes of the simulation under litert-ref, where the set is one
-            of MIXED.
+        scalar: of these, codes of the same forms as a set computes what fills no vector of its
+            own (see :func:`scalar_contract`).
         delegated: layers that XNNPACK computed.
     """
 
@@ -44,13 +43,13 @@ class Tally:
     codes: int
     distinct: int
     different: int
-    as_reference: int
+    scalar: int
     delegated: int
 
     def plus(self, other: Tally, *, same_layer: bool = False) -> Tally:
         """Both together: two layers, or two batches of one."""
         each = () if same_layer else ("layers", "delegated")
-        summed = ("codes", "different", "as_reference", *each)
+        summed = ("codes", "different", "scalar", *each)
         sums = {key: getattr(self, key) + getattr(other, key) for key in summed}
         return replace(self, distinct=max(self.distinct, other.distinct), **sums)
 
@@ -72,6 +71,27 @@ class Comparison:
 def kernels_of(profile: TargetProfile) -> Kernels:
     """The kernel set that a profile is the contract of."""
     return Kernels(profile.verify.options["kernels"])
+
+
+def scalar_contract(contract: Contract) -> Contract:
+    """The arithmetic of LiteRT's optimised kernels where they compute one by one.
+
+    They do so in grouped convolutions, in channels that fill no vector of 8 (DEPTHWISE_CONV_2D) or
+    16 (MEAN), and in elements that fill none of 16 (ADD). Both roundings of gemmlowp are then as in
+    the reference kernels. Other contracts come back as they are.
+    """
+    forms = {name: _scalar(form) for name, form in contract.by_op.items()}
+    default = _scalar(contract.default)
+    if (default, forms) == (contract.default, dict(contract.by_op)):
+        return contract
+    return replace(contract, default=default, by_op=forms)
+
+
+def _scalar(form: Form) -> Form:
+    if form.addition is Addition.RESCALED_ONCE:
+        form = replace(form, addition=Addition.RESCALED)
+    half_up = form.rounding is Rounding.DOUBLE_HALF_UP
+    return replace(form, rounding=Rounding.DOUBLE) if half_up else form
 
 
 def compare(
@@ -122,19 +142,19 @@ def _compare(
     inputs: Mapping[str, Array],
 ) -> tuple[dict[str, Tally], int]:
     """Tensors by name, and what :class:`Comparison` counts end to end."""
-    contract, mixed = profile.contract(), probed.kernels in MIXED
+    contract = profile.contract()
     free = run_graph(graph, contract, inputs).codes
     fed = {name: free[name].numpy().astype(np.int8) for name in probed.inputs}
     outputs, found = probed.run(fed)
     forced = {name: torch.from_numpy(codes) for name, codes in found.items() if name in free}
     own = run_graph(graph, contract, inputs, forced=forced).codes
-    reference = own
-    if mixed:
-        second = load_profile(REFERENCE).contract()
-        reference = run_graph(graph, second, inputs, forced=forced).codes
+    second = scalar_contract(contract)
+    scalar = own
+    if second != contract:
+        scalar = run_graph(graph, second, inputs, forced=forced).codes
     operators, delegated = probed.operators(), probed.delegated()
     tallies = {
-        name: _tally(operators[name], codes, own[name], reference[name], name in delegated)
+        name: _tally(operators[name], codes, own[name], scalar[name], name in delegated)
         for name, codes in forced.items()
     }
     different = sum(int((free[name] != codes).sum()) for name, codes in forced.items())
@@ -143,7 +163,7 @@ def _compare(
     return tallies, different
 
 
-def _tally(operator: str, found: Tensor, own: Tensor, reference: Tensor, delegated: bool) -> Tally:
+def _tally(operator: str, found: Tensor, own: Tensor, scalar: Tensor, delegated: bool) -> Tally:
     wrong = found != own
     return Tally(
         operator,
@@ -151,6 +171,6 @@ def _tally(operator: str, found: Tensor, own: Tensor, reference: Tensor, delegat
         codes=found.numel(),
         distinct=len(found.unique()),
         different=int(wrong.sum()),
-        as_reference=int((wrong & (found == reference)).sum()),
+        scalar=int((wrong & (found == scalar)).sum()),
         delegated=int(delegated),
     )

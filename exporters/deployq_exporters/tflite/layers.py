@@ -107,7 +107,7 @@ def _check_weight(node: Linear) -> None:
         raise refuse(
             node,
             "weights are signed codes of 8 bits with zero point 0",
-            found=f"{qparams.qtype}, zero points {sorted(set(qparams.zero_point.flat))[:3]}",
+            found=f"{qparams.qtype}, zero points {np.unique(qparams.zero_point).tolist()[:3]}",
             allowed=f"{S8}, 0",
             next_step="quantize the weights so",
         )
