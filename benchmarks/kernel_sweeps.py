@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from deployq.arithmetic.geometry import ConvGeometry, Pads, Pair, PoolGeometry
-from deployq.qgraph.nodes import Bounds, Elementwise, IntegerGraph, Linear, Node, Pool
+from deployq.qgraph.nodes import Bounds, Elementwise, IntegerGraph, Linear, Node, Pool, Rescale
 from deployq.qparams import IntArray, PerChannel, PerTensor, QParams
 from deployq.qtypes import QType
 
@@ -208,6 +208,17 @@ def means(seed: int = 0) -> Iterator[Sweep]:
                     yield of(node, grids, x=x)
 
 
+def rescales(seed: int = 0) -> Iterator[Sweep]:
+    """Every code under other parameters."""
+    rng = np.random.default_rng(seed)
+    node = Rescale(name="QUANTIZE", op_type="QuantizeLinear", inputs=("x",), output="y")
+    gains = (1, 2, 1 / 4, 3 / 8, 3 / 2, 5 / 7, 1 / 3, 2.5 / 256, 100.5, *rng.uniform(0.2, 5, 8))
+    for gain, unit, (zero_x, zero_y) in product(gains, UNITS, ZERO_POINTS):
+        grids = {"x": grid(unit, zero_x), "y": grid(unit / gain, zero_y)}
+        if grids["x"] != grids["y"]:
+            yield of(node, grids, x=EVERY_CODE.reshape(1, 256))
+
+
 POOLS: tuple[tuple[Pair, Pair, Pads], ...] = (
     ((2, 2), (2, 2), (0, 0, 0, 0)),
     ((3, 3), (1, 1), (1, 1, 1, 1)),
@@ -244,5 +255,6 @@ def every_sweep() -> Iterator[Sweep]:
         yield from pairs(operator)
         yield from broadcasts(operator)
     yield from means()
+    yield from rescales()
     yield from pools("AVERAGE_POOL_2D")
     yield from pools("MAX_POOL_2D")

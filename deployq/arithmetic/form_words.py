@@ -57,7 +57,7 @@ _WINDOW: Mapping[Kind, Words] = {
     Kind.FLOAT32: {"scale_precision": (_F32,), "zero_point": (_BEFORE,)},
 }
 _RESCALE: Mapping[Kind, Words] = {
-    Kind.FIXED: {"scale_precision": (_F64,), "zero_point": (_AFTER,)},
+    Kind.FIXED: {"scale_precision": (_F64, _F32), "zero_point": (_AFTER,)},
     Kind.FLOAT32: {"scale_precision": (_F32,), "zero_point": (_AFTER,)},
 }
 OBEYED: Mapping[str, Mapping[Kind, Words]] = MappingProxyType(

@@ -39,9 +39,10 @@ class FixedMultiplier:
 def choose_fixed(real: Float64Array | float, form: Form) -> FixedMultiplier:
     """The closest mantissa and shift of a FIXED or SHIFT form.
 
-    The mantissa is rounded half away from zero. Under ``shared_shift`` the largest multiplier fills
-    the mantissa and smaller ones lose bits; one that is 2**-bits times smaller becomes 0, which is
-    what such hardware does.
+    The mantissa is rounded half away from zero. Where the form has one shift alone, mantissas do
+    not fill their bits: they are rounded half to even to that shift (XNNPACK's QUANTIZE). Under
+    ``shared_shift`` the largest multiplier fills the mantissa and smaller ones lose bits; one that
+    is 2**-bits times smaller becomes 0, which is what such hardware does.
 
     Args:
         real: positive float64 multipliers, any shape.
@@ -101,7 +102,23 @@ def _check_form(form: Form) -> None:
         )
 
 
+def _one_shift(real: Float64Array, form: Form) -> FixedMultiplier:
+    mantissa = round_real(np.ldexp(real, form.shift_max), Rounding.HALF_EVEN)
+    wide = np.flatnonzero((mantissa >> form.multiplier_bits).ravel())
+    if wide.size:
+        raise QuantizationError(
+            f"multiplier of channel {wide[0]}",
+            "the mantissa fits its bits under the one shift of the hardware",
+            found=f"{mantissa.ravel()[wide[0]]} with shift {form.shift_max}",
+            allowed=f"below 2**{form.multiplier_bits}",
+            next_step="raise the output scale",
+        )
+    return FixedMultiplier(mantissa, np.full_like(mantissa, form.shift_max))
+
+
 def _mantissa(real: Float64Array, form: Form) -> FixedMultiplier:
+    if form.shift_min == form.shift_max:
+        return _one_shift(real, form)
     fraction, exponent = np.frexp(real)  # real = fraction * 2**exponent, fraction in [1/2, 1)
     bits = form.multiplier_bits
     mantissa = round_real(np.ldexp(fraction, bits), Rounding.HALF_AWAY)

@@ -99,6 +99,13 @@ def mul_multiplier(qa: QParams, qb: QParams, out: QParams, form: Form) -> np.flo
     return np.float32(real) if form.kind is Kind.FLOAT32 else real
 
 
+def rescale_real(sx: np.float32, sy: np.float32, form: Form) -> np.float64:
+    """``s_x / s_y`` in the form's precision."""
+    if form.precision is ScalePrecision.F32:
+        return np.float64(sx / sy)
+    return np.float64(sx) / np.float64(sy)
+
+
 def operand_form(form: Form) -> Form:
     """How Add rescales its operands before their sum, in one form with the sum or in its own."""
     once = form.addition is Addition.RESCALED_ONCE

@@ -22,6 +22,7 @@ from benchmarks.kernel_sweeps import (
     means,
     pairs,
     pools,
+    rescales,
     rows,
     windows,
 )
@@ -52,7 +53,8 @@ SWEEPS = {
     "FULLY_CONNECTED": lambda: (*_some(every_sum("FULLY_CONNECTED"), 19), *_some(rows(), 7)),
     "ADD": lambda: (*_some(pairs("ADD"), 9), *_some(broadcasts("ADD"), 4)),
     "MUL": lambda: (*_some(pairs("MUL"), 9), *_some(broadcasts("MUL"), 4)),
-    "MEAN": lambda: _some(means(), 19),
+    "MEAN": lambda: _some(means(), 13),
+    "QUANTIZE": lambda: _some(rescales(), 3),
     "AVERAGE_POOL_2D": lambda: _some(pools("AVERAGE_POOL_2D"), 2),
     "MAX_POOL_2D": lambda: _some(pools("MAX_POOL_2D"), 2),
 }  # fmt: skip

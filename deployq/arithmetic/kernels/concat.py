@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from deployq.arithmetic.codes import Bounds
+from deployq.arithmetic.codes import Bounds, scale_and_zero
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.kernels.codes import centred, nearest, saturate, scale_tensor, to_codes
 from deployq.arithmetic.kernels.multiplier import multiply
 from deployq.arithmetic.multiplier import choose_fixed
-from deployq.arithmetic.scales import float64_scales
+from deployq.arithmetic.scales import rescale_real
 from deployq.qparams import QParams
 
 
@@ -50,8 +50,8 @@ def _exact(value: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
 
 
 def _fixed(value: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
-    sx, sy = float64_scales(qx, out)
-    return multiply(value, choose_fixed(sx / sy, form), form.rounding)
+    (sx, _), (sy, _) = scale_and_zero(qx, "input"), scale_and_zero(out, "output")
+    return multiply(value, choose_fixed(rescale_real(sx, sy, form), form), form.rounding)
 
 
 _FORMS: dict[Kind, Callable[[Tensor, QParams, QParams, Form], Tensor]] = {

@@ -12,6 +12,7 @@ from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.multiplier import choose_fixed, multiply
 from deployq.arithmetic.oracle.codes import centred, nearest, saturate, to_codes
 from deployq.arithmetic.rounding import Int64Array
+from deployq.arithmetic.scales import rescale_real
 from deployq.qparams import IntArray, QParams
 
 
@@ -65,8 +66,7 @@ def _exact(value: Int64Array, sx: np.float32, sy: np.float32, form: Form) -> Int
 
 
 def _fixed(value: Int64Array, sx: np.float32, sy: np.float32, form: Form) -> Int64Array:
-    real = np.float64(sx) / np.float64(sy)
-    return multiply(value, choose_fixed(real, form), form.rounding)
+    return multiply(value, choose_fixed(rescale_real(sx, sy, form), form), form.rounding)
 
 
 _FORMS: dict[Kind, Callable[[Int64Array, np.float32, np.float32, Form], Int64Array]] = {
