@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 
 from deployq.arithmetic.geometry import ConvGeometry, Pads, Pair, PoolGeometry
-from deployq.qgraph.nodes import Bounds, Elementwise, IntegerGraph, Linear, Node, Pool, Rescale
+from deployq.qgraph.nodes import (
+    Bounds,
+    Elementwise,
+    IntegerGraph,
+    Linear,
+    Lookup,
+    Node,
+    Pool,
+    Rescale,
+)
 from deployq.qparams import IntArray, PerChannel, PerTensor, QParams
 from deployq.qtypes import QType
 
@@ -219,6 +228,19 @@ def rescales(seed: int = 0) -> Iterator[Sweep]:
             yield of(node, grids, x=EVERY_CODE.reshape(1, 256))
 
 
+def functions(operator: str, seed: int = 0) -> Iterator[Sweep]:
+    """Every code through LOGISTIC or TANH."""
+    rng = np.random.default_rng(seed)
+    op_type, out = {"LOGISTIC": ("Sigmoid", grid(1 / 256, -128)), "TANH": ("Tanh", grid(1 / 128))}[
+        operator
+    ]
+    node = Lookup(name=operator, op_type=op_type, inputs=("x",), output="y")
+    for scale, (zero_point, _) in product(
+        (1 / 16, 1 / 64, *rng.uniform(0.01, 0.2, 10)), ZERO_POINTS
+    ):
+        yield of(node, {"x": grid(scale, zero_point), "y": out}, x=EVERY_CODE.reshape(1, 256))
+
+
 POOLS: tuple[tuple[Pair, Pair, Pads], ...] = (
     ((2, 2), (2, 2), (0, 0, 0, 0)),
     ((3, 3), (1, 1), (1, 1, 1, 1)),
@@ -256,5 +278,7 @@ def every_sweep() -> Iterator[Sweep]:
         yield from broadcasts(operator)
     yield from means()
     yield from rescales()
+    yield from functions("LOGISTIC")
+    yield from functions("TANH")
     yield from pools("AVERAGE_POOL_2D")
     yield from pools("MAX_POOL_2D")

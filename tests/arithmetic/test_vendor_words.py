@@ -129,6 +129,36 @@ def test_litert_optimised_rescales_operands_once(seed: int, ties: bool) -> None:
     assert_codes(fast_elementwise.add(tensor(a), qa, tensor(b), qb, out, form), found, out)
 
 
+ONE_SHIFT = Form(
+    Kind.FIXED, Rounding.HALF_UP, multiplier_bits=16, shift_min=8, shift_max=8,
+    scale_precision=ScalePrecision.F32,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, st.sampled_from([1.0, 2.5 / 256, 3 / 8, 5 / 7, 100.5]))
+def test_xnnpack_rescales_with_eight_bits_of_fraction(seed: int, gain: float) -> None:
+    draw = Draw(seed)
+    qx = draw.params(S8)
+    out = draw.params(S8, float(qx.scale) / gain)
+    x = np.arange(-128, 128).astype(np.int8)
+    mantissa = int(np.rint(F32(256) * F32(F32(qx.scale) / F32(out.scale))))  # ties to even
+    steps = (x.astype(np.int64) - int(qx.zero_point)) * mantissa + 128 >> 8
+    found = concat.rescale(x, qx, out, ONE_SHIFT)
+    if qx != out:
+        np.testing.assert_array_equal(found, np.clip(steps + int(out.zero_point), -128, 127))
+    assert_codes(fast_concat.rescale(tensor(x), qx, out, ONE_SHIFT), found, out)
+
+
+def test_a_mantissa_beyond_its_bits_under_one_shift_is_refused() -> None:
+    qx, out = (QParams(S8, np.asarray(scale, np.float32)) for scale in (256.0, 1.0))
+    x = np.zeros(1, np.int8)
+    for rescale, codes in ((concat.rescale, x), (fast_concat.rescale, tensor(x))):
+        with pytest.raises(QuantizationError, match="one shift of the hardware") as caught:
+            rescale(codes, qx, out, ONE_SHIFT)
+        assert caught.value.found == "65536 with shift 8"
+
+
 @settings(max_examples=30, deadline=None)
 @given(seeds, st.sampled_from([ZeroPointPlace.AFTER_ROUNDING, None]))
 def test_float_products_add_the_zero_point_where_they_are_told(

@@ -16,6 +16,7 @@ from deployq.qgraph.nodes import (
     Concat,
     Elementwise,
     IntegerGraph,
+    Lookup,
     Move,
     Node,
     Pool,
@@ -252,6 +253,8 @@ OTHER = grid(0.2, 5)
                  y=QParams(QType(4, signed=True), np.asarray(0.1))),
             "activations of 8 bits", "s4[-8,7]",
         ),
+        (_one(Lookup(op_type="HardSwish", **TWO)), "the codes that LiteRT computes", "HardSwish"),
+        (_one(Lookup(op_type="Sigmoid", **TWO)), "the output of LOGISTIC has one grid", ", 5"),
         (
             IntegerGraph((Quantize(op_type="QuantizeLinear", bounds=(0, 9), **TWO),),
                          {"y": grid(0.1)}, ("x",), ("y",)),

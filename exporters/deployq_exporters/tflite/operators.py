@@ -1,14 +1,17 @@
-"""ADD, MUL, pools, MEAN, CONCATENATION and QUANTIZE."""
+"""ADD, MUL, pools, MEAN, CONCATENATION, QUANTIZE, LOGISTIC and TANH."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from deployq.qgraph.nodes import Concat, Elementwise, Node, Pool, Rescale
+from deployq.qgraph.nodes import Concat, Elementwise, Lookup, Node, Pool, Rescale
 from deployq_exporters.tflite.layout import onnx_axes
 from deployq_exporters.tflite.refusals import refuse
 from deployq_exporters.tflite.windows import Window, check_inside, padded
 from deployq_exporters.tflite.writing import Writing
+
+FUNCTIONS = {"Sigmoid": ("LOGISTIC", 1 / 256, -128), "Tanh": ("TANH", 1 / 128, 0)}
+"""ONNX operator to TFLite's, with the scale and zero point of its output."""
 
 
 def write_elementwise(writing: Writing, node: Elementwise) -> None:
@@ -78,6 +81,35 @@ def write_rescale(writing: Writing, node: Rescale) -> None:
         return
     options: Any = writing.file.schema.QuantizeOptionsT()
     writing.emit(node, "QUANTIZE", [writing.operand(node.inputs[0])], options)
+
+
+def write_lookup(writing: Writing, node: Lookup) -> None:
+    """LOGISTIC or TANH, whose codes are those of the function itself in every kernel set.
+
+    Others are not written: LiteRT computes LEAKY_RELU and HARD_SWISH in steps of its own, which no
+    word of a contract states.
+
+    Raises:
+        UnsupportedError: another function, or an output on another grid than LiteRT fixes.
+    """
+    if node.op_type not in FUNCTIONS:
+        raise refuse(
+            node,
+            "a function has the codes that LiteRT computes",
+            found=node.op_type,
+            allowed=", ".join(FUNCTIONS),
+        )
+    code, scale, zero_point = FUNCTIONS[node.op_type]
+    out = writing.qparams(node.output)
+    if (float(out.scale), int(out.zero_point)) != (scale, zero_point):
+        raise refuse(
+            node,
+            f"the output of {code} has one grid",
+            found=f"{out.scale}, {out.zero_point}",
+            allowed=f"{scale}, {zero_point}",
+            next_step="state activation.fixed_output in the profile",
+        )
+    writing.emit(node, code, [writing.operand(node.inputs[0])])
 
 
 def same_grid(writing: Writing, node: Node, inputs: tuple[str, ...]) -> None:

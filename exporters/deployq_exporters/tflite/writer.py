@@ -12,6 +12,7 @@ from deployq.qgraph.nodes import (
     Elementwise,
     IntegerGraph,
     Linear,
+    Lookup,
     Move,
     Node,
     Pool,
@@ -24,6 +25,7 @@ from deployq_exporters.tflite.movement import write_move
 from deployq_exporters.tflite.operators import (
     write_concat,
     write_elementwise,
+    write_lookup,
     write_pool,
     write_rescale,
 )
@@ -94,6 +96,7 @@ _WRITERS: dict[type[Node], Callable[[Writing, Any], None]] = {
     Pool: write_pool,
     Concat: write_concat,
     Rescale: write_rescale,
+    Lookup: write_lookup,
     Move: write_move,
 }
 """Kind of node to the function that adds its operators."""
