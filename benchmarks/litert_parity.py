@@ -23,7 +23,6 @@ from typing import Any
 from benchmarks.command import parser, work_folder
 from benchmarks.contenders import bundle
 from benchmarks.evidence_size import images_wanted
-from benchmarks.kernel_sweeps import every_sweep
 from benchmarks.litert_runs import (
     Comparison,
     Tally,
@@ -35,6 +34,7 @@ from benchmarks.litert_runs import (
 from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
 from benchmarks.output import print_table, write_json
+from benchmarks.sweeps import every_sweep
 from deployq.opened_file import open_file
 from deployq.progress import progress
 from deployq_exporters.runtimes.litert import Kernels

@@ -180,9 +180,10 @@ def export(
         for name, file in files.items():
             write_model(file, folder / name)
         save_prepared_model(prepared, folder)
-        graph = with_ranges(read_graph(model), prepared.grids())
-        vendor = _write_vendor_file(model, graph, profile, folder)
+        stored = read_graph(model)
+        vendor = _write_vendor_file(model, stored, profile, folder)
         progress("golden vectors")
+        graph = with_ranges(stored, prepared.grids())
         write_golden(*_golden_vectors(graph, profile.contract(), samples), folder / GOLDEN_FILE)
         stated = {"io": str(edges), "edges": edge_facts(prepared, graph, files), **vendor}
         write_manifest(folder, {**export_facts(prepared, model), **stated, **(facts or {})})

@@ -13,22 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.kernel_sweeps import (
-    ROUGH,
-    Sweep,
-    broadcasts,
-    every_sum,
-    functions,
-    linear,
-    means,
-    pairs,
-    pools,
-    rescales,
-    rows,
-    windows,
-)
 from benchmarks.litert_parity import NOT_DELEGATED
 from benchmarks.litert_runs import compare, compare_alone, kernels_of, merged, scalar_contract
+from benchmarks.sweeps.elementwise import broadcasts, functions, pairs, rescales
+from benchmarks.sweeps.layers import ROUGH, every_sum, linear, rows, windows
+from benchmarks.sweeps.pools import means, pools
+from benchmarks.sweeps.sweep import Sweep
 from deployq import pipeline
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.bundle import Bundle

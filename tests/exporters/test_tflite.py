@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.kernel_sweeps import S8, Sweep, grid, linear, of
+from benchmarks.sweeps.layers import linear
+from benchmarks.sweeps.sweep import S8, Sweep, grid, of
 from deployq.arithmetic.geometry import ConvGeometry, Pads, PoolGeometry
 from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import (
@@ -183,20 +184,24 @@ def test_parts_and_constants_keep_their_axes() -> None:
 
 
 def test_unsigned_codes_are_stored_128_lower() -> None:
-    node = Pool(
-        name="p", op_type="MaxPool", inputs=("x",), output="y", bounds=(3, 200),
-        geometry=PoolGeometry((1, 1)),
-    )  # fmt: skip
+    facts = {"pads": [0, 0, 1, 1] * 2, "axes": None, "mode": "constant", "value": 250}
+    nodes = (
+        Move(name="m", op_type="Pad", inputs=("x",), output="p", attributes=facts),
+        Elementwise(name="a", op_type="Add", inputs=("p", "c"), output="y", bounds=(3, 200)),
+    )
     qparams = QParams(U8, np.asarray(0.1), np.asarray(3))
-    graph = IntegerGraph((node,), {"x": qparams, "y": qparams}, ("x",), ("y",))
+    grids, constants = dict.fromkeys("xpcy", qparams), {"c": np.asarray([[[0]], [[9]], [[255]]])}
+    graph = IntegerGraph(nodes, grids, ("x",), ("p", "y"), constants)
     x = RNG.integers(0, 256, (2, 3, 5, 5)).astype(np.uint8)
-    expected = run_graph(graph, REFERENCE, {"x": x}).codes["y"].numpy().astype(int) - 128
+    expected = run_graph(graph, REFERENCE, {"x": x}).codes
     lower = (x.astype(int) - 128).astype(np.int8)
-    found = Session(content(graph, {"x": x}), Kernels.REFERENCE).run({"x": lower})[0]["y"]
-    np.testing.assert_array_equal(found, expected)
-    assert (found.min(), found.max()) == (-125, 72)
-    assert signed_graph(graph).qparams["x"] == QParams(S8, qparams.scale, np.asarray(-125))
-    assert signed_graph(signed_graph(graph)) is not graph
+    found, _ = Session(content(graph, {"x": x}), Kernels.REFERENCE).run({"x": lower})
+    for name in graph.outputs:
+        np.testing.assert_array_equal(found[name], expected[name].numpy().astype(int) - 128)
+    assert found["p"].max() == 127 and (found["y"].min(), found["y"].max()) == (-125, 72)
+    signed = signed_graph(graph)
+    assert signed.qparams["x"] == QParams(S8, qparams.scale, np.asarray(-125))
+    assert signed_graph(signed) is signed
 
 
 def test_same_graph_same_bytes() -> None:

@@ -92,7 +92,7 @@ class Session:
                     allowed="int8",
                 )
         try:
-            self._resize(len(next(iter(inputs.values()))))
+            self._resize(len(inputs[self.inputs[0]]))
             for name, detail in self._inputs.items():
                 self._interpreter.set_tensor(detail["index"], to_file(inputs[name]))
             self._interpreter.invoke()

@@ -11,8 +11,9 @@ from deployq.qgraph.nodes import Linear
 from deployq.qparams import IntArray, PerChannel, PerTensor, QParams
 from deployq.qtypes import QType
 from deployq_exporters.tflite.refusals import refuse
+from deployq_exporters.tflite.signed import S8
 from deployq_exporters.tflite.windows import Window, padded
-from deployq_exporters.tflite.writing import S8, Writing
+from deployq_exporters.tflite.writing import Writing
 
 S32 = QType(32, signed=True)
 GROUPED_VERSION, PER_CHANNEL_VERSION = 6, 12

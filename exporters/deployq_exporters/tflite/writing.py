@@ -10,7 +10,6 @@ import numpy as np
 from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import IntegerGraph, Node
 from deployq.qparams import QParams
-from deployq.qtypes import QType
 from deployq_exporters.tflite.clamp import clamp, fused
 from deployq_exporters.tflite.flatfile import FlatFile
 from deployq_exporters.tflite.layout import (
@@ -21,8 +20,7 @@ from deployq_exporters.tflite.layout import (
     same_bytes,
     to_file,
 )
-
-S8 = QType(8, signed=True)
+from deployq_exporters.tflite.signed import S8
 
 
 class Writing:

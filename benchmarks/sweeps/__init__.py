@@ -1,0 +1,34 @@
+"""Graphs of one operator whose results are full of ties, with the codes to feed them.
+
+Multipliers are ratios of small integers, most of them powers of two, so that many results lie half
+way between two codes, where one rounding differs from another. Each graph comes twice: with scales
+that make them exactly, and with scales that float32 cannot join exactly, whose results lie beside
+the ties, where the last bit of a multiplier decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.sweeps.elementwise import broadcasts, functions, pairs, rescales
+from benchmarks.sweeps.layers import every_sum, rows, windows
+from benchmarks.sweeps.pools import means, pools
+from benchmarks.sweeps.sweep import Sweep
+
+
+def every_sweep() -> Iterator[Sweep]:
+    """All of them, operator by operator."""
+    for operator in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        yield from every_sum(operator)
+        yield from windows(operator)
+    yield from every_sum("FULLY_CONNECTED")
+    yield from rows()
+    for operator in ("ADD", "MUL"):
+        yield from pairs(operator)
+        yield from broadcasts(operator)
+    yield from means()
+    yield from rescales()
+    yield from functions("LOGISTIC")
+    yield from functions("TANH")
+    yield from pools("AVERAGE_POOL_2D")
+    yield from pools("MAX_POOL_2D")
