@@ -280,7 +280,7 @@ OTHER = grid(0.2, 5)
         ),
         (
             replace(LAYER.graph, nodes=(replace(WEIGHTED, op_type="Gemm",
-                                                weight=WEIGHTED.weight[..., 0, 0]),)),
+                                                weight=WEIGHTED.weight[..., 0, 0].T),)),
             "reads rows of up to three axes", "(1, 3, 4, 4)",
         ),
     ],
