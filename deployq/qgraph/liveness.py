@@ -31,8 +31,7 @@ def largest_live_set(graph: IntegerGraph, shapes: Mapping[str, tuple[int, ...]])
     Args:
         shapes: of every code tensor, for one sample.
     """
-    last = {name: number for number, node in enumerate(graph.nodes) for name in node.inputs}
-    last |= dict.fromkeys(graph.outputs, len(graph.nodes))
+    last = last_readers(graph)
     alive = {name: _size(graph, shapes, name) for name in graph.inputs if name in graph.qparams}
     largest = LiveSet("", 0)
     for number, node in enumerate(graph.nodes):
@@ -42,6 +41,12 @@ def largest_live_set(graph: IntegerGraph, shapes: Mapping[str, tuple[int, ...]])
                 largest = LiveSet(node.output, sum(alive.values()))
         alive = {name: size for name, size in alive.items() if last.get(name, number) > number}
     return largest
+
+
+def last_readers(graph: IntegerGraph) -> dict[str, int]:
+    """The number of the node that reads a tensor last; that behind the last for graph outputs."""
+    last = {name: number for number, node in enumerate(graph.nodes) for name in node.inputs}
+    return last | dict.fromkeys(graph.outputs, len(graph.nodes))
 
 
 def _size(graph: IntegerGraph, shapes: Mapping[str, tuple[int, ...]], name: str) -> int:

@@ -70,7 +70,8 @@ def _unfit(found: object, allowed: str) -> InputError:
     )
 
 
-def _linear(node: Linear, most: int, shape: Shape) -> Shape:
+def linear_shape(node: Linear, most: int, shape: Shape) -> Shape:
+    """The shape of a layer's sums; errors as :func:`check_fit`."""
     weight = node.weight.shape
     if node.op_type in OUTPUTS_FIRST:
         return _convolution(node, most, shape)
@@ -154,7 +155,7 @@ def _move(node: Move, most: int, shape: Shape) -> Shape:
 
 
 _RESULTS: Mapping[type[Node], Callable[..., Shape]] = {
-    Linear: _linear,
+    Linear: linear_shape,
     MatMul: _matmul,
     Elementwise: _elementwise,
     Pool: _pool,

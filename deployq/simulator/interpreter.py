@@ -8,7 +8,7 @@ was made. The reference on codes (``deployq.graph.codes``) shares the kernels an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,9 @@ from torch import Tensor
 
 from deployq import affine
 from deployq.arithmetic.contract import Contract
-from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.arithmetic.kernels.codes import quantize, torch_dtype
 from deployq.errors import InputError
+from deployq.qgraph.liveness import last_readers
 from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Node, Quantize
 from deployq.qparams import QParams
 from deployq.simulator.fit import most_elements
@@ -35,8 +36,8 @@ class Simulation:
     """What one run computed.
 
     Args:
-        codes: every code tensor but constants, by name, (N, ...) integers, in graph order:
-            as computed, before any is forced.
+        codes: every code tensor that is kept, but constants, by name, (N, ...) integers, in graph
+            order: as computed, before any is forced.
         outputs: graph outputs by name: float32, or codes where the file ends in codes.
     """
 
@@ -50,6 +51,7 @@ def run_graph(
     inputs: Mapping[str, Array],
     *,
     forced: Mapping[str, Tensor] | None = None,
+    keep: Collection[str] | None = None,
 ) -> Simulation:
     """Compute every code tensor of a graph.
 
@@ -59,6 +61,8 @@ def run_graph(
         inputs: graph input name to float32 (or codes, where the file takes codes), (N, ...).
         forced: code tensor name to codes that replace the computed ones after they are recorded,
             so that each node can be fed what another run computed.
+        keep: the code tensors that are recorded; None for all. The others are given up after their
+            last reader.
 
     Raises:
         InputError: an input is missing, is no codes of its type or is too small for a window; a
@@ -69,11 +73,14 @@ def run_graph(
     """
     forced = forced or {}
     _check_names(graph, inputs, forced)
-    run = _Run(graph, contract, forced, [inputs[name].shape for name in graph.inputs])
+    shapes = [inputs[name].shape for name in graph.inputs]
+    run = _Run(graph, contract, forced, keep, shapes)
     for name in graph.inputs:
         run.take(name, inputs[name])
-    for node in graph.nodes:
+    last = last_readers(graph)
+    for number, node in enumerate(graph.nodes):
         run.step(node)
+        run.forget(name for name in {*node.inputs, node.output} if last.get(name, number) == number)
     return Simulation(run.recorded, {name: run.output(name) for name in graph.outputs})
 
 
@@ -81,10 +88,14 @@ class _Run:
     """State of one run: codes as computed, codes as the next nodes read them, and reals."""
 
     def __init__(
-        self, graph: IntegerGraph, contract: Contract, forced: Mapping[str, Tensor],
+        self,
+        graph: IntegerGraph,
+        contract: Contract,
+        forced: Mapping[str, Tensor],
+        keep: Collection[str] | None,
         shapes: Sequence[tuple[int, ...]],
-    ) -> None:  # fmt: skip
-        self.graph, self.contract, self.forced = graph, contract, forced
+    ) -> None:
+        self.graph, self.contract, self.forced, self.keep = graph, contract, forced, keep
         self.recorded: dict[str, Tensor] = {}
         self.fed = {n: _as_tensor(c, graph.qparams[n]) for n, c in graph.constants.items()}
         self.reals: dict[str, Array] = {}
@@ -108,8 +119,7 @@ class _Run:
             read = self.fed[node.inputs[0]].numpy()
             self.reals[node.output] = affine.dequantize(read, qparams[node.inputs[0]])
         elif isinstance(node, Quantize):
-            out = qparams[node.output]
-            quantized = _as_tensor(affine.quantize(self.reals[node.inputs[0]], out), out)
+            quantized = quantize(torch.tensor(self.reals[node.inputs[0]]), qparams[node.output])
             bounds = node.bounds
             self._record(node.output, quantized if bounds is None else quantized.clamp(*bounds))
         else:
@@ -118,8 +128,15 @@ class _Run:
             self._record(node.output, computed)
 
     def _record(self, name: str, codes: Tensor) -> None:
-        self.recorded[name] = codes
+        if self.keep is None or name in self.keep:
+            self.recorded[name] = codes
         self.fed[name] = _forced(name, codes, self.forced)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Tensors that no later node reads."""
+        for name in names:
+            self.fed.pop(name, None)
+            self.reals.pop(name, None)
 
     def output(self, name: str) -> Array:
         """A graph output, float32 or codes in their NumPy type."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling, softmax
 from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.arithmetic.kernels.pieces import in_pieces
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
 from deployq.errors import DeployqError
 from deployq.qgraph.nodes import (
@@ -26,9 +28,9 @@ from deployq.qgraph.nodes import (
 )
 from deployq.qgraph.values import located
 from deployq.qparams import QParams
-from deployq.simulator.fit import MOST, check_fit
+from deployq.simulator.fit import MOST, check_fit, linear_shape
 from deployq.simulator.movement import move
-from deployq.simulator.sums import accumulate, accumulate_product
+from deployq.simulator.sums import accumulate_product, channel_axis, layer_sums
 
 Operand: TypeAlias = tuple[Tensor, QParams]
 
@@ -56,8 +58,15 @@ def compute(
 
 def _linear(node: Linear, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
-    acc, axis = accumulate(node, x, qx)
-    return finish(node, acc, (qx.scale[()], node.weight_qparams.scale), axis, out, contract)
+    ((x, qx),) = operands
+    axis, sums = channel_axis(node), layer_sums(node, qx)
+    scales = qx.scale[()], node.weight_qparams.scale
+
+    def codes(part: Tensor) -> Tensor:
+        return finish(node, sums(part), scales, axis, out, contract)
+
+    shapes = x.shape, linear_shape(node, MOST, tuple(x.shape))
+    return in_pieces(codes, max(prod(shape[1:]) for shape in shapes), x)
 
 
 def _matmul(node: MatMul, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
@@ -77,7 +86,7 @@ def finish(
     """Codes of finished sums: as the accumulator holds them, rescaled and saturated.
 
     Args:
-        acc: int64, from :func:`deployq.simulator.sums.accumulate` or of two activations.
+        acc: int64, or exact and in float32, which is overwritten; see ``simulator.sums``.
         scales: of the two factors, float32; the second one or (C,) along ``axis``.
         axis: of the channels.
     """

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from weakref import finalize
 
 import torch
 from torch import Tensor
 
-from deployq.arithmetic.kernels import linear
-from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
+from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.arithmetic.kernels.conv_transpose import CONVOLUTION_SUMS
+from deployq.arithmetic.kernels.linear import Sums, gemm_sums, matmul_accumulate
 from deployq.qgraph.nodes import Linear
 from deployq.qparams import QParams
+
+_READY: dict[int, Sums] = {}
+"""Of the nodes that live, by identity: nodes of one name are equal whatever their weights."""
 
 
 def accumulate(node: Linear, x: Tensor, qx: QParams) -> tuple[Tensor, int]:
@@ -24,13 +30,32 @@ def accumulate(node: Linear, x: Tensor, qx: QParams) -> tuple[Tensor, int]:
     Returns:
         int64 sums, (N, O, ...) or (..., N), and the axis: 1, or the last.
     """
-    weight, qw = torch.tensor(node.weight), node.weight_qparams
-    zero_point: Any = int(qw.zero_point) if qw.zero_point.ndim == 0 else torch.tensor(qw.zero_point)
+    return layer_sums(node, qx)(x).long(), channel_axis(node)
+
+
+def layer_sums(node: Linear, qx: QParams) -> Callable[[Tensor], Tensor]:
+    """As :func:`accumulate` for input in pieces; the weights are made ready once a node.
+
+    The sums are int64, or float32 where that is exact and all are below 2**24.
+    """
+    key = id(node)
+    if key not in _READY:
+        _READY[key] = _sums(node)
+        finalize(node, _READY.pop, key)
+    sums, x_zero_point = _READY[key], int(qx.zero_point)
+    return lambda x: sums(x, x_zero_point)
+
+
+def _sums(node: Linear) -> Sums:
+    qw = node.weight_qparams
+    weight = torch.tensor(node.weight, dtype=torch_dtype(qw.qtype))
+    zero_point: Any = torch.tensor(qw.zero_point)
+    if qw.zero_point.ndim == 0 or not qw.zero_point.any():
+        zero_point = int(qw.zero_point.flat[0])
     bias = None if node.bias is None else torch.tensor(node.bias)
-    if node.op_type in CONVOLUTIONS:
-        sums = CONVOLUTIONS[node.op_type]
-        return sums(x, int(qx.zero_point), weight, zero_point, bias, node.geometry), 1
-    return linear.gemm_accumulate(x, int(qx.zero_point), weight, zero_point, bias), x.ndim - 1
+    if node.op_type in CONVOLUTION_SUMS:
+        return CONVOLUTION_SUMS[node.op_type](weight, zero_point, bias, node.geometry)
+    return gemm_sums(weight, zero_point, bias)
 
 
 def accumulate_product(a: Tensor, qa: QParams, b: Tensor, qb: QParams) -> Tensor:
@@ -40,4 +65,9 @@ def accumulate_product(a: Tensor, qa: QParams, b: Tensor, qb: QParams) -> Tensor
         a, b: codes, (..., M, K) and (..., K, N).
         qa, qb: their parameters.
     """
-    return linear.matmul_accumulate(a, int(qa.zero_point), b, int(qb.zero_point))
+    return matmul_accumulate(a, int(qa.zero_point), b, int(qb.zero_point))
+
+
+def channel_axis(node: Linear) -> int:
+    """Of the output channels in the sums of a layer: 1, or the last."""
+    return 1 if node.op_type in CONVOLUTION_SUMS else -1

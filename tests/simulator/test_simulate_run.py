@@ -45,6 +45,15 @@ def test_forced_codes_feed_what_follows_and_are_not_recorded() -> None:
     assert run.outputs["b"].tolist() == [4, 4, 200]
 
 
+def test_codes_that_are_not_kept_are_given_up() -> None:
+    graph, forced = read_graph(model(CHAIN)), {"b": torch.tensor([4, 4, 200])}
+    whole = run_graph(graph, QDQ, {"x": X}, forced=forced)
+    for keep in ((), ("b",)):
+        run = run_graph(graph, QDQ, {"x": X}, forced=forced, keep=keep)
+        assert tuple(run.codes) == keep
+        assert all(np.array_equal(run.outputs[n], whole.outputs[n]) for n in ("y", "b"))
+
+
 @pytest.mark.parametrize(("forced", "rule"), [
     ({"d": torch.zeros(3)}, r"forced tensor d: only computed codes .* can be forced"),
     ({"b": torch.zeros(2)}, r"(?s)forced tensor b: .* shape .*found: \(2,\).*allowed: \(3,\)"),

@@ -19,6 +19,11 @@ _DTYPES = {
     "uint32": torch.int64,
 }
 
+FLOAT32_BITS = 23
+"""Codes of this width and their zero points are whole numbers of float32."""
+_ROUNDER = 1.5 * 2.0**23
+"""From 2**23 to 2**24 float32 holds whole numbers alone; the low 22 bits of this one are zeros."""
+
 
 def torch_dtype(qtype: QType) -> torch.dtype:
     """The torch type that holds codes; unsigned 16 and 32 bits take the next signed one."""
@@ -52,5 +57,24 @@ def saturate(values: Tensor, out: QParams, bounds: Bounds | None) -> Tensor:
 
 
 def to_codes(values: Tensor, out: QParams, bounds: Bounds | None) -> Tensor:
-    """Zero point added, then saturated."""
-    return saturate(values + scale_and_zero(out, "output")[1], out, bounds)
+    """Zero point added, then saturated; floats are rounded half to even first.
+
+    Args:
+        values: int64, or float without NaN, which is overwritten.
+    """
+    zero_point = scale_and_zero(out, "output")[1]
+    if not values.is_floating_point():
+        return saturate(values + zero_point, out, bounds)
+    low, high = clip_range(out, bounds)
+    if values.dtype == torch.float32 and out.qtype.bits > FLOAT32_BITS:
+        values = values.double()  # the ends of the range are no float32
+    inside = values.clamp_(low - zero_point, high - zero_point)
+    if values.dtype == torch.float32 and out.qtype.bits <= 8:
+        # one unit of the sum is its last bit, so the addition rounds; the code is its low byte
+        return inside.add_(_ROUNDER).view(torch.int32).to(torch_dtype(out.qtype)).add_(zero_point)
+    return inside.round_().add_(zero_point).to(torch_dtype(out.qtype))
+
+
+def quantize(x: Tensor, qparams: QParams) -> Tensor:
+    """Codes of finite reals under per-tensor parameters; ``affine.quantize`` in torch."""
+    return to_codes(x.float() / scale_tensor(qparams, x, "activation"), qparams, None)

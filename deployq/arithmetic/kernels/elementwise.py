@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +12,7 @@ from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.kernels.codes import centred, nearest, saturate, to_codes, to_tensor
 from deployq.arithmetic.kernels.float32 import fma
 from deployq.arithmetic.kernels.multiplier import multiply
+from deployq.arithmetic.kernels.pairs import Elementwise, Operand, of_pairs
 from deployq.arithmetic.kernels.rounding import shift_right
 from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.requant_words import Addition, ZeroPointPlace
@@ -29,9 +28,6 @@ from deployq.arithmetic.scales import (
 )
 from deployq.qparams import QParams
 
-_Operand = tuple[Tensor, QParams]
-_Elementwise = Callable[[_Operand, _Operand, QParams, Form, "Bounds | None"], Tensor]
-
 
 def add(
     a: Tensor,
@@ -44,7 +40,10 @@ def add(
     bounds: Bounds | None = None,
 ) -> Tensor:
     """Codes of ``a + b``; see ``oracle.elementwise.add``."""
-    return pick("Add", _ADD, form)((a, qa), (b, qb), out, form, bounds)
+    left, right = (a, qa), (b, qb)
+    if form.kind is Kind.FLOAT32 and runs_swapped(tuple(a.shape), tuple(b.shape)):
+        left, right = right, left
+    return of_pairs(pick("Add", _ADD, form), left, right, out, form, bounds)
 
 
 def mul(
@@ -58,14 +57,12 @@ def mul(
     bounds: Bounds | None = None,
 ) -> Tensor:
     """Codes of ``a * b``; see ``oracle.elementwise.mul``."""
-    return pick("Mul", _MUL, form)((a, qa), (b, qb), out, form, bounds)
+    return of_pairs(pick("Mul", _MUL, form), (a, qa), (b, qb), out, form, bounds)
 
 
 def _add_float32(
-    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+    left: Operand, right: Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
-    if runs_swapped(tuple(left[0].shape), tuple(right[0].shape)):
-        left, right = right, left
     a, b = (codes.float() + code_offset(q, form) for codes, q in (left, right))
     constants = add_constants(left[1], right[1], out, form)
     ra, rb, constant = (to_tensor(number, a) for number in constants)
@@ -74,7 +71,7 @@ def _add_float32(
 
 
 def _add_exact(
-    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+    left: Operand, right: Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
     sa, sb, sy = float64_scales(left[1], right[1], out)
     total = _real(left, sa) + _real(right, sb)
@@ -82,7 +79,7 @@ def _add_exact(
 
 
 def _add_fixed(
-    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+    left: Operand, right: Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
     if form.addition is Addition.WEIGHTED_SUM:
         return _add_weighted(left, right, out, form, bounds)
@@ -94,7 +91,7 @@ def _add_fixed(
 
 
 def _add_weighted(
-    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+    left: Operand, right: Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
     """XNNPACK: one shift for both mantissas, one sum, one rounding."""
     weight_a, weight_b, common = weighted_sum(left[1], right[1], out, form)
@@ -104,7 +101,7 @@ def _add_weighted(
 
 
 def _add_shift(
-    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+    left: Operand, right: Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
     sa, sb, sy = float64_scales(left[1], right[1], out)
     fine = min(sa, sb)
@@ -115,7 +112,7 @@ def _add_shift(
 
 
 def _mul_float32(
-    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+    left: Operand, right: Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
     product = (centred(*left) * centred(*right)).float()
     value = product * to_tensor(mul_multiplier(left[1], right[1], out, form), product)
@@ -126,7 +123,7 @@ def _mul_float32(
 
 
 def _mul_exact(
-    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+    left: Operand, right: Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
     sa, sb, sy = float64_scales(left[1], right[1], out)
     product = (centred(*left) * centred(*right)).double()
@@ -134,14 +131,14 @@ def _mul_exact(
 
 
 def _mul_fixed(
-    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+    left: Operand, right: Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
     product = centred(*left) * centred(*right)
     real = np.float64(mul_multiplier(left[1], right[1], out, form))
     return to_codes(_rescale(product, real, form), out, bounds)
 
 
-def _real(operand: _Operand, scale: np.float64) -> Tensor:
+def _real(operand: Operand, scale: np.float64) -> Tensor:
     value = centred(*operand).double()
     return value * to_tensor(scale, value)
 
@@ -150,13 +147,13 @@ def _rescale(value: Tensor, real: np.float64, form: Form) -> Tensor:
     return multiply(value, choose_fixed(real, form), form.rounding)
 
 
-_ADD: dict[Kind, _Elementwise] = {
+_ADD: dict[Kind, Elementwise] = {
     Kind.EXACT: _add_exact,
     Kind.FLOAT32: _add_float32,
     Kind.FIXED: _add_fixed,
     Kind.SHIFT: _add_shift,
 }
-_MUL: dict[Kind, _Elementwise] = {
+_MUL: dict[Kind, Elementwise] = {
     Kind.EXACT: _mul_exact,
     Kind.FLOAT32: _mul_float32,
     Kind.FIXED: _mul_fixed,

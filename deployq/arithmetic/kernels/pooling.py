@@ -22,6 +22,7 @@ from deployq.arithmetic.kernels.codes import (
     to_tensor,
 )
 from deployq.arithmetic.kernels.multiplier import multiply
+from deployq.arithmetic.kernels.precision import FLOAT32_EXACT
 from deployq.arithmetic.requant_words import Averaging, ZeroPointPlace
 from deployq.arithmetic.scales import (
     check_kept,
@@ -39,8 +40,8 @@ def global_average_pool(
 ) -> Tensor:
     """Codes of the mean over H and W; see ``oracle.pooling.global_average_pool``."""
     rescale = pick("GlobalAveragePool", _GLOBAL, form)
-    total = centred(x, qx).sum(dim=(2, 3), keepdim=True)
     count = torch.tensor(x.shape[2] * x.shape[3], device=x.device)
+    total = _whole_sum(x) - count * scale_and_zero(qx, "activation")[1]
     return to_codes(rescale(total, count, qx, out, form), out, bounds)
 
 
@@ -86,6 +87,13 @@ def _sum(x: Tensor, geometry: PoolGeometry) -> Tensor:
     for cells in windows:
         total += cells
     return total
+
+
+def _whole_sum(x: Tensor) -> Tensor:
+    """(N, C, 1, 1) sums of codes over H and W, int64; through float32 where it holds them."""
+    exact = x.element_size() == 1 and 255 * x.shape[2] * x.shape[3] < FLOAT32_EXACT
+    codes = x.float() if exact else x.long()
+    return codes.sum(dim=(2, 3), keepdim=True).long()
 
 
 def _divisors(x: Tensor, geometry: PoolGeometry) -> Tensor:

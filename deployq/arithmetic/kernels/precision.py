@@ -6,17 +6,24 @@ order of additions, and in float64 up to 2**53. The bound is taken from the actu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from deployq.arithmetic.fan_in import absolute_sums
+
 FLOAT32_EXACT = 2.0**24
 FLOAT64_EXACT = 2.0**53
 
-Product: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+class Product(Protocol):
+    """A bilinear function of float tensors of one type, plus a bias that broadcasts to it."""
+
+    def __call__(self, value: Tensor, weight: Tensor, bias: Tensor | None, /) -> Tensor: ...
 
 
 @contextmanager
@@ -43,37 +50,105 @@ def plain_float32(device: torch.device) -> Iterator[None]:
                 switch.fp32_precision = precision
 
 
-def centre(codes: Tensor, zero_point: int | Tensor) -> Tensor:
-    """Codes less their zero point, in the smallest float type that holds them."""
-    dtype = torch.float32 if codes.element_size() <= 2 else torch.float64
-    return codes.to(dtype) - torch.as_tensor(zero_point, dtype=dtype, device=codes.device)
-
-
-def exact_product(value: Tensor, weight: Tensor, fan_in: Tensor, product: Product) -> Tensor | None:
-    """``product(value, weight)`` in int64, or none when not even float64 is exact.
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The second operand of a product, ready for many first ones.
 
     Args:
-        value: centred activations, float32 or float64 integers.
-        weight: centred weights, likewise.
-        fan_in: sum of |weight| into each output, any shape.
-        product: a bilinear function of float tensors of one type.
+        value: less its zero point, float32 or float64 integers.
+        most: largest sum of |value| into one output.
+        bias: int64, broadcastable to the sums, or none.
     """
-    span, most = _largest(value), float(fan_in.max()) if fan_in.numel() else 0.0
-    with plain_float32(value.device):
-        if max(span * most, span, most) < FLOAT32_EXACT:
-            return product(value.float(), weight.float()).long()
-        # value = high * step + low with |low| <= step / 2: two products of half the bits
-        step = 2.0 ** ((int(span).bit_length() + 1) // 2)
-        half = max(span / step + 1, step / 2)
-        if max(half * most, most) < FLOAT32_EXACT:
-            high = torch.floor(value / step + 0.5)
-            low = (value - high * step).float()
-            sums = product(high.float(), weight.float()).long() * int(step)
-            return sums + product(low, weight.float()).long()
-        if max(span * most, span, most) < FLOAT64_EXACT:
-            return product(value.double(), weight.double()).long()
+
+    value: Tensor
+    most: float
+    bias: Tensor | None = None
+
+    @property
+    def offset(self) -> int:
+        """The largest |bias|."""
+        return 0 if self.bias is None or not self.bias.numel() else int(self.bias.abs().max())
+
+
+def weights(
+    codes: Tensor, zero_point: int | Tensor, channel_axis: int | None, bias: Tensor | None
+) -> Weights:
+    """Weights of their codes.
+
+    Args:
+        channel_axis: of the outputs; None for (..., K, N) activations.
+        bias: broadcastable to the sums.
+    """
+    dtype = torch.float32 if codes.element_size() <= 2 else torch.float64
+    value = centre(codes, zero_point, dtype)
+    if channel_axis is None:
+        most = value.double().abs().sum(-2)
+    else:
+        most = absolute_sums(value.double(), channel_axis)
+    return Weights(value, float(most.max()) if most.numel() else 0.0, bias)
+
+
+def centre(codes: Tensor, zero_point: int | Tensor, dtype: torch.dtype) -> Tensor:
+    """Codes less their zero point, in a float type that holds them; a tensor of its own."""
+    value = codes.to(dtype, copy=True)
+    return value if isinstance(zero_point, int) and not zero_point else value.sub_(zero_point)
+
+
+def exact_sums(codes: Tensor, zero_point: int, weight: Weights, product: Product) -> Tensor | None:
+    """``product(codes - zero_point, weight) + bias``, exact; none when float64 is not enough.
+
+    Args:
+        codes: integers, any type.
+        weight: see :func:`weights`.
+        product: a bilinear function of float tensors of one type; a third argument is added.
+
+    Returns:
+        int64; or, where every sum is below 2**24, float32.
+    """
+    span, reach = _extent(codes, zero_point)
+    largest = max(span * weight.most, reach, weight.most)
+    with plain_float32(codes.device):
+        if largest + weight.offset < FLOAT32_EXACT:
+            bias = None if weight.bias is None else weight.bias.float()
+            return product(centre(codes, zero_point, torch.float32), weight.value.float(), bias)
+        cells = centre(
+            codes, zero_point, torch.float64 if reach >= FLOAT32_EXACT else torch.float32
+        )
+        sums = _wide_sums(cells, span, weight, product)
+    return sums if sums is None or weight.bias is None else sums + weight.bias
+
+
+def _wide_sums(cells: Tensor, span: int, weight: Weights, product: Product) -> Tensor | None:
+    """Without the bias, int64; of cells in +-span."""
+    most, value = weight.most, weight.value
+    # cells = high * step + low with |low| <= step / 2: two products of half the bits
+    step = 2.0 ** ((span.bit_length() + 1) // 2)
+    half = max(span / step + 1, step / 2)
+    if max(half * most, most) < FLOAT32_EXACT:
+        high = torch.floor(cells / step + 0.5)
+        low = (cells - high * step).float()
+        sums = product(high.float(), value.float(), None).long() * int(step)
+        return sums + product(low, value.float(), None).long()
+    if max(span * most, span, most) < FLOAT64_EXACT:
+        return product(cells.double(), value.double(), None).long()
     return None
 
 
-def _largest(value: Tensor) -> float:
-    return float(value.abs().max()) if value.numel() else 0.0
+def _extent(codes: Tensor, zero_point: int) -> tuple[int, int]:
+    """The largest |code - zero point|, and the largest of |code| and |zero point|."""
+    if not codes.numel():
+        return 0, 0
+    known = codes.long() if codes.dtype in _NO_EXTREMES else codes
+    low, high = (int(end) for end in torch.aminmax(in_order_of_memory(known)))
+    span = max(abs(low - zero_point), abs(high - zero_point))
+    return span, max(abs(low), abs(high), abs(zero_point))
+
+
+def in_order_of_memory(x: Tensor) -> Tensor:
+    """A view without gaps where there is one: torch copies other tensors to read them."""
+    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return x.permute(0, 2, 3, 1) if last else x
+
+
+_NO_EXTREMES = (torch.uint16, torch.uint32)
+"""Types that torch stores and does little else with."""

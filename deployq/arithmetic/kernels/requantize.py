@@ -11,8 +11,9 @@ from torch import Tensor
 from deployq.arithmetic.codes import Bounds
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
-from deployq.arithmetic.kernels.codes import nearest, saturate, to_codes, to_tensor
+from deployq.arithmetic.kernels.codes import saturate, to_codes, to_tensor
 from deployq.arithmetic.kernels.multiplier import multiply, multiply_split
+from deployq.arithmetic.kernels.precision import FLOAT32_EXACT
 from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.oracle.requantize import overflow_error
 from deployq.arithmetic.requant_words import ZeroPointPlace
@@ -31,22 +32,26 @@ def requantize(
     channel_axis: int = 1,
     bounds: Bounds | None = None,
 ) -> Tensor:
-    """``acc * s_x * s_w / s_y`` as codes; see ``oracle.requantize.requantize``."""
+    """``acc * s_x * s_w / s_y`` as codes; see ``oracle.requantize.requantize``.
+
+    Args:
+        acc: int64, or exact sums in float32, which are overwritten.
+    """
     # it has one entry a channel: computed once in NumPy, then moved
     real = layer_multiplier(acc.ndim, channel_axis, x_scale, w_scale, out, form)
     rescale = pick("requantize", _FORMS, form)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
         folded = torch.as_tensor(folded_zero(real, out), device=acc.device)
-        return saturate(rescale(acc + folded, real, form), out, bounds)
+        return saturate(rescale(acc.long() + folded, real, form), out, bounds)
     return to_codes(rescale(acc, real, form), out, bounds)
 
 
 def _float32(acc: Tensor, real: Float64Array, form: Form) -> Tensor:
-    return nearest(acc.float() * to_tensor(real.astype(np.float32), acc))
+    return acc.float().mul_(to_tensor(real.astype(np.float32), acc))
 
 
 def _exact(acc: Tensor, real: Float64Array, form: Form) -> Tensor:
-    return nearest(acc.double() * to_tensor(real, acc))
+    return acc.double() * to_tensor(real, acc)
 
 
 def _fixed(acc: Tensor, real: Float64Array, form: Form) -> Tensor:
@@ -69,12 +74,15 @@ def fit_accumulator(
 ) -> Tensor:
     """The finished sums as the accumulator holds them; see ``oracle.requantize``.
 
+    Args:
+        acc: int64, or exact sums in float32, all of them below 2**24.
+
     Raises:
         AccumulatorOverflowError: the contract rejects overflow and a sum leaves the range.
     """
-    if accumulator.bits >= 64:
+    if accumulator.bits >= 64 or (acc.is_floating_point() and accumulator.high >= FLOAT32_EXACT):
         return acc
-    return _OVERFLOW[accumulator.overflow](acc, accumulator, where, channel_axis)
+    return _OVERFLOW[accumulator.overflow](acc.long(), accumulator, where, channel_axis)
 
 
 def _wrap(acc: Tensor, accumulator: Accumulator, where: str, axis: int) -> Tensor:
