@@ -50,8 +50,8 @@ WEIGHT = "wd = DequantizeLinear(w, sw, zw)\n"
 CONV = WEIGHT + "v = Conv(xd, wd)"
 BIASED = WEIGHT + "bd = DequantizeLinear(b, sb, zb)\nv = Conv(xd, wd, bd)"
 CHANNELS_BIASED = (
-    "wd = DequantizeLinear <axis = 0> (w, sw4, zw4)\n"
-    "bd = DequantizeLinear <axis = 0> (b, sb2, zb2)\nv = Conv(xd, wd, bd)"
+    "wd = DequantizeLinear <axis = 1> (w, s3, z3)\n"
+    "bd = DequantizeLinear <axis = 0> (b, sb4, zb4)\nv = Conv(xd, wd, bd)"
 )
 CHANNELS = "wd = DequantizeLinear <axis = 0> (w, sw4, zw4)\nv = Conv(xd, wd)"
 POOL = "v = MaxPool <kernel_shape = [2, 2]> (xd)"
@@ -301,8 +301,9 @@ LAYER_CASES = (
     Case("bias-scale", ("bias.scale_rtol",), net(BIASED), net(BIASED, sb=np.float32(0.063)), {},
          {"bias.scale_rtol": 0.01}, "s_x s_w times 1.008"),
     Case("bias-scale", ("bias.scale_rule",), net(BIASED),
-         net(CHANNELS_BIASED, sb2=np.float32([0.1, 0.1]), zb2=np.int32([0, 0])), {},
-         {"bias.scale_rule": "free"}, "2 scales"),
+         net(CHANNELS_BIASED, s3=np.float32([0.5, 0.25, 0.5]), z3=np.zeros(3, np.int8),
+             sb4=np.full(4, 0.1, np.float32), zb4=np.zeros(4, np.int32)), {},
+         {"bias.scale_rule": "free"}, "4 scales"),
     Case("bias-zero-point", (), net(BIASED), net(BIASED, zb=np.int32(7)), {}, None, "7"),
     Case("bias-channels", ("bias.max_channels",), GOOD, net(BIASED), {"bias.max_channels": 3},
          {"bias.max_channels": 4}, "4"),
