@@ -266,7 +266,8 @@ def nudge_values(model: onnx.ModelProto, random: Random) -> None:
 
 
 def spoil_scale(model: onnx.ModelProto, random: Random) -> None:
-    scales = [t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT]
+    floats = [t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT]
+    scales = [tensor for tensor in floats if _is_sound(tensor)]
     if scales:
         tensor = random.choice(scales)
         values = np.full(tuple(tensor.dims), random.choice(REAL), np.float32)

@@ -133,6 +133,27 @@ def islands() -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def looked_at() -> onnx.ModelProto:
+    """What is checked and not run: blocks, scales of activations, a bias of its own, codes under
+    reals.
+    """
+    return qdq(
+        """kd = DequantizeLinear <axis = 0, block_size = 2> (k, sk, zk)
+        p = MatMul(xd, kd)
+        bd = DequantizeLinear(b4, own, zb)
+        s = Add(p, bd)
+        q = QuantizeLinear <axis = 1> (s, sc, zc)
+        d = DequantizeLinear <axis = 1> (q, sc, zc)
+        e = Erf(d)
+        kt = Transpose(kd)
+        v = MatMul(e, kt)""",
+        shape="N,4", out="N,4", opset=21,
+        k=np.arange(8, dtype=np.int8).reshape(4, 2), sk=np.full((2, 2), 0.25, np.float32),
+        zk=np.zeros((2, 2), np.int8), b4=np.int32([5, -7]), own=np.float32(0.3),
+        sc=np.float32([0.5, 1.0]), zc=np.uint8([3, 0]),
+    )  # fmt: skip
+
+
 def resized() -> onnx.ModelProto:
     """Codes in and out, resized, padded and clipped without leaving them; 16 bits behind."""
     return model(
@@ -175,10 +196,8 @@ def operators() -> onnx.ModelProto:
     )  # fmt: skip
 
 
-SEEDS: Mapping[str, Callable[[], onnx.ModelProto]] = {
-    made.__name__: made
-    for made in (convolutions, branches, classifier, narrow, islands, resized, operators)
-}
+SOUND = (convolutions, branches, classifier, narrow, islands, looked_at, resized, operators)
+SEEDS: Mapping[str, Callable[[], onnx.ModelProto]] = {made.__name__: made for made in SOUND}
 
 
 @cache

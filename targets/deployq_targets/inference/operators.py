@@ -42,6 +42,9 @@ def operator_facts(files: Sequence[NamedFile]) -> tuple[Facts, ...]:
                 where = named.at(node.name)
                 found.setdefault((node.op_type, group_of(node)), []).append((where, named, node))
     on_codes = {op for (op, _), nodes in found.items() if _integer(nodes)}
+    for (op_type, group), nodes in found.items():
+        if group is not Group.ANY:  # of what runs in float, no group is known
+            nodes += found.get((op_type, Group.ANY), [])
     return tuple(
         _entry(op_type, group, nodes, files)
         for (op_type, group), nodes in sorted(found.items())
@@ -72,7 +75,7 @@ def _entry(op_type: str, group: Group, nodes: Found, files: Sequence[NamedFile])
     if not integer:
         return facts | {"status": Fact(OpStatus.FLOAT.value, f"{where}, between reals")}
     facts |= _operands(integer, files)
-    shapes = [(place, operator_shape(named.file, node)) for place, named, node in integer]
+    shapes = [(place, operator_shape(named.file, node)) for place, named, node in nodes]
     known = [(place, shape) for place, shape in shapes if shape is not None]
     if len(known) < len(shapes):
         return facts  # a limit on what is not known refuses
