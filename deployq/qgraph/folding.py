@@ -22,7 +22,10 @@ from deployq.qparams import PerTensor
 Array = npt.NDArray[Any]
 
 MOST_FOLDED = 1 << 26
-"""Elements of a constant that is computed from others."""
+"""Elements of all constants that are computed from others, in any file."""
+
+TIMES_STORED = 2
+"""The same for each stored element, where that is more: weights may be cast on the way."""
 
 
 def fold(walk: Walk, node: onnx.NodeProto) -> bool:
@@ -90,7 +93,7 @@ _MOVES: dict[str, Callable[[Array, Facts], Array]] = {
 def _gather(walk: Walk, node: onnx.NodeProto) -> None:
     data, index = walk.constant(node, 0), walk.constant(node, 1)
     axis = attributes(node).get("axis", 0)
-    _check_size(node, data.size // max(data.shape[axis], 1) * index.size)
+    _reserve(walk, node, data.size // max(data.shape[axis], 1) * index.size)
     taken = np.take(data, index, axis=axis)
     walk.add_constant(node.output[0], np.asarray(taken, data.dtype))
 
@@ -104,20 +107,24 @@ def _squeeze(walk: Walk, node: onnx.NodeProto) -> None:
 
 def _concat(walk: Walk, node: onnx.NodeProto) -> None:
     parts = [walk.constant(node, index) for index in range(len(node.input))]
-    _check_size(node, sum(part.size for part in parts))
+    _reserve(walk, node, sum(part.size for part in parts))
     walk.add_constant(node.output[0], np.concatenate(parts, attributes(node)["axis"]))
 
 
-def _check_size(node: onnx.NodeProto, size: int) -> None:
-    """Constants grow no further: a few nodes could ask for any size."""
-    if size > MOST_FOLDED:
-        raise refuse(node, "a computed constant is small", f"{size} elements", f"{MOST_FOLDED}")
+def _reserve(walk: Walk, node: onnx.NodeProto, size: int) -> None:
+    """A few nodes could ask for any size: all that they make together is counted first."""
+    walk.folded += size
+    most = max(MOST_FOLDED, TIMES_STORED * walk.stored)
+    if walk.folded > most:
+        found = f"{size} elements, {walk.folded} with those before"
+        raise refuse(node, "computed constants are small", found, f"up to {most} together")
 
 
 def _cast(walk: Walk, node: onnx.NodeProto) -> None:
     data, element = walk.constant(node, 0), attributes(node)["to"]
     if element in (TensorProto.UNDEFINED, TensorProto.STRING):
         raise refuse(node, "a constant is cast to numbers", TensorProto.DataType.Name(element))
+    _reserve(walk, node, data.size)
     if data.dtype != object:  # symbolic dimensions are integers of any type
         data = data.astype(onnx.helper.tensor_dtype_to_np_dtype(element))
     walk.add_constant(node.output[0], data, ELEMENT_TYPES.get(element))

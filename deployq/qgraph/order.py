@@ -11,6 +11,9 @@ import onnx
 from deployq.errors import InputError
 from deployq.qgraph.values import where
 
+SHOWN = 8
+"""Tensors of a cycle that the message has."""
+
 _MEND = "repair the graph in the tool that wrote the file"
 
 
@@ -22,11 +25,13 @@ def check_order(graph: onnx.GraphProto) -> None:
             behind it or nowhere, or an output that nothing makes.
     """
     constants = [tensor.name for tensor in graph.initializer]
-    given = [value.name for value in graph.input if value.name not in set(constants)]
+    constants += [tensor.values.name for tensor in graph.sparse_initializer]
+    stored = frozenset(constants)
+    given = [value.name for value in graph.input if value.name not in stored]
     made = [name for node in graph.node for name in node.output if name]
     _check_names([*constants, *given, *made])
     _check_cycles(graph)
-    known, later = {*constants, *given}, set(made)
+    known, later = {*stored, *given}, frozenset(made)
     for node in graph.node:
         for index, name in enumerate(node.input):
             if name and name not in known:
@@ -57,7 +62,7 @@ def _check_cycles(graph: onnx.GraphProto) -> None:
         raise InputError(
             f"tensor {tensors[0]!r}",
             "no tensor follows from itself",
-            found=" -> ".join(tensors),
+            found=" -> ".join([*tensors[:SHOWN], *(["..."] if len(tensors) > SHOWN else [])]),
             allowed="a graph without cycles",
             next_step=_MEND,
         ) from error

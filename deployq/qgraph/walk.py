@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,8 @@ class Walk:
         self.qparams: dict[str, QParams] = {}
         self.constants: dict[str, IntArray] = {}
         self.nodes: list[Node] = []
+        self.stored = sum(prod(tensor.dims) for tensor in model.graph.initializer)
+        self.folded = 0  # elements of computed constants
         self._moved_from: dict[str, str] = {}
         self._dequantized: set[str] = set()
         self.makers = {name: node for node in model.graph.node for name in node.output}

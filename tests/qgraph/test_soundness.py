@@ -112,7 +112,7 @@ CODES = {
                         "an operator on constants can be computed"),
     "a cast to text": ("s = Shape(x)\nt = Cast <to = 8> (s)\nu = Cast <to = 7> (t)\n"
                        "v = Reshape(xd, u)", "a constant is cast to numbers"),
-    "a giant Gather": ("g = Gather(many, indices)\nv = Relu(xd)", "a computed constant is small"),
+    "a giant Gather": ("g = Gather(many, indices)\nv = Relu(xd)", "computed constants are small"),
     "giant sizes": ("v = Resize <coordinate_transformation_mode = \"asymmetric\", "
                     "nearest_mode = \"floor\"> (xd, , , giant)", "sizes of an image"),
     "groups of inputs": ("td = DequantizeLinear(w, sw, zw)\nv = ConvTranspose <group = 3> (xd, td)",
