@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from deployq.simulator import run_graph
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_exporters.runtimes.litert import Kernels, Session
 from deployq_exporters.tflite import write_tflite
+from deployq_exporters.tflite.clamp import FUSING
 from deployq_targets import load_profile
 
 pytest.importorskip("ai_edge_litert", reason="needs deployq[litert]")
@@ -70,6 +72,20 @@ def test_no_code_differs(operator: str, target: str) -> None:
         assert (tally.different, sum(c.end_to_end for c in compared)) == (0, 0)
     delegated = kernels_of(profile) is Kernels.XNNPACK and operator not in NOT_DELEGATED
     assert tally.delegated == (tally.layers if delegated else 0)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("operator", sorted(FUSING))
+def test_no_code_differs_behind_a_fused_clamp(operator: str, target: str) -> None:
+    sweep = SWEEPS[operator]()[1]
+    (node,), out = sweep.graph.nodes, sweep.graph.qparams["y"]
+    six = int(out.zero_point) + round(6 / float(out.scale))
+    bounds = int(out.zero_point), min(127, six)
+    graph = replace(sweep.graph, nodes=(replace(node, bounds=bounds),))
+    found = compare_alone(graph, load_profile(target), sweep.inputs)
+    tally = found.tallies[-1]
+    assert tally.operator == operator and tally.distinct > 1
+    assert tally.different == tally.scalar == found.end_to_end == 0
 
 
 def run(sweep: Sweep, kernels: Kernels) -> np.ndarray:

@@ -172,6 +172,19 @@ def test_a_padded_maximum_never_takes_a_padding_cell() -> None:
     assert agrees(of(node, grids, x=codes(2, 3, 8, 8))) == ["PADV2", "MAX_POOL_2D"]
 
 
+def test_operators_without_an_activation_are_clamped_behind() -> None:
+    grids = {name: grid(0.1, 5) for name in "xay"}
+    joined = Concat(
+        name="c", op_type="Concat", inputs=("x", "a"), output="y", axis=1, bounds=(5, 127)
+    )
+    parts = {"x": codes(2, 3, 4, 5), "a": codes(2, 6, 4, 5)}
+    assert agrees(of(joined, grids, **parts)) == ["CONCATENATION", "MAXIMUM"]
+    sweep = moved("Pad", (2, 3, 4), pads=[1, 2], axes=[-1], mode="constant", value=-100)
+    clamped = (replace(sweep.graph.nodes[0], bounds=(-20, 30)),)
+    sweep = replace(sweep, graph=replace(sweep.graph, nodes=clamped))
+    assert agrees(sweep) == ["PADV2", "MAXIMUM", "MINIMUM"]
+
+
 def test_parts_and_constants_keep_their_axes() -> None:
     grids = {name: grid(0.1, 5) for name in "aby"}
     joined = Concat(name="c", op_type="Concat", inputs=("a", "b"), output="y", axis=1)

@@ -13,6 +13,12 @@ from deployq.qparams import QParams
 from deployq_exporters.tflite.flatfile import FlatFile
 from deployq_exporters.tflite.layout import Shape
 
+FUSING = (
+    "ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D",
+    "MUL",
+)  # fmt: skip
+"""Operators that compute a fused activation; CONCATENATION states one and has none."""
+
 ACTIVATIONS = (("RELU", 0.0, np.inf), ("RELU6", 0.0, 6.0), ("RELU_N1_TO_1", -1.0, 1.0))
 """Fused activations with the reals that they leave."""
 

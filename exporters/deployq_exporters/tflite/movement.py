@@ -10,10 +10,10 @@ import numpy as np
 from deployq import affine
 from deployq.arithmetic.oracle.resize import nearest_index
 from deployq.qgraph.nodes import Move
-from deployq_exporters.tflite.layout import file_axes, file_shape, onnx_axes
+from deployq_exporters.tflite.layout import file_axes, onnx_axes
 from deployq_exporters.tflite.operators import same_grid
 from deployq_exporters.tflite.refusals import refuse
-from deployq_exporters.tflite.windows import add_pad
+from deployq_exporters.tflite.windows import pad
 from deployq_exporters.tflite.writing import Writing
 
 
@@ -95,10 +95,7 @@ def _pad(writing: Writing, node: Move) -> None:
     if fill is None:
         fill = int(affine.quantize(np.asarray(facts["real"], np.float32), qparams))
     ordered = tuple(each[axis] for axis in file_axes(rank))
-    shape = file_shape(writing.shapes[node.output])
-    made = writing.codes(node.output, shape, node.output)
-    add_pad(writing, node, made, ordered, fill)
-    writing.index[node.output] = made
+    writing.emit(node, *pad(writing, node, ordered, fill))
 
 
 def _resize(writing: Writing, node: Move) -> None:

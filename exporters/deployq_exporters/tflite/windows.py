@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -66,23 +67,24 @@ def padded(
     pads = ((0, 0), (top, bottom), (left, right), (0, 0))
     rows, columns = shape[2] + top + bottom, shape[3] + left + right
     made = writing.codes(f"{node.output}.padded", (shape[0], rows, columns, shape[1]), name)
-    add_pad(writing, node, made, pads, fill)
+    code, inputs, options = pad(writing, node, pads, fill)
+    writing.file.operator(code, inputs, made, options)
     return made, ways.VALID
 
 
-def add_pad(
-    writing: Writing, node: Node, made: int, pads: tuple[Pair, ...], fill: int | None
-) -> None:
-    """A PAD of what a node reads with its zero point, or a PADV2 with another code."""
+def pad(
+    writing: Writing, node: Node, pads: tuple[Pair, ...], fill: int | None
+) -> tuple[str, list[int], Any]:
+    """PAD of what a node reads with its zero point, or PADV2 with another code: what an operator
+    is added with.
+    """
     schema, name = writing.file.schema, node.inputs[0]
     inputs = [writing.operand(name), writing.integers(f"{node.output}.pads", pads)]
     qparams = writing.qparams(name)
     if fill is None or fill == int(qparams.zero_point):
-        writing.file.operator("PAD", inputs, made, schema.PadOptionsT())
-        return
-    code = np.asarray([fill], np.int8)
-    inputs.append(writing.file.constant(f"{node.output}.fill", code, qparams))
-    writing.file.operator("PADV2", inputs, made, schema.PadV2OptionsT())
+        return "PAD", inputs, schema.PadOptionsT()
+    code = writing.file.constant(f"{node.output}.fill", np.asarray([fill], np.int8), qparams)
+    return "PADV2", [*inputs, code], schema.PadV2OptionsT()
 
 
 def check_inside(writing: Writing, node: Node, window: Window) -> None:

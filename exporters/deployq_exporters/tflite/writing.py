@@ -10,7 +10,7 @@ import numpy as np
 from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import IntegerGraph, Node
 from deployq.qparams import QParams
-from deployq_exporters.tflite.clamp import clamp, fused
+from deployq_exporters.tflite.clamp import FUSING, clamp, fused
 from deployq_exporters.tflite.flatfile import FlatFile
 from deployq_exporters.tflite.layout import (
     Shape,
@@ -91,7 +91,7 @@ class Writing:
             options: of the operator; its fused activation is set here.
         """
         bounds = node.bounds
-        if hasattr(options, "fusedActivationFunction"):
+        if code in FUSING:
             activation = fused(bounds, self.qparams(node.output))
             if activation is not None:
                 bounds = None
