@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.multiplier import choose_fixed
-from deployq.arithmetic.scales import real_multiplier
+from deployq.arithmetic.precisions import real_multiplier
 from deployq.errors import QuantizationError
 from deployq.graph.batch_norm import SMALLEST_BIAS_SCALE
 from deployq.graph.fake_quantize import FakeQuantize

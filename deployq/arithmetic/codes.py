@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deployq.arithmetic.contract import Form
-from deployq.errors import QuantizationError
+from deployq.errors import QuantizationError, UnsupportedError
 from deployq.qparams import PerTensor, QParams
 
 Bounds = tuple[int, int]
@@ -26,6 +26,19 @@ def scale_and_zero(qparams: QParams, where: str) -> tuple[np.float32, int]:
             next_step="quantize activations per tensor",
         )
     return np.float32(qparams.scale), int(qparams.zero_point)
+
+
+def check_code_bits(operator: str, form: Form, *qparams: QParams) -> None:
+    """Raises UnsupportedError where codes are wider than the form is known for."""
+    for q in qparams:
+        if form.code_bits is not None and q.qtype.bits > form.code_bits:
+            raise UnsupportedError(
+                operator,
+                "the target's arithmetic is known for codes of this width",
+                found=str(q.qtype),
+                allowed=f"{form.code_bits} bits",
+                next_step=f"give the tensors of {operator} {form.code_bits} bits",
+            )
 
 
 def code_offset(qparams: QParams, form: Form) -> int:

@@ -16,6 +16,8 @@ from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
     Functions,
+    Product,
+    Rescaling,
     ScalePrecision,
     Softmax,
     ZeroPointPlace,
@@ -73,11 +75,14 @@ class Form:
         s8_as_u8: int8 codes are computed as uint8 codes 128 higher. ONNX Runtime does so on x86
             (not with ``session.qdqisint8allowed``); it decides ties of FLOAT32 forms that round
             after the zero point.
+        code_bits: widest codes that the form is known for; None: any.
         post_shift: bits of the right shift that follow the multiplication, the rest precedes it,
             rounded down; None: all follow.
         scale_precision: of the real multiplier; None: as the kind has it.
         zero_point: where the output's zero point is added; None: as the kind has it.
         addition: how Add joins two scales, FIXED only.
+        product: how Mul scales the product of two tensors, FIXED only.
+        rescaling: how Concat brings its operands to one scale, FIXED only.
         averaging: how average pools divide, FIXED only.
         functions: how tables of Sigmoid and Tanh are computed.
         softmax: how Softmax over codes is computed.
@@ -91,10 +96,13 @@ class Form:
     shared_shift: bool = False
     left_shift: int = 20
     s8_as_u8: bool = False
+    code_bits: int | None = None
     post_shift: int | None = None
     scale_precision: ScalePrecision | None = None
     zero_point: ZeroPointPlace | None = None
     addition: Addition = Addition.RESCALED
+    product: Product = Product.WHOLE
+    rescaling: Rescaling = Rescaling.ONCE
     averaging: Averaging = Averaging.SCALED_SUM
     functions: Functions = Functions.EXACT
     softmax: Softmax = Softmax.REAL

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from deployq.arithmetic.contract import Form, Kind
-from deployq.arithmetic.requant_words import Addition, Averaging, ScalePrecision, ZeroPointPlace
+from deployq.arithmetic.requant_words import (
+    Addition,
+    Averaging,
+    Product,
+    Rescaling,
+    ScalePrecision,
+    ZeroPointPlace,
+)
 
 Words = Mapping[str, tuple[object, ...]]
 """Field of a form to the values that are obeyed beside its default."""
@@ -31,19 +38,23 @@ _PRODUCT: Mapping[Kind, Words] = {
 }
 _SUM: Mapping[Kind, Words] = {
     Kind.FIXED: {
-        "scale_precision": (_F64,),
+        "scale_precision": (_F64, ScalePrecision.F32_RECIPROCAL),
         "zero_point": (_AFTER,),
         "addition": tuple(Addition),
     },
     Kind.FLOAT32: {"scale_precision": (_F32,), "zero_point": (_BEFORE,)},
 }
 _MUL: Mapping[Kind, Words] = {
-    Kind.FIXED: {"scale_precision": _PRECISIONS, "zero_point": (_AFTER,)},
+    Kind.FIXED: {
+        "scale_precision": _PRECISIONS,
+        "zero_point": (_AFTER,),
+        "product": tuple(Product),
+    },
     Kind.FLOAT32: {"scale_precision": _PRECISIONS, "zero_point": (_AFTER, _BEFORE)},
 }
 _MEAN: Mapping[Kind, Words] = {
     Kind.FIXED: {
-        "scale_precision": (_F64, _F32),
+        "scale_precision": (_F64, _F32, ScalePrecision.F32_RECIPROCAL),
         "zero_point": (_AFTER, _APART),
         "averaging": _MEANS,
     },
@@ -57,7 +68,11 @@ _WINDOW: Mapping[Kind, Words] = {
     Kind.FLOAT32: {"scale_precision": (_F32,), "zero_point": (_BEFORE,)},
 }
 _RESCALE: Mapping[Kind, Words] = {
-    Kind.FIXED: {"scale_precision": (_F64, _F32), "zero_point": (_AFTER,)},
+    Kind.FIXED: {
+        "scale_precision": (_F64, _F32),
+        "zero_point": (_AFTER,),
+        "rescaling": tuple(Rescaling),
+    },
     Kind.FLOAT32: {"scale_precision": (_F32,), "zero_point": (_AFTER,)},
 }
 OBEYED: Mapping[str, Mapping[Kind, Words]] = MappingProxyType(
@@ -73,8 +88,15 @@ OBEYED: Mapping[str, Mapping[Kind, Words]] = MappingProxyType(
 """Operator, or step that several share, to kind to words."""
 
 _PLAIN = Form(Kind.EXACT)
-_FIELDS = ("post_shift", "scale_precision", "zero_point", "addition", "averaging")
-_OWNERS = {"addition": ("Add",), "averaging": ("AveragePool", "GlobalAveragePool")}
+_FIELDS = (
+    "post_shift", "scale_precision", "zero_point", "addition", "product", "rescaling", "averaging",
+)  # fmt: skip
+_OWNERS = {
+    "addition": ("Add",),
+    "product": ("Mul",),
+    "rescaling": ("Concat", "rescale"),
+    "averaging": ("AveragePool", "GlobalAveragePool"),
+}
 """Words that say nothing to other operators."""
 
 

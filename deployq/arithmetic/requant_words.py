@@ -13,6 +13,9 @@ class ScalePrecision(StrEnum):
     F32_PRODUCT = "f32_product"  # s_x * s_w rounded to float32, the quotient in float64
     F32_PRODUCT_OF_ONE = "f32_product_of_one"  # so with one scale a weight, else float64 (LiteRT)
     F32_INVERSE = "f32_inverse"  # of means: s_x / s_y, 1 / n and their product, each in float32
+    F32_RELATIVE = "f32_relative"  # f32 of the largest s_w, then * s_w / largest (HTP's layers)
+    F32_RECIPROCAL = "f32_reciprocal"  # the float32 1 / s_y multiplies, also in float32 (HTP's Add)
+    F32_QUOTIENT = "f32_quotient"  # s_x / s_y, then * s_w, each rounded to float32 (HTP's Mul)
 
 
 class ZeroPointPlace(StrEnum):
@@ -20,7 +23,7 @@ class ZeroPointPlace(StrEnum):
 
     AFTER_ROUNDING = "after_rounding"  # to the rounded integer
     BEFORE_ROUNDING = "before_rounding"  # to the real value: ties go to the even code
-    ACCUMULATOR = "accumulator"  # as round_half_up(z_y / real multiplier), before it is scaled
+    ACCUMULATOR = "accumulator"  # as z_y / real multiplier, rounded with the bias, to the sum (HTP)
     APART = "apart"  # z_y and z_x * s_x / s_y as one number, to the scaled sum of raw codes
 
 
@@ -30,6 +33,21 @@ class Addition(StrEnum):
     RESCALED = "rescaled"  # each gains left_shift bits and is rescaled, then the sum (LiteRT)
     RESCALED_ONCE = "rescaled_once"  # so, operands by one rounding half up (LiteRT, optimised)
     WEIGHTED_SUM = "weighted_sum"  # mantissas of one common shift, one sum, one rounding (XNNPACK)
+    CUT_SUM = "cut_sum"  # so, of raw codes; 8 bits of the sum go before the zero points come (HTP)
+
+
+class Product(StrEnum):
+    """How the product of two tensors is scaled."""
+
+    WHOLE = "whole"  # one multiplication, one rounding
+    CENTRED = "centred"  # moved to the middle of its range, to fit 16 bits; 15 bits go first (HTP)
+
+
+class Rescaling(StrEnum):
+    """How an operand of Concat comes to the output's scale."""
+
+    ONCE = "once"  # one multiplication, one rounding
+    TWICE = "twice"  # rounded to 6 bits after the point at most, then to codes (HTP)
 
 
 class Functions(StrEnum):

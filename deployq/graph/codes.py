@@ -21,6 +21,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from deployq import affine
+from deployq.arithmetic.codes import check_code_bits
 from deployq.arithmetic.contract import QDQ, Contract
 from deployq.arithmetic.kernels import linear
 from deployq.arithmetic.kernels.codes import torch_dtype
@@ -183,7 +184,9 @@ class _CodesInterpreter(fx.Interpreter):
     def _quantize(self, name: str, qparams: QParams, value: Tensor | Pending) -> Codes:
         if isinstance(value, Pending):
             bounds = _code_bounds(value, qparams)
-            codes = value.finish(qparams, bounds, self.contract.form(value.operator))
+            form = self.contract.form(value.operator)
+            check_code_bits(f"{name} ({value.operator})", form, qparams)
+            codes = value.finish(qparams, bounds, form)
         else:
             numbers = affine.quantize(value.detach().cpu().numpy(), qparams).astype(np.int64)
             codes = torch.from_numpy(numbers).to(value.device, torch_dtype(qparams.qtype))
@@ -209,7 +212,7 @@ class _CodesInterpreter(fx.Interpreter):
         return Pending(
             unit.op_type,
             lambda out, bounds, form: requantize(
-                acc, *scales, out, form, channel_axis=axis, bounds=bounds
+                acc, *scales, out, form, channel_axis=axis, bounds=bounds, bias=codes.bias
             ),
         )
 

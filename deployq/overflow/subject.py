@@ -87,4 +87,6 @@ class Subject:
         scales = [self.graph.qparams[name].scale for name in node.inputs]
         weight = node.weight_qparams.scale if isinstance(node, Linear) else scales[1]
         out = self.graph.qparams[node.output]
-        return folded_zero(layer_multiplier(1, 0, scales[0], weight, out, form), out)
+        real = layer_multiplier(1, 0, scales[0], weight, out, form)
+        bias = node.bias if isinstance(node, Linear) else None
+        return folded_zero(real, scales[0], weight, bias, out, 1, 0)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
+from deployq.arithmetic.codes import check_code_bits
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling, softmax
 from deployq.arithmetic.kernels.codes import torch_dtype
@@ -48,6 +49,8 @@ def compute(
     """
     try:
         check_fit(node, [tuple(codes.shape) for codes, _ in operands], most)
+        form, tensors = contract.form(node.op_type), [qparams for _, qparams in operands]
+        check_code_bits(node.op_type, form, out, *tensors)
         codes = _COMPUTE[type(node)](node, operands, out, contract)
     except DeployqError as error:
         raise located(error, f"node {node.name} ({node.op_type})") from error
@@ -57,7 +60,6 @@ def compute(
 
 
 def _linear(node: Linear, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
-    ((x, qx),) = operands
     ((x, qx),) = operands
     axis, sums = channel_axis(node), layer_sums(node, qx)
     scales = qx.scale[()], node.weight_qparams.scale
@@ -92,7 +94,9 @@ def finish(
     """
     acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=axis)
     form = contract.form(node.op_type)
-    return requantize(acc, *scales, out, form, channel_axis=axis, bounds=node.bounds)
+    rest: dict[str, Any] = {"channel_axis": axis, "bounds": node.bounds}
+    bias = node.bias if isinstance(node, Linear) else None
+    return requantize(acc, *scales, out, form, bias=bias, **rest)
 
 
 def _elementwise(

@@ -13,6 +13,8 @@ from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
     Functions,
+    Product,
+    Rescaling,
     ScalePrecision,
     Softmax,
     ZeroPointPlace,
@@ -60,6 +62,8 @@ class RequantChange(Section):
     """Bits that elementwise operands gain before their first rescale (LiteRT: 20)."""
     s8_as_u8: bool | None = None
     """Signed 8-bit codes are computed as unsigned ones, 128 higher (ONNX Runtime on x86)."""
+    code_bits: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Widest codes that the form is known for; absent: any."""
     post_shift: Annotated[int, Field(ge=1, le=62)] | None = None
     """Bits of the right shift that follow the multiplication; the rest precedes it, rounded down.
 
@@ -71,6 +75,10 @@ class RequantChange(Section):
     """Where the output's zero point is added; absent: as the functions of the kind do."""
     addition: Addition | None = None
     """How Add joins two scales; absent: rescaled with kind fixed."""
+    product: Product | None = None
+    """How Mul scales the product of two tensors; absent: whole."""
+    rescaling: Rescaling | None = None
+    """How Concat brings its operands to one scale; absent: once."""
     averaging: Averaging | None = None
     """How average pools divide; absent: scaled_sum."""
     functions: Functions | None = None
@@ -115,7 +123,8 @@ class Requant(RequantChange):
 
 
 _OF_FORM = (
-    "multiplier_bits", "shift_min", "shift_max", "left_shift", "s8_as_u8", "post_shift",
-    "scale_precision", "zero_point", "addition", "averaging", "functions", "softmax",
+    "multiplier_bits", "shift_min", "shift_max", "left_shift", "s8_as_u8", "code_bits",
+    "post_shift", "scale_precision", "zero_point", "addition", "product", "rescaling", "averaging",
+    "functions", "softmax",
 )  # fmt: skip
 """Keys that have the same name and meaning in :class:`Form`."""

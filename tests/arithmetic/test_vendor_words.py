@@ -19,8 +19,8 @@ from deployq.arithmetic.kernels import elementwise as fast_elementwise
 from deployq.arithmetic.kernels import pooling as fast_pooling
 from deployq.arithmetic.kernels import requantize as fast_requantize
 from deployq.arithmetic.oracle import concat, elementwise, pooling, requantize
+from deployq.arithmetic.precisions import real_multiplier
 from deployq.arithmetic.requant_words import Addition, Averaging, ScalePrecision, ZeroPointPlace
-from deployq.arithmetic.scales import real_multiplier
 from deployq.errors import QuantizationError
 from deployq.qparams import QParams
 from tests.arithmetic.cases import S8, U8, Draw, assert_codes, seeds, tensor

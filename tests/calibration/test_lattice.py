@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.multiplier import choose_fixed
-from deployq.arithmetic.scales import real_multiplier
+from deployq.arithmetic.precisions import real_multiplier
 from deployq_calibration.lattice import (
     ScaleLattice,
     multipliers_around,

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from deployq.arithmetic.contract import QDQ
 from deployq.arithmetic.multiplier import choose_fixed
-from deployq.arithmetic.scales import real_multiplier
+from deployq.arithmetic.precisions import real_multiplier
 from deployq.errors import InputError, QuantizationError
 from deployq.graph.capture import capture
 from deployq.graph.codes import evaluate_codes, evaluate_steps

@@ -12,6 +12,8 @@ from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
     Functions,
+    Product,
+    Rescaling,
     ScalePrecision,
     ZeroPointPlace,
 )
@@ -47,8 +49,10 @@ def test_support_says_what_preparation_does(name: str) -> None:
 
 
 def test_operator_without_simulation_is_refused_by_tensor_and_word() -> None:
+    net = Net(lambda m, x: F.avg_pool2d(m.conv(x), 3), conv=conv(3, 4))
+    pooled = capture(net, [torch.zeros(1, 3, 8, 8)])
     with pytest.raises(UnsupportedError) as caught:
-        prepare_graph(residual_graph(), load_profile("qnn-htp"))
+        prepare_graph(pooled, load_profile("qnn-htp"))
     assert caught.value.found == "requant.kind = vendor"
     assert caught.value.where and "qnn-htp" in caught.value.rule and caught.value.next_step
 
@@ -69,7 +73,7 @@ def test_vendors_arithmetic_is_refused() -> None:
 
 def test_support_names_the_operators_that_are_left_out() -> None:
     assert str(support(load_profile("qnn-htp"))).startswith(
-        "yes, without ConvTranspose, MatMul, Add"
+        "yes, without ConvTranspose, MatMul, AveragePool"
     )
     assert str(support(load_profile("int8-npu"))) == "yes"
 
@@ -85,7 +89,7 @@ def test_documents_list_every_builtin_profile() -> None:
 def test_documents_explain_every_word_of_a_requantization() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     words = {*RequantChange.model_fields, *ScalePrecision, *ZeroPointPlace, *Addition}
-    words |= {*Averaging, *Functions}
+    words |= {*Averaging, *Functions, *Product, *Rescaling}
     assert sorted(word for word in words if f"`{word}`" not in text) == []
 
 

@@ -75,4 +75,6 @@ def _product(graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str
     axis = 1 if node.op_type in CONVOLUTIONS else acc.ndim - 1
     acc = fit_accumulator(acc, contract.accumulator, node.name, channel_axis=axis)
     form, out = contract.form(node.op_type), graph.qparams[node.output]
-    return requantize(acc, qx.scale, qw.scale, out, form, channel_axis=axis, bounds=node.bounds)
+    bias = node.bias if isinstance(node, n.Linear) else None
+    rest = {"channel_axis": axis, "bounds": node.bounds, "bias": bias}
+    return requantize(acc, qx.scale, qw.scale, out, form, **rest)

@@ -228,6 +228,11 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {"requant.addition": "weighted_sum", "requant.left_shift": 20},
         "requant.addition",
     ),
+    "lanes_need_a_mantissa": (
+        {"requant.product": "centred", "requant.rescaling": "twice"},
+        {**FLOAT, "requant.product": "centred"},
+        "requant.product",
+    ),
     "divided_mantissa_needs_one": (
         {"requant.averaging": "divided_mantissa"},
         {**FLOAT, "requant.averaging": "divided_mantissa"},
@@ -336,6 +341,16 @@ OTHER_BRANCHES: dict[str, tuple[str, Changes, str]] = {
         "weighted_sum_gains_no_bits",
         {**SHIFT, "requant.addition": "weighted_sum"},
         "requant.addition",
+    ),
+    "cut sum that gains bits": (
+        "weighted_sum_gains_no_bits",
+        {"requant.addition": "cut_sum", "requant.left_shift": 20},
+        "requant.addition",
+    ),
+    "two roundings that round twice each": (
+        "lanes_need_a_mantissa",
+        {"requant.rescaling": "twice", "requant.rounding": "double"},
+        "requant.rescaling",
     ),
     "averaging of no pool": (
         "operator_words_stand_at_their_operator",

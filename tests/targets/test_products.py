@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from deployq.arithmetic.contract import Kind, Rounding
-from deployq.arithmetic.requant_words import Addition, ScalePrecision, ZeroPointPlace
+from deployq.arithmetic.requant_words import (
+    Addition,
+    Product,
+    Rescaling,
+    ScalePrecision,
+    ZeroPointPlace,
+)
 from deployq.errors import ProfileError
 from deployq_targets import builtin_names, load_profile
 from deployq_targets.describe import stated_values
@@ -150,9 +156,13 @@ def test_htp_states_the_form_of_its_convolutions() -> None:
     assert contract.form("Conv") == contract.form("Gemm")
     assert contract.form("Conv").multiplier_bits == 11
     assert contract.form("Conv").post_shift == 14
-    assert contract.form("Conv").precision is ScalePrecision.F32
+    assert contract.form("Conv").precision is ScalePrecision.F32_RELATIVE
     assert contract.form("Conv").zero_point is ZeroPointPlace.ACCUMULATOR
-    assert contract.form("Add").kind is Kind.VENDOR
+    assert contract.form("Add").addition is Addition.CUT_SUM
+    assert contract.form("Mul").product is Product.CENTRED
+    assert contract.form("Concat").rescaling is Rescaling.TWICE
+    assert contract.form("GlobalAveragePool").multiplier_bits == 15
+    assert contract.form("AveragePool").kind is Kind.VENDOR
 
 
 def test_max78000_has_widths_by_layer_and_one_shift() -> None:

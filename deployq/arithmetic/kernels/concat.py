@@ -12,7 +12,10 @@ from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.kernels.codes import centred, nearest, saturate, scale_tensor, to_codes
 from deployq.arithmetic.kernels.multiplier import multiply
+from deployq.arithmetic.kernels.rounding import shift_right
+from deployq.arithmetic.lanes import two_roundings
 from deployq.arithmetic.multiplier import choose_fixed
+from deployq.arithmetic.requant_words import Rescaling
 from deployq.arithmetic.scales import rescale_real
 from deployq.qparams import QParams
 
@@ -50,6 +53,11 @@ def _exact(value: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
 
 
 def _fixed(value: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
+    if form.rescaling is Rescaling.TWICE:
+        by = two_roundings(qx, out, form)
+        first, second = (torch.tensor(n, device=value.device) for n in (by.first, by.second))
+        finer = shift_right(value * by.mantissa, first, form.rounding)
+        return shift_right(finer, second, form.rounding)
     (sx, _), (sy, _) = scale_and_zero(qx, "input"), scale_and_zero(out, "output")
     return multiply(value, choose_fixed(rescale_real(sx, sy, form), form), form.rounding)
 

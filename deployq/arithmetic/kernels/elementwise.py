@@ -14,8 +14,9 @@ from deployq.arithmetic.kernels.float32 import fma
 from deployq.arithmetic.kernels.multiplier import multiply
 from deployq.arithmetic.kernels.pairs import Elementwise, Operand, of_pairs
 from deployq.arithmetic.kernels.rounding import shift_right
+from deployq.arithmetic.lanes import PRODUCT_CUT, SUM_CUT, centred_product, cut_sum
 from deployq.arithmetic.multiplier import choose_fixed
-from deployq.arithmetic.requant_words import Addition, ZeroPointPlace
+from deployq.arithmetic.requant_words import Addition, Product, ZeroPointPlace
 from deployq.arithmetic.scales import (
     add_constants,
     aligning,
@@ -83,6 +84,8 @@ def _add_fixed(
 ) -> Tensor:
     if form.addition is Addition.WEIGHTED_SUM:
         return _add_weighted(left, right, out, form, bounds)
+    if form.addition is Addition.CUT_SUM:
+        return _add_cut(left, right, out, form, bounds)
     sa, sb, sy = float64_scales(left[1], right[1], out)
     twice, each = 2 * max(sa, sb), operand_form(form)
     total = _rescale(centred(*left) << form.left_shift, sa / twice, each)
@@ -98,6 +101,20 @@ def _add_weighted(
     total = centred(*left) * weight_a + centred(*right) * weight_b
     shift = torch.tensor(common, device=total.device)
     return to_codes(shift_right(total, shift, form.rounding), out, bounds)
+
+
+def _add_cut(
+    left: Operand, right: Operand, out: QParams, form: Form, bounds: Bounds | None
+) -> Tensor:
+    """HTP: raw codes, low bits dropped before the zero points join."""
+    by = cut_sum(left[1], right[1], out, form)
+    total = left[0].long() * by.weight_a + right[0].long() * by.weight_b
+    kept = (total >> SUM_CUT) + by.offset
+    return saturate(_last_shift(kept, by.shift, form), out, bounds)
+
+
+def _last_shift(kept: Tensor, shift: int, form: Form) -> Tensor:
+    return shift_right(kept, torch.tensor(shift, device=kept.device), form.rounding)
 
 
 def _add_shift(
@@ -134,6 +151,10 @@ def _mul_fixed(
     left: Operand, right: Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> Tensor:
     product = centred(*left) * centred(*right)
+    if form.product is Product.CENTRED:
+        by = centred_product(left[1], right[1], out, form)
+        kept = ((product - by.moved) * by.mantissa >> PRODUCT_CUT) + by.offset
+        return saturate(_last_shift(kept, by.shift, form), out, bounds)
     real = np.float64(mul_multiplier(left[1], right[1], out, form))
     return to_codes(_rescale(product, real, form), out, bounds)
 

@@ -19,7 +19,7 @@ from deployq.arithmetic.oracle.requantize import overflow_error
 from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array
 from deployq.arithmetic.scales import folded_zero, layer_multiplier
-from deployq.qparams import FloatArray, QParams
+from deployq.qparams import FloatArray, IntArray, QParams
 
 
 def requantize(
@@ -31,6 +31,7 @@ def requantize(
     *,
     channel_axis: int = 1,
     bounds: Bounds | None = None,
+    bias: IntArray | None = None,
 ) -> Tensor:
     """``acc * s_x * s_w / s_y`` as codes; see ``oracle.requantize.requantize``.
 
@@ -41,8 +42,9 @@ def requantize(
     real = layer_multiplier(acc.ndim, channel_axis, x_scale, w_scale, out, form)
     rescale = pick("requantize", _FORMS, form)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
-        folded = torch.as_tensor(folded_zero(real, out), device=acc.device)
-        return saturate(rescale(acc.long() + folded, real, form), out, bounds)
+        folded = folded_zero(real, x_scale, w_scale, bias, out, acc.ndim, channel_axis)
+        joined = acc.long() + torch.as_tensor(folded, device=acc.device)
+        return saturate(rescale(joined, real, form), out, bounds)
     return to_codes(rescale(acc, real, form), out, bounds)
 
 

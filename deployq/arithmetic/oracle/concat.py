@@ -9,9 +9,11 @@ import numpy as np
 from deployq.arithmetic.codes import Bounds, scale_and_zero
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
+from deployq.arithmetic.lanes import two_roundings
 from deployq.arithmetic.multiplier import choose_fixed, multiply
 from deployq.arithmetic.oracle.codes import centred, nearest, saturate, to_codes
-from deployq.arithmetic.rounding import Int64Array
+from deployq.arithmetic.requant_words import Rescaling
+from deployq.arithmetic.rounding import Int64Array, shift_right
 from deployq.arithmetic.scales import rescale_real
 from deployq.qparams import IntArray, QParams
 
@@ -53,23 +55,33 @@ def _rescale(
     if qx == out:  # whatever the form
         return saturate(x.astype(np.int64), out, bounds)
     move = pick(operator, _FORMS, form)
-    (sx, _), (sy, _) = scale_and_zero(qx, operator), scale_and_zero(out, operator)
-    return to_codes(move(centred(x, qx), sx, sy, form), out, bounds)
+    return to_codes(move(centred(x, qx), qx, out, form), out, bounds)
 
 
-def _float32(value: Int64Array, sx: np.float32, sy: np.float32, form: Form) -> Int64Array:
+def _float32(value: Int64Array, qx: QParams, out: QParams, form: Form) -> Int64Array:
+    sx, sy = _scales(qx, out)
     return nearest(value.astype(np.float32) * sx / sy)
 
 
-def _exact(value: Int64Array, sx: np.float32, sy: np.float32, form: Form) -> Int64Array:
+def _exact(value: Int64Array, qx: QParams, out: QParams, form: Form) -> Int64Array:
+    sx, sy = _scales(qx, out)
     return nearest(value.astype(np.float64) * np.float64(sx) / np.float64(sy))
 
 
-def _fixed(value: Int64Array, sx: np.float32, sy: np.float32, form: Form) -> Int64Array:
-    return multiply(value, choose_fixed(rescale_real(sx, sy, form), form), form.rounding)
+def _fixed(value: Int64Array, qx: QParams, out: QParams, form: Form) -> Int64Array:
+    if form.rescaling is Rescaling.TWICE:
+        by = two_roundings(qx, out, form)
+        finer = shift_right(value * by.mantissa, by.first, form.rounding)
+        return shift_right(finer, by.second, form.rounding)
+    real = rescale_real(*_scales(qx, out), form)
+    return multiply(value, choose_fixed(real, form), form.rounding)
 
 
-_FORMS: dict[Kind, Callable[[Int64Array, np.float32, np.float32, Form], Int64Array]] = {
+def _scales(qx: QParams, out: QParams) -> tuple[np.float32, np.float32]:
+    return scale_and_zero(qx, "input")[0], scale_and_zero(out, "output")[0]
+
+
+_FORMS: dict[Kind, Callable[[Int64Array, QParams, QParams, Form], Int64Array]] = {
     Kind.EXACT: _exact,
     Kind.FLOAT32: _float32,
     Kind.FIXED: _fixed,

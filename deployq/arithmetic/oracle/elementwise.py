@@ -10,9 +10,10 @@ from deployq.arithmetic.codes import Bounds, code_offset
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.float32 import fma
+from deployq.arithmetic.lanes import PRODUCT_CUT, SUM_CUT, centred_product, cut_sum
 from deployq.arithmetic.multiplier import choose_fixed, multiply
 from deployq.arithmetic.oracle.codes import centred, nearest, saturate, to_codes
-from deployq.arithmetic.requant_words import Addition, ZeroPointPlace
+from deployq.arithmetic.requant_words import Addition, Product, ZeroPointPlace
 from deployq.arithmetic.rounding import Int64Array, shift_right
 from deployq.arithmetic.scales import (
     add_constants,
@@ -101,6 +102,8 @@ def _add_fixed(
 ) -> IntArray:
     if form.addition is Addition.WEIGHTED_SUM:
         return _add_weighted(left, right, out, form, bounds)
+    if form.addition is Addition.CUT_SUM:
+        return _add_cut(left, right, out, form, bounds)
     sa, sb, sy = float64_scales(left[1], right[1], out)
     twice, each = 2 * max(sa, sb), operand_form(form)
     total = _rescale(centred(*left) << form.left_shift, sa / twice, each)
@@ -115,6 +118,16 @@ def _add_weighted(
     weight_a, weight_b, common = weighted_sum(left[1], right[1], out, form)
     total = centred(*left) * weight_a + centred(*right) * weight_b
     return to_codes(shift_right(total, common, form.rounding), out, bounds)
+
+
+def _add_cut(
+    left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
+) -> IntArray:
+    """HTP: raw codes, low bits dropped before the zero points join."""
+    by = cut_sum(left[1], right[1], out, form)
+    total = left[0].astype(np.int64) * by.weight_a + right[0].astype(np.int64) * by.weight_b
+    kept = (total >> SUM_CUT) + by.offset
+    return saturate(shift_right(kept, by.shift, form.rounding), out, bounds)
 
 
 def _add_shift(
@@ -151,6 +164,10 @@ def _mul_fixed(
     left: _Operand, right: _Operand, out: QParams, form: Form, bounds: Bounds | None
 ) -> IntArray:
     product = centred(*left) * centred(*right)
+    if form.product is Product.CENTRED:
+        by = centred_product(left[1], right[1], out, form)
+        kept = ((product - by.moved) * by.mantissa >> PRODUCT_CUT) + by.offset
+        return saturate(shift_right(kept, by.shift, form.rounding), out, bounds)
     real = np.float64(mul_multiplier(left[1], right[1], out, form))
     return to_codes(_rescale(product, real, form), out, bounds)
 

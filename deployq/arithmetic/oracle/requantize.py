@@ -27,6 +27,7 @@ def requantize(
     *,
     channel_axis: int = 1,
     bounds: Bounds | None = None,
+    bias: IntArray | None = None,
 ) -> IntArray:
     """``acc * s_x * s_w / s_y`` rounded as ``form`` says, plus the zero point, saturated.
 
@@ -36,6 +37,7 @@ def requantize(
         w_scale: float32 scale of the weight, one or (C,) along ``channel_axis`` of ``acc``.
         out: parameters of the output, per tensor.
         bounds: lowest and highest code of a fused Relu or Clip.
+        bias: (C,) codes that ``acc`` holds, for a zero point in the accumulator: it rounds with it.
 
     Returns:
         Codes of the shape of ``acc`` in ``out.qtype.dtype``.
@@ -48,7 +50,8 @@ def requantize(
     real = layer_multiplier(acc.ndim, channel_axis, x_scale, w_scale, out, form)
     rescale = pick("requantize", _FORMS, form)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
-        return saturate(rescale(acc + folded_zero(real, out), real, form), out, bounds)
+        folded = folded_zero(real, x_scale, w_scale, bias, out, acc.ndim, channel_axis)
+        return saturate(rescale(acc + folded, real, form), out, bounds)
     return to_codes(rescale(acc, real, form), out, bounds)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from deployq.arithmetic.contract import Kind
 from deployq.arithmetic.multiplier import choose_fixed
-from deployq.arithmetic.scales import real_multiplier
+from deployq.arithmetic.precisions import real_multiplier
 from deployq.errors import QuantizationError
 from deployq.qgraph.floats import CLAMPS
 from deployq.qparams import PerBlock

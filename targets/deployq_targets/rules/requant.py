@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployq.arithmetic.contract import Kind, Rounding
-from deployq.arithmetic.requant_words import Addition, Averaging, ZeroPointPlace
+from deployq.arithmetic.requant_words import Addition, Averaging, Product, Rescaling, ZeroPointPlace
 from deployq_targets.arithmetic import Requant, RequantChange
 from deployq_targets.profile import TargetProfile
 from deployq_targets.rules.clash import Clash
@@ -15,6 +15,8 @@ POOLS = ("AveragePool", "GlobalAveragePool")
 STEPS = (Rounding.DOUBLE, Rounding.DOUBLE_HALF_UP, Rounding.NATURAL_PLUS_ONE)
 OWNERS = {
     "addition": ("Add",),
+    "product": ("Mul",),
+    "rescaling": ("Concat",),
     "averaging": POOLS,
     "functions": ("Sigmoid", "Tanh"),
     "softmax": ("Softmax",),
@@ -64,13 +66,24 @@ def operator_words_stand_at_their_operator(profile: TargetProfile) -> Iterator[C
 
 
 def weighted_sum_gains_no_bits(profile: TargetProfile) -> Iterator[Clash]:
-    """A weighted sum is of kind fixed and has no left_shift: its mantissas share a shift."""
+    """A weighted or cut sum is of kind fixed, without left_shift: its mantissas share a shift."""
     for key, _, own, form in _stated(profile):
-        if own.addition is not Addition.WEIGHTED_SUM:
+        if own.addition not in (Addition.WEIGHTED_SUM, Addition.CUT_SUM):
             continue
         if form.kind is not Kind.FIXED or own.left_shift is not None:
-            found = f"weighted_sum with kind {form.kind}, left_shift {own.left_shift}"
+            found = f"{own.addition} with kind {form.kind}, left_shift {own.left_shift}"
             yield Clash(f"{key}.addition", found, "kind fixed without left_shift")
+
+
+def lanes_need_a_mantissa(profile: TargetProfile) -> Iterator[Clash]:
+    """A centred product and a second rounding belong to a fixed multiplier that rounds once."""
+    for key, _, own, form in _stated(profile):
+        if form.kind is Kind.FIXED and form.rounding not in STEPS:
+            continue
+        for word, value in (("product", Product.CENTRED), ("rescaling", Rescaling.TWICE)):
+            if getattr(own, word) is value:
+                found = f"{value} with kind {form.kind}, rounding {form.rounding}"
+                yield Clash(f"{key}.{word}", found, "kind fixed and a rounding of one step")
 
 
 def divided_mantissa_needs_one(profile: TargetProfile) -> Iterator[Clash]:
@@ -98,6 +111,7 @@ RULES = (
     place_belongs_to_zero_points,
     operator_words_stand_at_their_operator,
     weighted_sum_gains_no_bits,
+    lanes_need_a_mantissa,
     divided_mantissa_needs_one,
     means_of_raw_codes_keep_the_scale,
 )
