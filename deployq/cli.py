@@ -19,6 +19,7 @@ from deployq import (
     check_command,
     diff_command,
     flags,
+    golden_command,
     overflow_command,
     targets_command,
 )
@@ -38,6 +39,7 @@ app.add_typer(targets_command.app, name="targets")
 app.command()(check_command.check)
 app.command()(overflow_command.overflow)
 app.command()(diff_command.diff)
+app.command()(golden_command.golden)
 
 TargetOption = Annotated[
     str | None,

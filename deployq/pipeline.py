@@ -184,7 +184,7 @@ def export(
         vendor = _write_vendor_file(model, stored, profile, folder)
         progress("golden vectors")
         graph = with_ranges(stored, prepared.grids())
-        write_golden(*_golden_vectors(graph, profile.contract(), samples), folder / GOLDEN_FILE)
+        write_golden(*run_first(graph, profile.contract(), samples), folder / GOLDEN_FILE)
         stated = {"io": str(edges), "edges": edge_facts(prepared, graph, files), **vendor}
         write_manifest(folder, {**export_facts(prepared, model), **stated, **(facts or {})})
     return read_bundle(Path(path))
@@ -214,14 +214,24 @@ def _write_vendor_file(
     return {VENDOR_FILE: {"name": wanted.name, "left_out": None}}
 
 
-def _golden_vectors(
-    graph: IntegerGraph, contract: Contract, samples: Dataset
+def run_first(
+    graph: IntegerGraph,
+    contract: Contract,
+    samples: Dataset,
+    *,
+    most: int = GOLDEN_SAMPLES,
+    codes: int = GOLDEN_CODES,
 ) -> tuple[dict[str, npt.NDArray[Any]], Simulation]:
-    """What the first samples feed and give; fewer of them where each makes many codes."""
+    """What the first samples feed and give.
+
+    Args:
+        most: of samples.
+        codes: of all samples together: fewer samples where each makes many, at least one.
+    """
     inputs = feed(graph, samples.take(1).inputs)
     simulation = run_graph(graph, contract, inputs)
-    each = sum(codes.numel() for codes in simulation.codes.values())
-    count = min(GOLDEN_SAMPLES, len(samples), GOLDEN_CODES // max(each, 1))
+    each = sum(tensor.numel() for tensor in simulation.codes.values())
+    count = min(most, len(samples), codes // max(each, 1))
     if count <= 1:
         return inputs, simulation
     inputs = feed(graph, samples.take(count).inputs)

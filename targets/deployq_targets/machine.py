@@ -7,12 +7,19 @@ are of one target; an absent key is not known and counts for nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from deployq_targets.section import Count, Rate, Section, Size, WidthPair
-from deployq_targets.words import ExternalKind, VerifyMode, VerifyTool, WeightPacking
+from deployq_targets.words import (
+    ByteOrder,
+    CodeOrder,
+    ExternalKind,
+    VerifyMode,
+    VerifyTool,
+    WeightPacking,
+)
 
 
 class Align(Section):
@@ -47,6 +54,12 @@ class Memory(Section):
     """Memory outside the chip."""
     weight_packing: WeightPacking = WeightPacking.DENSE
     """How weights lie in memory."""
+    word_bits: Literal[8, 16, 32, 64, 128, 256] = 8
+    """Width of a memory word: what a line of a memory image holds."""
+    byte_order: ByteOrder = ByteOrder.LITTLE
+    """Where the first byte of a word lies."""
+    code_order: CodeOrder = CodeOrder.LOW_FIRST
+    """Where the first of several codes in one byte lies: 2- and 4-bit codes are packed."""
 
 
 class Compute(Section):

@@ -210,6 +210,20 @@ class WeightPacking(StrEnum):
     COMPRESSED = "compressed"  # entropy coded: the size depends on the values
 
 
+class CodeOrder(StrEnum):
+    """Where the first of several codes in one byte lies."""
+
+    LOW_FIRST = "low_first"  # in the lowest bits: ONNX, TensorRT
+    HIGH_FIRST = "high_first"  # in the highest bits
+
+
+class ByteOrder(StrEnum):
+    """Where the first byte of a memory word lies."""
+
+    LITTLE = "little"  # in the lowest bits
+    BIG = "big"  # in the highest bits
+
+
 class VerifyTool(StrEnum):
     """The tool that stands in for the target."""
 

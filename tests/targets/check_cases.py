@@ -369,7 +369,8 @@ SAYS_NOTHING_OF_A_FILE = (
     "requant.s8_as_u8", "requant.post_shift", "requant.scale_precision", "requant.zero_point",
     "requant.addition", "requant.averaging", "requant.functions", "requant.softmax",
     # speed, and where a compiler puts things
-    "align.bytes", "memory.cache_bytes", "memory.onchip_bw", "memory.external_bw",
+    "align.bytes", "memory.byte_order", "memory.code_order", "memory.word_bits",
+    "memory.cache_bytes", "memory.onchip_bw", "memory.external_bw",
     "memory.external_kind", "compute", "verify",
 )  # fmt: skip
 """Keys of a profile that no rule reads."""

@@ -1,0 +1,98 @@
+"""What enters the last rounding of each operator, for designed inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from deployq.arithmetic.contract import Rounding
+from deployq.arithmetic.float32 import fma
+from deployq.arithmetic.multiplier import FixedMultiplier, multiply
+from deployq.arithmetic.rounding import BoolArray, Int64Array
+from deployq.golden_vectors.runs import Bench
+from deployq.golden_vectors.ties import halves, is_half
+from deployq.qgraph.nodes import Pool
+from deployq.qparams import IntArray
+from deployq_exporters.golden.plans import Plan
+from deployq_exporters.golden.scaling import FLOAT32, Scaling
+
+Signs = Int64Array
+"""Of a tie +1 or -1, else 0."""
+
+
+def tie_signs(
+    bench: Bench, plan: Plan, codes: Sequence[IntArray], sums: Int64Array | None
+) -> Signs | None:
+    """(M, ...) where the last step of each row ties; None where nothing is rounded so.
+
+    Args:
+        codes: of each operand, (M, ...).
+        sums: finished sums, of operators that have them.
+    """
+    if sums is not None:
+        axis = bench.channel_axis(sums.ndim)
+        shape = [-1 if i == axis else 1 for i in range(sums.ndim)]
+        return _signs(halves(plan.scalings[0], sums, np.arange(sums.shape[axis]).reshape(shape)),
+                      sums)  # fmt: skip
+    values = [c.astype(np.int64) - zero for c, zero in zip(codes, plan.zeros, strict=False)]
+    if plan.op == "mul":
+        return _of(plan, values[0] * values[1])
+    if plan.op == "add":
+        return _of(plan, _sum_of_scaled(plan, values))
+    if plan.op == "add_float":
+        return _float_sum(plan, values)
+    if plan.op == "mean_pool":
+        return _means(bench, plan, values[0])
+    if plan.op == "concat":
+        parts = [_of(plan, v, i) for i, v in enumerate(values)]
+        return parts[0] if len(parts) == 1 else np.stack(parts, axis=1)
+    return None
+
+
+def _signs(ties: BoolArray, values: Int64Array) -> Signs:
+    return np.where(ties, np.sign(values), 0)
+
+
+def _of(plan: Plan, values: Int64Array, scaling: int = 0) -> Signs:
+    return _signs(halves(plan.scalings[scaling], values), values)
+
+
+def _sum_of_scaled(plan: Plan, values: Sequence[Int64Array]) -> Int64Array:
+    parts = zip(plan.scalings[1:], values, strict=True)
+    left, right = (_scaled(scaling, v << plan.left_shift) for scaling, v in parts)
+    return left + right
+
+
+def _scaled(scaling: Scaling, values: Int64Array) -> Int64Array:
+    chosen = FixedMultiplier(scaling.mantissa, scaling.shift)
+    return multiply(values, chosen, Rounding(scaling.rounding))
+
+
+def _float_sum(plan: Plan, values: Sequence[Int64Array]) -> Signs:
+    assert plan.numbers is not None
+    reals = np.ldexp(plan.numbers.mantissa.astype(np.float64), -plan.numbers.shift)
+    if plan.precision == FLOAT32:
+        ra, rb, constant = reals.astype(np.float32)[:3]
+        a, b = (v.astype(np.float32) for v in values)
+        total = fma(a, ra, fma(b, rb, constant))
+    else:
+        total = np.asarray((values[0] * reals[0] + values[1] * reals[1]) / reals[2])
+    return np.where(is_half(total), np.sign(total), 0).astype(np.int64)
+
+
+def _means(bench: Bench, plan: Plan, values: Int64Array) -> Signs:
+    """(M, C, H', W') of the windows of an average pool."""
+    assert isinstance(bench.node, Pool)
+    geometry, size = bench.node.geometry, (values.shape[2], values.shape[3])
+    zero = plan.zeros[0] if plan.keeps_zero else 0
+    if geometry is None:
+        return _of(plan, values.sum(axis=(2, 3), keepdims=True) + plan.counts[0] * zero)
+    signs = np.zeros((*values.shape[:2], *geometry.output_size(size)), np.int64)
+    for place in np.ndindex(*signs.shape[2:]):
+        window = values[(..., *geometry.window(size, *place))].sum(axis=(2, 3))
+        count = geometry.divisor(size, *place)
+        at = np.flatnonzero(plan.counts == count)[0]
+        total = window + count * zero
+        signs[(..., *place)] = _signs(halves(plan.scalings[0], total, at), total)
+    return signs

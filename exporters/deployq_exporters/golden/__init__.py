@@ -1,0 +1,1 @@
+"""Golden vectors: per layer integers for testbenches, memory images, and a program in C."""
