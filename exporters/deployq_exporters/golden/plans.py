@@ -15,7 +15,7 @@ from deployq.arithmetic.codes import Bounds, clip_range, code_offset, scale_and_
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.multiplier import FixedMultiplier
 from deployq.arithmetic.oracle.lookup import lookup_table
-from deployq.arithmetic.requant_words import ZeroPointPlace
+from deployq.arithmetic.requant_words import Addition, Product, Rescaling, ZeroPointPlace
 from deployq.arithmetic.scales import (
     add_constants,
     folded_zero,
@@ -24,6 +24,7 @@ from deployq.arithmetic.scales import (
     mul_multiplier,
     rescale_real,
 )
+from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import (
     Concat,
     Elementwise,
@@ -94,6 +95,10 @@ class Plan:
         return self.clip[1]
 
 
+UNWRITTEN = (Addition.CUT_SUM, Product.CENTRED, Rescaling.TWICE)
+"""Words of a contract that the program in C does not have."""
+
+
 def plan(node: Node, inputs: Sequence[QParams], out: QParams, form: Form, shapes: Shapes) -> Plan:
     """The plan of a node.
 
@@ -106,6 +111,15 @@ def plan(node: Node, inputs: Sequence[QParams], out: QParams, form: Form, shapes
         UnsupportedError: what cannot be written in integers; the message says what.
         QuantizationError: the form cannot express a multiplier.
     """
+    words = (form.addition, form.product, form.rescaling)
+    unwritten = next((word for word in words if word in UNWRITTEN), None)
+    if unwritten is not None:
+        raise UnsupportedError(
+            f"arithmetic of {node.op_type}",
+            "the program in C has every step of it",
+            found=unwritten.value,
+            next_step="simulate, which has, or name another target",
+        )
     return _PLANS[type(node)](node, inputs, out, form, shapes)
 
 
@@ -125,7 +139,9 @@ def _product(
     real = layer_multiplier(1, 0, scale_and_zero(qx, "input")[0], qw.scale, out, form)
     last = of_real(real, form, post_shift=form.post_shift)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
-        last = replace(last, folded=np.atleast_1d(folded_zero(real, out)))
+        bias = node.bias if isinstance(node, Linear) else None
+        folded = folded_zero(real, scale_and_zero(qx, "input")[0], qw.scale, bias, out, 1, 0)
+        last = replace(last, folded=np.atleast_1d(folded))
     else:
         last = last.with_offset(_zero(out))
     op = {"Conv": "conv", "ConvTranspose": "conv_transpose"}.get(node.op_type, "gemm")
