@@ -114,12 +114,10 @@ def sum_rows(plan: Plan, channels: int, limit: int) -> Int64Array:
     most = min(limit, *(largest_sum(scaling, channel) for channel in range(channels)))
     codes = np.linspace(plan.low - 2, plan.high + 2, 9)
     for channel in range(channels):
-        real = factor(scaling, channel)
-        near = np.clip((codes - added(scaling, channel)) / real, -float(most), float(most)).astype(
-            np.int64
-        )
+        near = (codes - added(scaling, channel)) / factor(scaling, channel)
         ties = [next(wanted(plan, iter([channel]), sign), (0, 0))[1] for sign in (1, -1)]
-        columns.append(np.clip(np.concatenate([near, ties, [0, 1, -1]]), -most, most))
+        sums = np.concatenate([np.trunc(near), ties, [0, 1, -1]])
+        columns.append(np.clip(sums, -most, most).astype(np.int64))
     return np.stack(columns, axis=1)
 
 
