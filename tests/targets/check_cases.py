@@ -367,7 +367,8 @@ SAYS_NOTHING_OF_A_FILE = (
     "bias.signed_bits_max", "bias.order", "accumulator", "requant.rounding",
     "requant.multiplier_bits", "requant.multiplier_scope", "requant.left_shift",
     "requant.s8_as_u8", "requant.post_shift", "requant.scale_precision", "requant.zero_point",
-    "requant.addition", "requant.averaging", "requant.functions", "requant.softmax",
+    "requant.code_bits", "requant.addition", "requant.product", "requant.rescaling",
+    "requant.averaging", "requant.functions", "requant.softmax",
     # speed, and where a compiler puts things
     "align.bytes", "memory.byte_order", "memory.code_order", "memory.word_bits",
     "memory.cache_bytes", "memory.onchip_bw", "memory.external_bw",

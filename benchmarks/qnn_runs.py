@@ -1,0 +1,128 @@
+"""A QDQ file on Qualcomm HTP beside the simulator, each node fed what HTP computed before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+import torch
+from torch import Tensor
+
+from deployq import affine
+from deployq.arithmetic.contract import Contract
+from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.errors import UnsupportedError
+from deployq.qgraph import read_graph
+from deployq.qgraph.nodes import IntegerGraph, Linear, Node, Quantize
+from deployq.simulator.operators import compute
+from deployq_exporters.runtimes.qnn_htp import Session
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The codes of one operator.
+
+    Args:
+        operator: ONNX's name.
+        layers: tensors that it wrote.
+        codes: compared; 0 where the profile has no arithmetic for it.
+        distinct: different codes in the layer that has the most.
+        different: of the simulation and of HTP.
+        largest: difference of two codes.
+    """
+
+    operator: str
+    layers: int
+    codes: int
+    distinct: int
+    different: int
+    largest: int
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(
+            self.operator,
+            self.layers + other.layers,
+            self.codes + other.codes,
+            max(self.distinct, other.distinct),
+            self.different + other.different,
+            max(self.largest, other.largest),
+        )
+
+
+def compare(
+    model: onnx.ModelProto, contract: Contract, inputs: Mapping[str, Array]
+) -> dict[str, Tally]:
+    """A tally for each code tensor that the file names.
+
+    Args:
+        model: as exported; reals or codes come in.
+        inputs: graph input to (N, ...).
+
+    Raises:
+        InputError: HTP's package is missing, or it refuses a node.
+    """
+    graph, written = read_graph(model), {name for node in model.graph.node for name in node.output}
+    named = [n.output for n in graph.nodes if n.writes_codes and n.output in written]
+    session = Session(model, {name: graph.qparams[name] for name in named})
+    outputs, found = session.run(inputs)
+    given = {name: array for name, array in inputs.items() if name in graph.qparams}
+    run = _Fed(graph, contract, {**given, **found}, inputs)
+    return {node.output: run.tally(node) for node in graph.nodes if node.writes_codes}
+
+
+class _Fed:
+    """Nodes computed one by one on HTP's codes; on the simulation's where the file names none."""
+
+    def __init__(
+        self,
+        graph: IntegerGraph,
+        contract: Contract,
+        codes: Mapping[str, Array],
+        inputs: Mapping[str, Array],
+    ) -> None:
+        self.graph, self.contract, self.inputs = graph, contract, inputs
+        constants = {name: codes for name, codes in graph.constants.items()}
+        self.codes = {n: self._tensor(n, c) for n, c in {**constants, **codes}.items()}
+
+    def _tensor(self, name: str, codes: Array) -> Tensor:
+        return torch.tensor(codes.astype("int64")).to(torch_dtype(self.graph.qparams[name].qtype))
+
+    def tally(self, node: Node) -> Tally:
+        operator = _operator(node)
+        try:
+            own = self._compute(node)
+        except UnsupportedError:
+            return Tally(operator, 1, 0, 0, 0, 0)
+        found = self.codes.setdefault(node.output, own)
+        apart = (own.long() - found.long()).abs()
+        different, largest = int((apart > 0).sum()), int(apart.max())
+        return Tally(operator, 1, own.numel(), len(found.unique()), different, largest)
+
+    def _compute(self, node: Node) -> Tensor:
+        out = self.graph.qparams[node.output]
+        if isinstance(node, Quantize):
+            codes = affine.quantize(self.inputs[node.inputs[0]], out)
+            low, high = node.bounds or (out.qtype.qmin, out.qtype.qmax)
+            return self._tensor(node.output, codes).clamp(low, high)
+        operands = [(self.codes[name], self.graph.qparams[name]) for name in node.inputs]
+        return compute(node, operands, out, self.contract)
+
+
+def _operator(node: Node) -> str:
+    grouped = isinstance(node, Linear) and node.op_type == "Conv" and node.geometry.groups > 1
+    return f"{node.op_type}, grouped" if grouped else node.op_type
+
+
+def merged(tallies: Iterable[Tally]) -> list[Tally]:
+    """One for each operator, in the order of their first."""
+    found = dict[str, Tally]()
+    for tally in tallies:
+        before = found.get(tally.operator)
+        found[tally.operator] = tally if before is None else before.plus(tally)
+    return list(found.values())

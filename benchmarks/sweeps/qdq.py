@@ -1,0 +1,124 @@
+"""A sweep as a QDQ file with unsigned activations: codes in, codes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.sweeps.sweep import Sweep
+from deployq.qgraph.nodes import Concat, IntegerGraph, Linear, Node, Pool
+from deployq.qparams import IntArray, PerChannel, QParams
+
+OPSET, IR_VERSION = 21, 10
+
+
+def qdq_file(sweep: Sweep) -> onnx.ModelProto:
+    """The one operator between DequantizeLinears and a QuantizeLinear.
+
+    The batch is open; a clamp at the zero point is a Relu, another one a Clip.
+    """
+    return _Writer(sweep.graph).model(sweep)
+
+
+class _Writer:
+    def __init__(self, graph: IntegerGraph) -> None:
+        self.graph = graph
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def model(self, sweep: Sweep) -> onnx.ModelProto:
+        (node,) = self.graph.nodes
+        reals = [self._dequantized(name, self.graph.qparams[name]) for name in node.inputs]
+        real = self._operator(node, reals)
+        self.nodes.append(
+            helper.make_node(
+                "QuantizeLinear",
+                [real, *self._parameters("y", self.graph.qparams[node.output])],
+                [node.output],
+                name="y.quantize",
+            )
+        )
+        inputs = [
+            helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", *codes.shape[1:]])
+            for name, codes in sweep.inputs.items()
+        ]
+        output = helper.make_tensor_value_info(node.output, TensorProto.UINT8, None)
+        graph = helper.make_graph(self.nodes, node.op_type, inputs, [output], self.constants)
+        opsets = [helper.make_opsetid("", OPSET)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+    def _operator(self, node: Node, reals: list[str]) -> str:
+        if isinstance(node, Linear):
+            reals += self._weights(node)
+        if reals and node.op_type != "QuantizeLinear":
+            operator = helper.make_node(
+                node.op_type, reals, ["y.real"], name="operator", **_attributes(node)
+            )
+            self.nodes.append(operator)
+            return self._clamped(node, "y.real")
+        return reals[0]
+
+    def _weights(self, node: Linear) -> list[str]:
+        axis = node.weight_qparams.granularity
+        step = (self.graph.qparams[node.inputs[0]].scale * node.weight_qparams.scale).astype(
+            np.float32
+        )
+        along = axis.axis if isinstance(axis, PerChannel) else None
+        weight = self._stored("w", node.weight.astype(np.int8), node.weight_qparams.scale, along)
+        assert node.bias is not None
+        bias = self._stored("b", node.bias.astype(np.int32), step, None if along is None else 0)
+        return [weight, bias]
+
+    def _stored(self, name: str, codes: IntArray, scale: Any, axis: int | None) -> str:
+        self.constants.append(numpy_helper.from_array(codes, name))
+        zero = np.zeros(np.shape(scale), codes.dtype)
+        parameters = [self._constant(f"{name}.s", scale), self._constant(f"{name}.z", zero)]
+        attributes = {} if axis is None else {"axis": axis}
+        self.nodes.append(
+            helper.make_node(
+                "DequantizeLinear", [name, *parameters], [f"{name}.real"], **attributes
+            )
+        )
+        return f"{name}.real"
+
+    def _dequantized(self, name: str, qparams: QParams) -> str:
+        parameters = self._parameters(name, qparams)
+        self.nodes.append(
+            helper.make_node("DequantizeLinear", [name, *parameters], [f"{name}.real"])
+        )
+        return f"{name}.real"
+
+    def _clamped(self, node: Node, real: str) -> str:
+        out = self.graph.qparams[node.output]
+        if node.bounds is None:
+            return real
+        zero, (low, high) = int(out.zero_point), node.bounds
+        assert low == zero and high == out.qtype.qmax, "sweeps clamp as Relu does"
+        self.nodes.append(helper.make_node("Relu", [real], ["y.clamped"], name="clamp"))
+        return "y.clamped"
+
+    def _parameters(self, name: str, qparams: QParams) -> list[str]:
+        zero = qparams.zero_point.astype(qparams.qtype.dtype)
+        return [self._constant(f"{name}.s", qparams.scale), self._constant(f"{name}.z", zero)]
+
+    def _constant(self, name: str, value: Any) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+
+def _attributes(node: Node) -> dict[str, Any]:
+    if isinstance(node, Concat):
+        return {"axis": node.axis}
+    if isinstance(node, Linear) and node.op_type == "Conv":
+        geometry = node.geometry
+        return {
+            "strides": geometry.strides, "pads": geometry.pads, "dilations": geometry.dilations,
+            "group": geometry.groups,
+        }  # fmt: skip
+    if isinstance(node, Pool) and node.geometry is not None:
+        pool = node.geometry
+        return {"kernel_shape": pool.kernel, "strides": pool.strides, "pads": pool.pads}
+    return {}

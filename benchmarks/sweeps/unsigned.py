@@ -1,0 +1,62 @@
+"""Sweeps over unsigned codes: the same reals, codes and zero points 128 higher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from benchmarks.sweeps.elementwise import RATIOS, pairs
+from benchmarks.sweeps.layers import every_sum, rows, windows
+from benchmarks.sweeps.pools import means, pools
+from benchmarks.sweeps.sweep import EVERY_CODE, UNITS, ZERO_POINTS, Sweep, grid, of
+from deployq.qgraph.nodes import Concat
+from deployq.qparams import QParams
+from deployq.qtypes import QType
+
+U8, OFFSET = QType(8, signed=False), 128
+
+
+def unsigned_sweeps() -> Iterator[tuple[str, Sweep]]:
+    """Operator by operator, with its name."""
+    for name, sweeps in (
+        ("Conv", (*every_sum("CONV_2D"), *windows("CONV_2D"))),
+        ("Conv, depthwise", (*every_sum("DEPTHWISE_CONV_2D"), *windows("DEPTHWISE_CONV_2D"))),
+        ("Gemm", (*every_sum("FULLY_CONNECTED"), *rows())),
+        ("Add", pairs("ADD")),
+        ("Mul", pairs("MUL")),
+        ("Concat", joined()),
+        ("GlobalAveragePool", means()),
+        ("AveragePool", pools("AVERAGE_POOL_2D")),
+        ("MaxPool", pools("MAX_POOL_2D")),
+    ):
+        for sweep in sweeps:
+            yield name, unsigned(sweep)
+
+
+def unsigned(sweep: Sweep) -> Sweep:
+    """The same sweep over u8."""
+    (node,) = sweep.graph.nodes
+    if node.bounds is not None:
+        node = replace(node, bounds=(node.bounds[0] + OFFSET, node.bounds[1] + OFFSET))
+    qparams = {
+        name: QParams(U8, q.scale, q.zero_point + OFFSET) for name, q in sweep.graph.qparams.items()
+    }
+    graph = replace(sweep.graph, nodes=(node,), qparams=qparams)
+    codes = {n: (c.astype(np.int64) + OFFSET).astype(np.uint8) for n, c in sweep.inputs.items()}
+    return Sweep(graph, codes)
+
+
+def joined(seed: int = 0) -> Iterator[Sweep]:
+    """Every code of two tensors, joined under a third grid."""
+    rng = np.random.default_rng(seed)
+    node = Concat(name="CONCAT", op_type="Concat", inputs=("a", "b"), output="y", axis=1)
+    codes = EVERY_CODE.reshape(1, 1, 16, 16)
+    for ratio, unit in product((*RATIOS, *rng.uniform(1, 5, (8, 3))), UNITS):
+        for zero_a, zero_y in ZERO_POINTS:
+            zeros = (zero_a, int(rng.integers(-128, 128)), zero_y)
+            scales = np.asarray(ratio) * unit
+            grids = {n: grid(s, z) for n, s, z in zip("aby", scales, zeros, strict=True)}
+            yield of(node, grids, a=codes, b=codes)
