@@ -270,7 +270,7 @@ def spoil_scale(model: onnx.ModelProto, random: Random) -> None:
     scales = [tensor for tensor in floats if _is_sound(tensor)]
     if scales:
         tensor = random.choice(scales)
-        values = np.full(tuple(tensor.dims), random.choice(REAL), np.float32)
+        values = np.full_like(numpy_helper.to_array(tensor), random.choice(REAL))
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
 
