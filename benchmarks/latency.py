@@ -10,9 +10,7 @@ ran in integer kernels. Exit code 1 where the upper end against the better peer 
 
 from __future__ import annotations
 
-import random
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,13 +24,12 @@ from benchmarks.contenders import FLOAT, PEERS, Built, build_all
 from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
 from benchmarks.output import print_table, write_json
+from benchmarks.rounds import interleaved
 from benchmarks.statistics import Interval, Rows, median_ratio
 from deployq.progress import progress
 
 COLUMNS = ("network", "batch", "contender", "median ms", "integer share %", "deployq / contender",
            "reason")  # fmt: skip
-BLOCK_SECONDS = 0.02
-"""A block has as many runs as fit, at least three."""
 
 
 def main() -> int:
@@ -75,7 +72,7 @@ def measure(
     """Times of every contender at one batch size; the first one is deployq's."""
     sample = next(iter(spec.calibration().take(batch).inputs.values()))
     paths = {b.contender: b.path for b in built if b.path is not None}
-    times = interleaved(paths, sample, rounds, threads)
+    times = _times(paths, sample, rounds, threads)
     own = built[0].contender
     entries = []
     for one in built:
@@ -94,33 +91,14 @@ def measure(
             "contenders": entries}  # fmt: skip
 
 
-def interleaved(
+def _times(
     paths: dict[str, Path], sample: runtime.Array, rounds: int, threads: int
 ) -> dict[str, Rows]:
     """Seconds of one run for each contender, one median a round."""
     sessions = {name: runtime.session(path, threads=threads) for name, path in paths.items()}
-    blocks = {name: _runs_in_block(opened, sample) for name, opened in sessions.items()}
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    order, draw = list(sessions), random.Random(0)
-    for _ in range(rounds):
-        draw.shuffle(order)
-        for name in order:
-            block = [_seconds(sessions[name], sample) for _ in range(blocks[name])]
-            times[name].append(float(np.median(block[1:])))  # the first one warms the caches
-    return {name: np.array(values) for name, values in times.items()}
-
-
-def _runs_in_block(opened: ort.InferenceSession, sample: runtime.Array) -> int:
-    """Warms up on the way; one run more than is counted."""
-    once = min(_seconds(opened, sample) for _ in range(5))
-    return 1 + max(3, round(BLOCK_SECONDS / once))
-
-
-def _seconds(opened: ort.InferenceSession, sample: runtime.Array) -> float:
-    inputs = runtime.feed(opened, sample)
-    start = time.perf_counter()
-    opened.run(None, inputs)
-    return time.perf_counter() - start
+    return interleaved(
+        {name: runtime.runs(opened, sample) for name, opened in sessions.items()}, rounds
+    )
 
 
 def _better_peer(times: dict[str, Rows]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,12 @@ def session(path: Path, *, threads: int = 2, profile: Path | None = None) -> ort
 def feed(opened: ort.InferenceSession, array: Array) -> dict[str, Array]:
     """The one input of a network, by whatever name the file has for it."""
     return {opened.get_inputs()[0].name: array}
+
+
+def runs(opened: ort.InferenceSession, array: Array) -> Callable[[], list[Array]]:
+    """One run of a session, as often as it is called."""
+    inputs = feed(opened, array)
+    return lambda: list(opened.run(None, inputs))
 
 
 def outputs(path: Path, data: Dataset, batch: int = 50) -> list[Array]:
