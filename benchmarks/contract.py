@@ -1,0 +1,63 @@
+"""The integer contract, shown: every table of check, simulate and parity.
+
+    python -m benchmarks.contract [--parts rules,many_contracts] [--work DIR]
+
+rules           what ``deployq check`` holds a file to
+many_contracts  one file, only the requantization swapped: codes and top-1
+every_profile   one model exported for each builtin profile: accepted or refused, top-1 simulated
+
+Exit code 1 where codes differ that should be equal. Needs the extra ``bench``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.command import work_folder
+from benchmarks.contracts.every_profile import every_profile
+from benchmarks.contracts.many_contracts import many_contracts
+from benchmarks.contracts.part import Part
+from benchmarks.contracts.rules import rules
+from benchmarks.output import print_table, write_json
+
+PARTS: Mapping[str, Part] = {
+    "rules": rules,
+    "many_contracts": many_contracts,
+    "every_profile": every_profile,
+}
+
+
+def main() -> int:
+    """Print the chosen tables, and a line of JSON for each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", default=",".join(PARTS), help="names with commas")
+    parser.add_argument("--work", type=Path, help="keep built files here, and use what is there")
+    parser.add_argument("--json-out", type=Path, help="a file that gets the JSON as well")
+    arguments = parser.parse_args()
+    missed = 0
+    with work_folder(arguments.work) as work:
+        for name in _chosen(arguments.parts):
+            table = PARTS[name](work)
+            print_table(table.title, table.columns, table.rows)
+            for miss in table.misses:
+                print(f"MISSED {miss}")
+            facts = {"benchmark": f"contract.{name}", "rows": table.facts, "misses": table.misses}
+            write_json(facts, arguments.json_out)
+            missed += len(table.misses)
+    return int(missed > 0)
+
+
+def _chosen(names: str) -> list[str]:
+    unknown = [name for name in names.split(",") if name not in PARTS]
+    if unknown:
+        raise SystemExit(f"{', '.join(unknown)}: not one of {', '.join(PARTS)}")
+    return names.split(",")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks.contract``, one table a file."""
