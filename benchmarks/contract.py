@@ -4,6 +4,7 @@
 
 rules           what ``deployq check`` holds a file to
 many_contracts  one file, only the requantization swapped: codes and top-1
+onnxruntime     ONNX Runtime's integer kernels beside the simulator, every network
 every_profile   one model exported for each builtin profile: accepted or refused, top-1 simulated
 
 Exit code 1 where codes differ that should be equal. Needs the extra ``bench``.
@@ -21,10 +22,12 @@ from benchmarks.contracts.every_profile import every_profile
 from benchmarks.contracts.many_contracts import many_contracts
 from benchmarks.contracts.part import Part
 from benchmarks.contracts.rules import rules
+from benchmarks.contracts.runtime_parity import onnxruntime_parity
 from benchmarks.output import print_table, write_json
 
 PARTS: Mapping[str, Part] = {
     "rules": rules,
+    "onnxruntime": onnxruntime_parity,
     "many_contracts": many_contracts,
     "every_profile": every_profile,
 }
