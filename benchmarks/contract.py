@@ -5,6 +5,7 @@
 rules           what ``deployq check`` holds a file to
 many_contracts  one file, only the requantization swapped: codes and top-1
 onnxruntime     ONNX Runtime's integer kernels beside the simulator, every network
+third_party     files of other tools: findings, and codes beside ONNX Runtime
 every_profile   one model exported for each builtin profile: accepted or refused, top-1 simulated
 
 Exit code 1 where codes differ that should be equal. Needs the extra ``bench``.
@@ -23,11 +24,13 @@ from benchmarks.contracts.many_contracts import many_contracts
 from benchmarks.contracts.part import Part
 from benchmarks.contracts.rules import rules
 from benchmarks.contracts.runtime_parity import onnxruntime_parity
+from benchmarks.contracts.third_party import third_party
 from benchmarks.output import print_table, write_json
 
 PARTS: Mapping[str, Part] = {
     "rules": rules,
     "onnxruntime": onnxruntime_parity,
+    "third_party": third_party,
     "many_contracts": many_contracts,
     "every_profile": every_profile,
 }
