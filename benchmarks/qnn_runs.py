@@ -70,7 +70,7 @@ def compare(
     graph, written = read_graph(model), {name for node in model.graph.node for name in node.output}
     named = [n.output for n in graph.nodes if n.writes_codes and n.output in written]
     session = Session(model, {name: graph.qparams[name] for name in named})
-    outputs, found = session.run(inputs)
+    _, found = session.run(inputs)
     given = {name: array for name, array in inputs.items() if name in graph.qparams}
     run = _Fed(graph, contract, {**given, **found}, inputs)
     return {node.output: run.tally(node) for node in graph.nodes if node.writes_codes}

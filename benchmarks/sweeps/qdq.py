@@ -76,7 +76,7 @@ class _Writer:
         self.constants.append(numpy_helper.from_array(codes, name))
         zero = np.zeros(np.shape(scale), codes.dtype)
         parameters = [self._constant(f"{name}.s", scale), self._constant(f"{name}.z", zero)]
-        attributes = {} if axis is None else {"axis": axis}
+        attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
         self.nodes.append(
             helper.make_node(
                 "DequantizeLinear", [name, *parameters], [f"{name}.real"], **attributes
