@@ -45,3 +45,6 @@ _STEPS: Mapping[ScalePrecision, _Steps] = {
     ScalePrecision.F32_RECIPROCAL: lambda x, w, y: x * w * (np.float32(1) / y),
     ScalePrecision.F32_QUOTIENT: lambda x, w, y: x / y * w,
 }
+
+LAYER_PRECISIONS: tuple[ScalePrecision, ...] = (*_STEPS, ScalePrecision.F32_PRODUCT_OF_ONE)
+"""Those of a product of two scales over a third; means have one of their own."""

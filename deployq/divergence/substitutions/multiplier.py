@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from deployq.arithmetic.contract import Form, Kind, Rounding
+from deployq.arithmetic.precisions import LAYER_PRECISIONS
 from deployq.arithmetic.requant_words import ScalePrecision
 from deployq.divergence.facts import Cause
 from deployq.divergence.substitutions.case import Case, Change
@@ -50,6 +51,6 @@ def _words(form: Form) -> Iterator[tuple[str, Form]]:
         shared = "a shift for each channel" if form.shared_shift else "one shift for all channels"
         yield shared, replace(form, shared_shift=not form.shared_shift)
     if form.kind in (Kind.FIXED, Kind.FLOAT32):
-        for precision in ScalePrecision:
+        for precision in LAYER_PRECISIONS:
             if precision is not form.precision:
                 yield f"scales joined in {precision}", replace(form, scale_precision=precision)
