@@ -28,7 +28,7 @@ class Tally:
     """The codes of one operator.
 
     Args:
-        operator: ONNX's name.
+        operator: ONNX's name, or the contract's for a kind of it.
         layers: tensors that it wrote.
         codes: compared; 0 where the profile has no arithmetic for it.
         distinct: different codes in the layer that has the most.
@@ -116,7 +116,7 @@ class _Fed:
 
 def _operator(node: Node) -> str:
     grouped = isinstance(node, Linear) and node.op_type == "Conv" and node.geometry.groups > 1
-    return f"{node.op_type}, grouped" if grouped else node.op_type
+    return f"{node.form_name}, grouped" if grouped else node.op_type
 
 
 def merged(tallies: Iterable[Tally]) -> list[Tally]:

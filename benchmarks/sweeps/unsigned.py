@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 
@@ -19,21 +19,14 @@ from deployq.qtypes import QType
 U8, OFFSET = QType(8, signed=False), 128
 
 
-def unsigned_sweeps() -> Iterator[tuple[str, Sweep]]:
-    """Operator by operator, with its name."""
-    for name, sweeps in (
-        ("Conv", (*every_sum("CONV_2D"), *windows("CONV_2D"))),
-        ("Conv, depthwise", (*every_sum("DEPTHWISE_CONV_2D"), *windows("DEPTHWISE_CONV_2D"))),
-        ("Gemm", (*every_sum("FULLY_CONNECTED"), *rows())),
-        ("Add", pairs("ADD")),
-        ("Mul", pairs("MUL")),
-        ("Concat", joined()),
-        ("GlobalAveragePool", means()),
-        ("AveragePool", pools("AVERAGE_POOL_2D")),
-        ("MaxPool", pools("MAX_POOL_2D")),
-    ):
-        for sweep in sweeps:
-            yield name, unsigned(sweep)
+def unsigned_sweeps() -> Iterator[Sweep]:
+    """Operator by operator."""
+    signed = (
+        every_sum("CONV_2D"), windows("CONV_2D"), windows("DEPTHWISE_CONV_2D"), rows(),
+        pairs("ADD"), pairs("MUL"), joined(), means(), pools("AVERAGE_POOL_2D"),
+        pools("MAX_POOL_2D"),
+    )  # fmt: skip
+    return map(unsigned, chain.from_iterable(signed))
 
 
 def unsigned(sweep: Sweep) -> Sweep:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from deployq.arithmetic.form_names import KIND
 from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
@@ -137,7 +138,7 @@ class Contract:
     Args:
         name: where it comes from, for reports.
         default: form of Conv, Gemm, MatMul and every operator not in ``by_op``.
-        by_op: ONNX operator type to form.
+        by_op: ONNX operator type, or a kind of it, to form.
         accumulator: width and overflow of the finished sum of Conv, Gemm and MatMul.
     """
 
@@ -146,9 +147,9 @@ class Contract:
     by_op: Mapping[str, Form] = field(default_factory=lambda: MappingProxyType({}))
     accumulator: Accumulator = field(default_factory=Accumulator)
 
-    def form(self, op_type: str) -> Form:
-        """The form of one ONNX operator type."""
-        return self.by_op.get(op_type, self.default)
+    def form(self, name: str) -> Form:
+        """The form of one ONNX operator type, or of a kind of it (see ``form_names``)."""
+        return self.by_op.get(name) or self.by_op.get(name.partition(KIND)[0], self.default)
 
 
 QDQ = Contract("onnx-qdq", Form(Kind.EXACT), accumulator=Accumulator(64, Overflow.REJECT))

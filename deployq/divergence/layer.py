@@ -71,7 +71,7 @@ class Layer:
 
     @property
     def form(self) -> Form:
-        return self.contract.form(self.node.op_type)
+        return self.contract.form(self.node.form_name)
 
     @property
     def bias(self) -> npt.NDArray[Any] | None:
@@ -132,7 +132,7 @@ class Layer:
 
     def with_form(self, form: Form) -> Layer:
         """The layer in another form."""
-        by_op = {**self.contract.by_op, self.node.op_type: form}
+        by_op = {**self.contract.by_op, self.node.form_name: form}
         return replace(self, contract=replace(self.contract, by_op=by_op))
 
 

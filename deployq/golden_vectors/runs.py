@@ -39,7 +39,7 @@ class Bench:
     @property
     def form(self) -> Form:
         """The form of its operator."""
-        return self.contract.form(self.node.op_type)
+        return self.contract.form(self.node.form_name)
 
     def output(self, codes: Sequence[IntArray]) -> IntArray:
         """Codes of the output, int64."""

@@ -36,7 +36,7 @@ class Pending:
     """An integer operator that waits for its output's parameters.
 
     Args:
-        operator: ONNX type, by which a contract names its form.
+        operator: by which a contract names its form.
         finish: the last step.
         low, high: real bounds of the clamps that followed.
     """

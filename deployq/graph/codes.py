@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 from deployq import affine
 from deployq.arithmetic.codes import check_code_bits
 from deployq.arithmetic.contract import QDQ, Contract
+from deployq.arithmetic.form_names import form_name
 from deployq.arithmetic.kernels import linear
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
@@ -210,7 +211,7 @@ class _CodesInterpreter(fx.Interpreter):
         acc = fit_accumulator(acc, self.contract.accumulator, name, channel_axis=axis)
         scales = np.float32(integers.input.scale), codes.scale
         return Pending(
-            unit.op_type,
+            form_name(unit.op_type, codes.codes.shape, unit.geometry),
             lambda out, bounds, form: requantize(
                 acc, *scales, out, form, channel_axis=axis, bounds=bounds, bias=codes.bias
             ),

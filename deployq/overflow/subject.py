@@ -81,7 +81,7 @@ class Subject:
 
     def folded(self, node: Linear | MatMul) -> Int64Array:
         """What stands for the output's zero point: one for each channel, or one for all."""
-        form = self.profile.requant.for_op(node.op_type).form()
+        form = self.profile.requant.for_op(node.form_name).form()
         if form.zero_point is not ZeroPointPlace.ACCUMULATOR:
             return np.zeros((), np.int64)
         scales = [self.graph.qparams[name].scale for name in node.inputs]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy.typing as npt
 import onnx
 
+from deployq.arithmetic.form_names import form_name
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.errors import InputError
@@ -42,6 +43,11 @@ class Node:
     inputs: tuple[str, ...]
     output: str
     bounds: Bounds | None = None
+
+    @property
+    def form_name(self) -> str:
+        """What a contract has its form under."""
+        return self.op_type
 
     @property
     def writes_codes(self) -> bool:
@@ -79,6 +85,10 @@ class Linear(Node):
     bias_type: QType | None = None
     bias_qparams: QParams | None = None
     geometry: ConvGeometry = field(default_factory=ConvGeometry)
+
+    @property
+    def form_name(self) -> str:
+        return form_name(self.op_type, self.weight.shape, self.geometry)
 
     def __post_init__(self) -> None:
         windows = self.op_type in OUTPUTS_FIRST

@@ -49,7 +49,7 @@ def compute(
     """
     try:
         check_fit(node, [tuple(codes.shape) for codes, _ in operands], most)
-        form, tensors = contract.form(node.op_type), [qparams for _, qparams in operands]
+        form, tensors = contract.form(node.form_name), [qparams for _, qparams in operands]
         check_code_bits(node.op_type, form, out, *tensors)
         codes = _COMPUTE[type(node)](node, operands, out, contract)
     except DeployqError as error:
@@ -93,7 +93,7 @@ def finish(
         axis: of the channels.
     """
     acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=axis)
-    form = contract.form(node.op_type)
+    form = contract.form(node.form_name)
     rest: dict[str, Any] = {"channel_axis": axis, "bounds": node.bounds}
     bias = node.bias if isinstance(node, Linear) else None
     return requantize(acc, *scales, out, form, bias=bias, **rest)
@@ -104,11 +104,11 @@ def _elementwise(
 ) -> Tensor:
     (a, qa), (b, qb) = operands
     function = {"Add": elementwise.add, "Mul": elementwise.mul}[node.op_type]
-    return function(a, qa, b, qb, out, contract.form(node.op_type), bounds=node.bounds)
+    return function(a, qa, b, qb, out, contract.form(node.form_name), bounds=node.bounds)
 
 
 def _pool(node: Pool, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
-    ((x, qx),), form = operands, contract.form(node.op_type)
+    ((x, qx),), form = operands, contract.form(node.form_name)
     if node.geometry is None:
         return pooling.global_average_pool(x, qx, out, form, bounds=node.bounds)
     if node.op_type == "MaxPool":
@@ -117,19 +117,19 @@ def _pool(node: Pool, operands: Sequence[Operand], out: QParams, contract: Contr
 
 
 def _concat(node: Concat, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
-    return concat.concat(operands, out, node.axis, contract.form(node.op_type))
+    return concat.concat(operands, out, node.axis, contract.form(node.form_name))
 
 
 def _rescale(
     node: Rescale, operands: Sequence[Operand], out: QParams, contract: Contract
 ) -> Tensor:
     ((x, qx),) = operands
-    return concat.rescale(x, qx, out, contract.form(node.op_type), bounds=node.bounds)
+    return concat.rescale(x, qx, out, contract.form(node.form_name), bounds=node.bounds)
 
 
 def _lookup(node: Lookup, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
-    functions = contract.form(node.op_type).functions
+    functions = contract.form(node.form_name).functions
     table = lookup.lookup_table(node.op_type, qx, out, params=node.params, functions=functions)
     return lookup.apply_table(x, qx.qtype, table)
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from deployq.arithmetic import contract
 from deployq.arithmetic.contract import Form, Kind, Overflow, Rounding
+from deployq.arithmetic.form_names import KIND
 from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
@@ -19,7 +20,7 @@ from deployq.arithmetic.requant_words import (
     Softmax,
     ZeroPointPlace,
 )
-from deployq_targets.section import OpType, Section
+from deployq_targets.section import FormName, Section
 from deployq_targets.words import Bound, Scope
 
 RoundingWord: TypeAlias = Rounding | Literal["vendor"]
@@ -98,12 +99,12 @@ class Requant(RequantChange):
     """Each channel its own multiplier, or one for the layer."""
     shift_scope: Scope = Scope.CHANNEL
     """Each channel its own shift, or one for the layer: the smallest that any channel needs."""
-    by_op: Mapping[OpType, RequantChange] = {}
-    """What single operators do differently."""
+    by_op: Mapping[FormName, RequantChange] = {}
+    """What single operators do differently, or a kind of one: Conv_depthwise_by_2."""
 
-    def for_op(self, op_type: str) -> Requant:
-        """The requantization of one operator: its own keys, else those of [requant]."""
-        change = self.by_op.get(op_type)
+    def for_op(self, name: str) -> Requant:
+        """The requantization of one operator, or a kind of it: its own keys, else [requant]'s."""
+        change = self.by_op.get(name) or self.by_op.get(name.partition(KIND)[0])
         return self.model_copy(update=change.model_dump(exclude_none=True)) if change else self
 
     def each(self) -> Iterator[tuple[str, Requant]]:

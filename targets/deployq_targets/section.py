@@ -6,6 +6,8 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from deployq.arithmetic.form_names import DEPTHWISE_BY_2
+
 
 class Section(BaseModel):
     """One table of the TOML file: frozen, strict about types, unknown keys refused.
@@ -50,6 +52,14 @@ OpType: TypeAlias = Annotated[
         pattern="^[A-Z][A-Za-z0-9]*$",
         description="An ONNX operator type.",
         examples=["Conv", "Gemm"],
+    ),
+]
+FormName: TypeAlias = Annotated[
+    str,
+    Field(
+        pattern=f"^([A-Z][A-Za-z0-9]*|{DEPTHWISE_BY_2})$",
+        description="An ONNX operator type, or a kind of one that is computed in another way.",
+        examples=["Conv", DEPTHWISE_BY_2],
     ),
 ]
 WidthPair: TypeAlias = Annotated[

@@ -24,7 +24,7 @@ def layer_shift(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     {requant.shift_max}, one for each {requant.shift_scope}.
     """
     for node in layers(file):
-        requant = profile.requant.for_op(node.op_type)
+        requant = profile.requant.for_op(node.form_name)
         x, y = file.graph.qparams[node.inputs[0]], file.graph.qparams[node.output]
         weight = node.weight_qparams
         if requant.kind not in (Kind.FIXED, Kind.SHIFT) or x.scale.ndim or y.scale.ndim:

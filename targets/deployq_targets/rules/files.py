@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from deployq.arithmetic.form_names import KIND
 from deployq.qtypes import QType
 from deployq_targets.profile import CONTAINER_OPSETS, TargetProfile
 from deployq_targets.rules.clash import Clash
@@ -95,7 +96,7 @@ def op_widths_are_declared(profile: TargetProfile) -> Iterator[Clash]:
 def forms_belong_to_integer_ops(profile: TargetProfile) -> Iterator[Clash]:
     """A requantization of its own is for an operator that runs in integers."""
     for op_type in profile.requant.by_op:
-        status = profile.op_status(op_type)
+        status = profile.op_status(op_type.partition(KIND)[0])
         if status not in (OpStatus.INTEGER, OpStatus.VENDOR):
             yield Clash(f"requant.by_op.{op_type}", f"status {status}", "integer, vendor")
 
