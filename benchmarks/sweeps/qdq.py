@@ -18,7 +18,7 @@ OPSET, IR_VERSION = 21, 10
 def qdq_file(sweep: Sweep) -> onnx.ModelProto:
     """The one operator between DequantizeLinears and a QuantizeLinear.
 
-    The batch is open; a clamp at the zero point is a Relu, another one a Clip.
+    The batch is open. There is no clamp: graphs with ``bounds`` are not for this.
     """
     return _Writer(sweep.graph).model(sweep)
 
@@ -58,7 +58,7 @@ class _Writer:
                 node.op_type, reals, ["y.real"], name="operator", **_attributes(node)
             )
             self.nodes.append(operator)
-            return self._clamped(node, "y.real")
+            return "y.real"
         return reals[0]
 
     def _weights(self, node: Linear) -> list[str]:
@@ -90,15 +90,6 @@ class _Writer:
             helper.make_node("DequantizeLinear", [name, *parameters], [f"{name}.real"])
         )
         return f"{name}.real"
-
-    def _clamped(self, node: Node, real: str) -> str:
-        out = self.graph.qparams[node.output]
-        if node.bounds is None:
-            return real
-        zero, (low, high) = int(out.zero_point), node.bounds
-        assert low == zero and high == out.qtype.qmax, "sweeps clamp as Relu does"
-        self.nodes.append(helper.make_node("Relu", [real], ["y.clamped"], name="clamp"))
-        return "y.clamped"
 
     def _parameters(self, name: str, qparams: QParams) -> list[str]:
         zero = qparams.zero_point.astype(qparams.qtype.dtype)

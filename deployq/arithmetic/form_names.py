@@ -10,6 +10,12 @@ KIND = "_"
 DEPTHWISE_BY_2 = f"Conv{KIND}depthwise_by_2"
 """Each channel alone, in steps of 2, windows of 2 to 7 cells a side: HTP has a kernel for it."""
 
+DILATED_IN_STEPS = f"Conv{KIND}dilated_in_steps"
+"""Windows with gaps, in steps of more than 1, but for the kind above."""
+
+KINDS = (DEPTHWISE_BY_2, DILATED_IN_STEPS)
+"""All that a contract may name beside the operators."""
+
 _SIDES = range(2, 8)
 
 
@@ -20,7 +26,9 @@ def form_name(op_type: str, weight: tuple[int, ...], geometry: ConvGeometry) -> 
         weight: shape, (O, C/g, kh, kw) of Conv.
         geometry: of the convolution; that of other operators is not looked at.
     """
-    if op_type != "Conv" or geometry.strides != (2, 2):
+    if op_type != "Conv" or max(geometry.strides) == 1:
         return op_type
-    depthwise = geometry.groups == weight[0] > 1 == weight[1]
-    return DEPTHWISE_BY_2 if depthwise and all(side in _SIDES for side in weight[2:]) else op_type
+    depthwise = geometry.groups == weight[0] > 1 == weight[1] and geometry.strides == (2, 2)
+    if depthwise and all(side in _SIDES for side in weight[2:]):
+        return DEPTHWISE_BY_2
+    return DILATED_IN_STEPS if max(geometry.dilations) > 1 else op_type

@@ -100,7 +100,7 @@ class Requant(RequantChange):
     shift_scope: Scope = Scope.CHANNEL
     """Each channel its own shift, or one for the layer: the smallest that any channel needs."""
     by_op: Mapping[FormName, RequantChange] = {}
-    """What single operators do differently, or a kind of one: Conv_depthwise_by_2."""
+    """What single operators do differently, or a kind of one (see docs/targets.md)."""
 
     def for_op(self, name: str) -> Requant:
         """The requantization of one operator, or a kind of it: its own keys, else [requant]'s."""

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from deployq.arithmetic.form_names import DEPTHWISE_BY_2
+from deployq.arithmetic.form_names import KINDS
 
 
 class Section(BaseModel):
@@ -57,9 +57,9 @@ OpType: TypeAlias = Annotated[
 FormName: TypeAlias = Annotated[
     str,
     Field(
-        pattern=f"^([A-Z][A-Za-z0-9]*|{DEPTHWISE_BY_2})$",
+        pattern=f"^([A-Z][A-Za-z0-9]*|{'|'.join(KINDS)})$",
         description="An ONNX operator type, or a kind of one that is computed in another way.",
-        examples=["Conv", DEPTHWISE_BY_2],
+        examples=["Conv", *KINDS],
     ),
 ]
 WidthPair: TypeAlias = Annotated[

@@ -9,6 +9,7 @@ import pytest
 
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
+from deployq.arithmetic.form_names import DEPTHWISE_BY_2, KINDS
 from deployq.arithmetic.form_words import unobeyed
 from deployq.errors import ProfileError, UnsupportedError
 from deployq_targets.words import OpStatus
@@ -84,6 +85,15 @@ def test_words_that_operators_obey(
     for operator in operators:
         assert unobeyed(operator, form) == ()
         assert pick(operator, {form.kind: np.add}, form) is np.add
+
+
+def test_kinds_of_an_operator_have_forms_of_their_own(parse: Make) -> None:
+    words = {"Conv": {"post_shift": 14}, DEPTHWISE_BY_2: {"post_shift": 9}}
+    contract = parse({f"requant.by_op.{name}": change for name, change in words.items()}).contract()
+    found = [contract.form(name).post_shift for name in ("Conv", *KINDS, "Gemm")]
+    assert found == [14, 9, 14, None]
+    with pytest.raises(ProfileError, match=r"requant\.by_op\.Conv_sideways"):
+        parse({"requant.by_op.Conv_sideways": {"post_shift": 9}})
 
 
 def test_word_of_one_operator_leaves_the_others_alone(parse: Make) -> None:
