@@ -14,7 +14,7 @@ from deployq.arithmetic.precisions import real_multiplier
 from deployq.errors import QuantizationError
 from deployq.graph.batch_norm import SMALLEST_BIAS_SCALE
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.graph.integers import LinearCall, grid_of
+from deployq.graph.integers import LinearCall, grid_of, output_quantizer
 from deployq.graph.preparation import PreparedModel
 from deployq.qgraph.values import located
 from deployq_calibration.lattice import (
@@ -72,7 +72,7 @@ def snap_weight(prepared: PreparedModel, call: LinearCall, weight: Tensor, grid:
     Raises:
         QuantizationError: the contract has no multiplier for the layer's scales.
     """
-    form = prepared.profile.contract().form(call.unit.op_type)
+    form = prepared.profile.contract().form(call.unit.form_name(call.weight))
     if lattice_of(prepared.profile.weight) is None and not needs_lattice(form):
         return grid
     quantizer = call.unit.weight_quantizer
@@ -124,12 +124,6 @@ def _least_scale(
         least = least.clamp(min=2.0**-form.shift_max * float(y_scale) / float(x_scale))
     per_channel = call.unit.weight_quantizer.scale.ndim > 0
     return least if per_channel else least.amax().reshape(1)
-
-
-def output_quantizer(prepared: PreparedModel, layer: str) -> FakeQuantize:
-    """The quantizer of a layer's output."""
-    quantizers = prepared.quantizers()
-    return next(quantizers[g.name] for g in prepared.plan.tensors if layer in g.tensors)
 
 
 def _check_multiplier(

@@ -16,6 +16,7 @@ from deployq.arithmetic.form_names import KIND
 from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
+    BiasOrder,
     Functions,
     Product,
     Rescaling,
@@ -140,12 +141,14 @@ class Contract:
         default: form of Conv, Gemm, MatMul and every operator not in ``by_op``.
         by_op: ONNX operator type, or a kind of it, to form.
         accumulator: width and overflow of the finished sum of Conv, Gemm and MatMul.
+        bias_order: where the bias of a layer is added.
     """
 
     name: str
     default: Form
     by_op: Mapping[str, Form] = field(default_factory=lambda: MappingProxyType({}))
     accumulator: Accumulator = field(default_factory=Accumulator)
+    bias_order: BiasOrder = BiasOrder.BEFORE_SCALE
 
     def form(self, name: str) -> Form:
         """The form of one ONNX operator type, or of a kind of it (see ``form_names``)."""

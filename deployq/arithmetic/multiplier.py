@@ -177,7 +177,9 @@ def _check_shift(chosen: FixedMultiplier, real: Float64Array, form: Form) -> Non
     )
 
 
-def multiply(acc: Int64Array, m: FixedMultiplier, mode: Rounding) -> Int64Array:
+def multiply(
+    acc: Int64Array, m: FixedMultiplier, mode: Rounding, addend: Int64Array | None = None
+) -> Int64Array:
     """``acc * m`` rounded to int64, not yet saturated.
 
     DOUBLE is gemmlowp's ``SaturatingRoundingDoublingHighMul`` and ``RoundingDivideByPOT`` as
@@ -188,12 +190,16 @@ def multiply(acc: Int64Array, m: FixedMultiplier, mode: Rounding) -> Int64Array:
     Args:
         acc: int64 sums, any shape.
         m: broadcastable to ``acc``.
-        mode: any mode.
+        mode: any mode; one that rounds once with an addend.
+        addend: what is added to ``acc * mantissa`` before the shift.
 
     Raises:
         AccumulatorOverflowError: the product could leave 63 bits.
     """
-    check_product(int(np.abs(acc).max(initial=0)), m, mode)
+    most = 0 if addend is None else int(np.abs(addend).max(initial=0))
+    check_product(int(np.abs(acc).max(initial=0)), m, mode, most)
+    if addend is not None:
+        return shift_right(np.asarray(acc, np.int64) * m.mantissa + addend, m.shift, mode)
     return _BY_MODE.get(mode, _single)(np.asarray(acc, np.int64), m, mode)
 
 
@@ -227,11 +233,15 @@ def divided(m: FixedMultiplier, count: Int64Array) -> FixedMultiplier:
     return FixedMultiplier((m.mantissa << gained) // count, m.shift + gained)
 
 
-def check_product(largest: int, m: FixedMultiplier, mode: Rounding) -> None:
-    """Raises AccumulatorOverflowError when ``largest * mantissa``, shifted left, leaves int64."""
+def check_product(largest: int, m: FixedMultiplier, mode: Rounding, addend: int = 0) -> None:
+    """Raises AccumulatorOverflowError when ``largest * mantissa``, shifted left, leaves int64.
+
+    Args:
+        addend: the largest magnitude of what is added to it before the shift.
+    """
     unshifted = Q31 if mode in DOUBLE_ROUNDINGS else 0
     left = max(unshifted - int(m.shift.min(initial=unshifted)), 0)
-    product = largest * (int(m.mantissa.max(initial=0)) + 1) << left
+    product = (largest * (int(m.mantissa.max(initial=0)) + 1) + addend) << left
     if product + (1 << 30) >= 1 << 63:  # gemmlowp's nudge is added to it
         raise AccumulatorOverflowError(
             "requantization",

@@ -27,6 +27,13 @@ class ZeroPointPlace(StrEnum):
     APART = "apart"  # z_y and z_x * s_x / s_y as one number, to the scaled sum of raw codes
 
 
+class BiasOrder(StrEnum):
+    """Where the bias of a layer is added."""
+
+    BEFORE_SCALE = "before_scale"  # to the accumulator, in steps of s_x * s_w
+    AFTER_SCALE = "after_scale"  # to accumulator times mantissa, in steps of s_y * 2**-shift
+
+
 class Addition(StrEnum):
     """How two operands of different scales become one sum."""
 

@@ -16,6 +16,7 @@ from deployq.qgraph import IntegerGraph
 from deployq.qgraph.nodes import Bounds, Linear, MatMul, Node
 from deployq.qparams import QParams
 from deployq.qtypes import QType
+from deployq.simulator.biases import placed_bias
 from deployq.simulator.operators import Operand, compute, finish
 from deployq.simulator.sums import accumulate, accumulate_product
 
@@ -76,7 +77,9 @@ class Layer:
     @property
     def bias(self) -> npt.NDArray[Any] | None:
         """Codes that are added to the sums."""
-        return self.node.bias if isinstance(self.node, Linear) else None
+        if not isinstance(self.node, Linear) or self.sums is None:
+            return None
+        return placed_bias(self.node, self.sums.scales, self.contract).steps
 
     def codes(self) -> Tensor:
         """The output's codes, int64.

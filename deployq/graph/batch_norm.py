@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from deployq.arithmetic.rounding import Float64Array
 from deployq.graph.bias_type import BiasType
 from deployq.qparams import FloatArray, IntArray
 
@@ -101,6 +102,8 @@ class LinearCodes:
         bias_scale: float32 ``s_x * s_w``, the shape of ``scale``.
         bias_shift: the file holds ``bias >> bias_shift``.
         rescued: channels whose weight codes became zero (law 2's exception).
+        late: the codes that the file holds where the target adds the bias after the scale; ``bias``
+            is then what comes nearest to them in steps of the sums.
     """
 
     codes: IntArray
@@ -109,6 +112,25 @@ class LinearCodes:
     bias_scale: FloatArray
     bias_shift: int
     rescued: tuple[int, ...]
+    late: LateBias | None = None
+
+
+@dataclass(frozen=True)
+class LateBias:
+    """Bias codes on the scale that a target adds them on.
+
+    Args:
+        codes: (C,) int64.
+        scale: float32 ``s_y * 2**-shift``, rank 0 or (C,).
+    """
+
+    codes: IntArray
+    scale: FloatArray
+
+    @property
+    def reals(self) -> Float64Array:
+        """(C,) float64."""
+        return self.codes.astype(np.float64) * self.scale.astype(np.float64)
 
 
 def absorb(

@@ -22,13 +22,15 @@ from torch.utils import _pytree as pytree
 
 from deployq import affine
 from deployq.arithmetic.codes import check_code_bits
-from deployq.arithmetic.contract import QDQ, Contract
-from deployq.arithmetic.form_names import form_name
+from deployq.arithmetic.contract import QDQ, Contract, Kind
 from deployq.arithmetic.kernels import linear
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
+from deployq.arithmetic.requant_words import BiasOrder
+from deployq.arithmetic.rounding import Float64Array
 from deployq.errors import InputError
+from deployq.graph.batch_norm import LateBias, LinearCodes
 from deployq.graph.code_operators import Bounds, Codes, Pending, compute, move, softmax_of, unary
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, layer_integers
@@ -202,7 +204,10 @@ class _CodesInterpreter(fx.Interpreter):
     ) -> Pending:
         codes, zero_point = integers.codes, int(integers.input.zero_point)
         weight = torch.from_numpy(codes.codes).to(x.data.device, torch_dtype(integers.weight.qtype))
-        bias = torch.from_numpy(codes.bias).to(x.data.device)
+        operator = unit.form_name(weight)
+        late = self._late_bias(codes, operator)
+        added = codes.bias if late is None else None
+        bias = None if added is None else torch.from_numpy(added).to(x.data.device)
         if unit.op_type == "Gemm":
             acc, axis = linear.gemm_accumulate(x.data, zero_point, weight.T, 0, bias), -1
         else:
@@ -211,11 +216,19 @@ class _CodesInterpreter(fx.Interpreter):
         acc = fit_accumulator(acc, self.contract.accumulator, name, channel_axis=axis)
         scales = np.float32(integers.input.scale), codes.scale
         return Pending(
-            form_name(unit.op_type, codes.codes.shape, unit.geometry),
+            operator,
             lambda out, bounds, form: requantize(
-                acc, *scales, out, form, channel_axis=axis, bounds=bounds, bias=codes.bias
+                acc, *scales, out, form, channel_axis=axis, bounds=bounds, bias=added, late=late
             ),
         )
+
+    def _late_bias(self, codes: LinearCodes, operator: str) -> Float64Array | None:
+        """The reals that are added after the scale, as the contract, or the file, has it."""
+        if self.contract.bias_order is BiasOrder.AFTER_SCALE:
+            stated = codes.late or LateBias(codes.bias, codes.bias_scale)
+            return stated.reals
+        exact = self.contract.form(operator).kind is Kind.EXACT
+        return codes.late.reals if exact and codes.late is not None else None
 
 
 def _flat(args: tuple[Any, ...]) -> list[Any]:

@@ -9,10 +9,12 @@ from typing import cast
 import numpy as np
 from torch import Tensor, fx
 
+from deployq.arithmetic.requant_words import BiasOrder
 from deployq.errors import UnsupportedError
 from deployq.graph.batch_norm import LinearCodes
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.finished import check_calibrated, check_finite, check_finite_layer
+from deployq.graph.late_bias import with_late_bias
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.scale_forms import check_scale_form
 from deployq.graph.sites import moved_from
@@ -85,11 +87,28 @@ def layer_integers(prepared: PreparedModel) -> dict[str, LayerIntegers]:
         check_calibrated(f"{call.name}.weight", call.unit.weight_quantizer)
         check_finite_layer(call.name, call.unit, call.weight, call.rest)
         codes = call.unit.integers(np.float32(grid.scale), call.weight, *call.rest)
+        if prepared.profile.bias.order is BiasOrder.AFTER_SCALE:
+            codes = _late(prepared, call, codes, np.float32(grid.scale))
         check_finite(f"{call.name}.weight", "scale after the BatchNorm", codes.scale)
         check_scale_form(f"{call.name}.weight", codes.scale, prepared.profile.weight)
         _check_sums(call.name, codes, prepared.profile.weight.sum_abs_max.get(grid.qtype.bits))
         found[call.name] = LayerIntegers(codes, grid, call.unit.weight_qparams(codes))
     return found
+
+
+def _late(
+    prepared: PreparedModel, call: LinearCall, codes: LinearCodes, input_scale: np.float32
+) -> LinearCodes:
+    profile, bias = prepared.profile, call.unit.real_bias(call.weight, *call.rest)
+    out = output_quantizer(prepared, call.name).qparams()
+    form, bits = profile.contract().form(call.unit.form_name(call.weight)), profile.bias.bits
+    return with_late_bias(call.name, codes, bias.cpu().numpy(), input_scale, out, form, bits)
+
+
+def output_quantizer(prepared: PreparedModel, layer: str) -> FakeQuantize:
+    """The quantizer of a layer's output."""
+    quantizers = prepared.quantizers()
+    return next(quantizers[g.name] for g in prepared.plan.tensors if layer in g.tensors)
 
 
 def rescued_channels(integers: Mapping[str, LayerIntegers]) -> dict[str, tuple[int, ...]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from deployq.arithmetic.requant_words import BiasOrder
 from deployq.errors import ProfileError
 from deployq.graph.bias_type import ACCUMULATOR_BITS
 from deployq.qtypes import QType
@@ -18,7 +19,6 @@ from deployq_targets.inequality import POSITION_NAMES, SHAPE_NAMES, parse_inequa
 from deployq_targets.tensors import zero_points
 from deployq_targets.words import (
     BiasForm,
-    BiasOrder,
     BiasScaleRule,
     Bound,
     Format,
@@ -100,8 +100,8 @@ LIMITS: tuple[Limit, ...] = (
         BiasScaleRule.ACT_TIMES_WEIGHT,
         BiasScaleRule.ACT_TIMES_WEIGHT_POW2,
         BiasScaleRule.ACT_TIMES_WEIGHT_SHIFTED,
+        BiasScaleRule.FREE,
     ),
-    _one_of("bias.order", BiasOrder.BEFORE_SCALE),
     _one_of("accumulator.bound", Bound.WEIGHTS),
     _one_of("graph.residual", Residual.Q_BOTH, Residual.ANY, Residual.Q_SKIP_ONLY),
 )
@@ -165,6 +165,17 @@ def _other_axes(profile: TargetProfile) -> Iterator[Unobeyed]:
             yield Unobeyed(key, _text(found), " or ".join(map(_text, axes)))
 
 
+def _late_biases(profile: TargetProfile) -> Iterator[Unobeyed]:
+    """A bias that is added after the scale has a scale of its own, and no other bias has."""
+    section, late = profile.bias, BiasOrder.AFTER_SCALE
+    free = section.scale_rule is BiasScaleRule.FREE
+    if free and section.order is not late:
+        yield Unobeyed("bias.scale_rule", _text(section.scale_rule), f"this, with order {late}")
+    if section.order is late and not (free and section.form is BiasForm.INT):
+        found = f"{section.order} with form {section.form}, scale_rule {section.scale_rule}"
+        yield Unobeyed("bias.order", found, "this, with form int and scale_rule free")
+
+
 def _narrow_biases(profile: TargetProfile) -> Iterator[Unobeyed]:
     """A narrow bias on the plain scale would bound the weights' scales from below, unseen."""
     section = profile.bias
@@ -209,6 +220,7 @@ FINDERS: tuple[Finder, ...] = (
     _beyond_limits,
     _shifted_weights,
     _other_axes,
+    _late_biases,
     _narrow_biases,
     _coarse_biases,
     _clipped_codes,

@@ -171,12 +171,13 @@ def _insert_unit(
     """Replace layer and BatchNorm by one unit; returns the site's new output node."""
     core = site.core
     path = quantizer_path("layers", layer.name)
-    _attach_new(module, path, _unit(module, site, layer, profile))
+    unit, weight = _unit(module, site, layer, profile), argument(core, 1, "weight")
+    refuse_unsimulated({site.name: unit.form_name(read_tensor(module, weight))}, profile)
+    _attach_new(module, path, unit)
     last = site.batch_norm or core
     with module.graph.inserting_before(last):
         norm = _batch_norm_arguments(module, site.batch_norm)
-        operands = conv_input(core), argument(core, 1, "weight")
-        args = (*operands, argument(core, 2, "bias"), *norm)
+        args = (conv_input(core), weight, argument(core, 2, "bias"), *norm)
         call = module.graph.call_module(path, args)
     call.meta = {**last.meta, "name": site.name}
     if layer.batch_norm == "absorb" and norm[0] is not None:

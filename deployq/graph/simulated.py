@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deployq.arithmetic.contract import Form, Kind
+from deployq.arithmetic.form_names import KIND
 from deployq.arithmetic.form_words import unobeyed
 from deployq.errors import UnsupportedError
 from deployq_targets import TargetProfile
@@ -25,7 +26,8 @@ def refuse_unsimulated(operators: Mapping[str, str], profile: TargetProfile) -> 
     """Refuse the first operator of a model that the target's arithmetic cannot be simulated for.
 
     Args:
-        operators: name of each tensor to the ONNX type of the operator that computes it.
+        operators: name of each tensor to the operator that computes it, as :func:`unsimulated`
+            takes it.
 
     Raises:
         UnsupportedError: names the tensor and the word.
@@ -43,13 +45,18 @@ def refuse_unsimulated(operators: Mapping[str, str], profile: TargetProfile) -> 
 
 
 def unsimulated(profile: TargetProfile, operator: str) -> str:
-    """The words of an operator's requantization that nothing obeys; "" where there are none."""
+    """The words of an operator's requantization that nothing obeys; "" where there are none.
+
+    Args:
+        operator: an ONNX type, or a kind of one (see ``form_names``).
+    """
+    base, stated = operator.partition(KIND)[0], profile.requant.by_op
     moves = operator == "Concat" and operator in profile.graph.same_qparams
-    if operator not in COMPUTING or moves:
+    if base not in COMPUTING or moves:
         return ""
     form: Form = profile.contract().form(operator)
-    own = operator in profile.requant.by_op
-    prefix = f"requant.by_op.{operator}" if own else "requant"
+    own = next((name for name in (operator, base) if name in stated), "")
+    prefix = f"requant.by_op.{own}" if own else "requant"
     words = (
         [f"kind = {form.kind.value}"] if form.kind is Kind.VENDOR else [*unobeyed(operator, form)]
     )

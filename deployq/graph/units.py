@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deployq.arithmetic.form_names import form_name
 from deployq.arithmetic.geometry import ConvGeometry, ConvTransposeGeometry
 from deployq.arithmetic.weight_layout import outputs_first
 from deployq.graph.batch_norm import BatchNormTensors, LinearCodes, absorb, along_first_axis
@@ -111,6 +112,10 @@ class QuantizedLinear(nn.Module):
         if norm is None or self.batch_norm != "fold":
             return weight
         return weight * self.along_outputs(norm.factor(self.eps), weight)
+
+    def form_name(self, weight: Tensor) -> str:
+        """Which entry of a contract states the arithmetic of the unit; see ``form_names``."""
+        return form_name(self.op_type, tuple(weight.shape), self.geometry)
 
     def along_outputs(self, values: Tensor, weight: Tensor) -> Tensor:
         """(O,) values in a shape that broadcasts to the weight, along its output channels."""

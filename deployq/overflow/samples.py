@@ -16,6 +16,7 @@ from deployq.qgraph import IntegerGraph
 from deployq.qgraph.edges import feed
 from deployq.qgraph.nodes import Linear, MatMul
 from deployq.simulator import run_graph
+from deployq.simulator.biases import placed_bias
 from deployq.simulator.sums import accumulate, accumulate_product
 
 Sums: TypeAlias = dict[str, tuple[Interval, ...]]
@@ -44,20 +45,22 @@ def sample_sums(graph: IntegerGraph, contract: Contract, data: Dataset, batch: i
         computed = run_graph(graph, wide, feed(graph, part.inputs)).codes
         for node in graph.nodes:
             if isinstance(node, Linear | MatMul):
-                found = _ends(node, {**constants, **computed}, graph)
+                found = _ends(node, {**constants, **computed}, graph, wide)
                 before = sums.get(node.output, found)
                 sums[node.output] = tuple(map(Interval.hull, before, found))
     return sums
 
 
 def _ends(
-    node: Linear | MatMul, codes: Mapping[str, Tensor], graph: IntegerGraph
+    node: Linear | MatMul, codes: Mapping[str, Tensor], graph: IntegerGraph, contract: Contract
 ) -> tuple[Interval, ...]:
     operands = [(codes[name], graph.qparams[name]) for name in node.inputs]
     if isinstance(node, MatMul):
         rows = accumulate_product(*operands[0], *operands[1]).reshape(1, -1)
     else:
-        sums, axis = accumulate(node, *operands[0])
+        scales = graph.qparams[node.inputs[0]].scale, node.weight_qparams.scale
+        held = replace(node, bias=placed_bias(node, scales, contract).steps)
+        sums, axis = accumulate(held, *operands[0])
         rows = sums.movedim(axis, 0).flatten(1)
     low, high = rows.amin(1).tolist(), rows.amax(1).tolist()
     return tuple(Interval(*ends) for ends in zip(low, high, strict=True))

@@ -17,7 +17,7 @@ import numpy as np
 
 from deployq.arithmetic.contract import Accumulator
 from deployq.arithmetic.intervals import Interval
-from deployq.arithmetic.requant_words import ZeroPointPlace
+from deployq.arithmetic.requant_words import BiasOrder, ZeroPointPlace
 from deployq.arithmetic.rounding import Int64Array
 from deployq.arithmetic.scales import folded_zero, layer_multiplier
 from deployq.errors import ProfileError
@@ -25,7 +25,7 @@ from deployq.qgraph import IntegerGraph
 from deployq.qgraph.nodes import Linear, MatMul
 from deployq.qgraph.ranges import code_ranges
 from deployq_targets import TargetProfile
-from deployq_targets.words import BiasOrder, Bound
+from deployq_targets.words import Bound
 
 Shapes = Mapping[str, tuple[int, ...]]
 

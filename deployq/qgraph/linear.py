@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from deployq.errors import QuantizationError
@@ -30,6 +32,8 @@ WIDEST_SHIFT = 24
 
 MOST_STEPS = 2.0**53
 """Of a float bias: float64 counts as far."""
+
+Number = TypeVar("Number", bound=np.generic)
 
 BIAS_SCALE_RTOL = 1e-6
 """A bias scale may differ from ``s_x * s_w`` by float32 rounding, no more."""
@@ -131,7 +135,8 @@ def _with_bias(
     walk: Walk, node: onnx.NodeProto, made: Linear, value: Value | None, *, axis: int
 ) -> Linear:
     """Bias codes with scale ``s_x * s_w``; a float bias is rounded to them, codes on that scale
-    times ``2**k`` are shifted to it. Codes that are read as stated stay as they are.
+    times ``2**k`` are shifted to it. Codes on another scale keep it, those that are read as stated
+    stay as they are.
 
     Args:
         axis: of the bias tensor, along which it has one element for each output channel.
@@ -145,9 +150,16 @@ def _with_bias(
         return replace(made, bias=_bias_codes(np.asarray(reals), expected))
     if not isinstance(value, QuantizedConstant):
         raise refuse(node, "a bias is constant", describe(value))
-    shift = 0 if walk.as_stated else _bias_shift(node, value, expected)
-    codes = _per_channel(node, value.codes, outputs, axis).astype(np.int64) << shift
-    return replace(made, bias=codes, bias_type=value.qparams.qtype, bias_qparams=value.qparams)
+    codes = _per_channel(node, value.codes, outputs, axis).astype(np.int64)
+    made = replace(made, bias_type=value.qparams.qtype, bias_qparams=value.qparams)
+    if walk.as_stated:
+        return replace(made, bias=codes)
+    _check_bias_zero_point(node, value)
+    shift = _bias_shift(value.qparams.scale, expected)
+    if shift is not None:
+        return replace(made, bias=codes << shift)
+    step = _per_channel(node, value.qparams.scale.astype(np.float64), outputs, -1)
+    return replace(made, bias=codes, bias_step=step)
 
 
 def _bias_step(walk: Walk, made: Linear, outputs: int) -> FloatArray:
@@ -189,9 +201,8 @@ def _bias_codes(reals: FloatArray, step: FloatArray) -> IntArray:
 
 
 def _per_channel(
-    node: onnx.NodeProto, data: np.ndarray[tuple[int, ...], np.dtype[np.generic]], outputs: int,
-    axis: int,
-) -> IntArray:  # fmt: skip
+    node: onnx.NodeProto, data: npt.NDArray[Number], outputs: int, axis: int
+) -> npt.NDArray[Number]:
     """(outputs,) values of a bias that has one for each channel, or one for all."""
     along = data.shape[axis] if data.ndim >= -axis else 1
     if data.size not in (1, outputs) or along != data.size:
@@ -204,21 +215,18 @@ def _per_channel(
     return np.broadcast_to(data.reshape(-1), (outputs,))
 
 
-def _bias_shift(node: onnx.NodeProto, bias: QuantizedConstant, expected: np.ndarray) -> int:
-    """k, 0 or more, of a bias on the scale ``s_x * s_w * 2**k``."""
-    scale, zero_point = bias.qparams.scale, bias.qparams.zero_point
-    fits = scale.size in (1, expected.size) or expected.size == 1
+def _bias_shift(scale: FloatArray, expected: FloatArray) -> int | None:
+    """k, 0 or more, of a bias on the scale ``s_x * s_w * 2**k``; None on every other scale."""
+    if not (scale.size in (1, expected.size) or expected.size == 1):
+        return None
     ratio = np.float64(scale.flat[0]) / np.float64(expected.flat[0])
-    shift = max(0, round(float(np.log2(ratio)))) if fits else 0
-    fits = fits and shift <= WIDEST_SHIFT
-    if not (fits and np.allclose(scale, np.ldexp(expected, shift), rtol=BIAS_SCALE_RTOL, atol=0)):
-        raise refuse(
-            node,
-            "the bias scale is the input scale times the weight scale, times a power of two from 1",
-            str(scale.ravel()[:3]),
-            str(expected.ravel()[:3]),
-            next_step="quantize the bias with this scale",
-        )
+    shift = max(0, round(float(np.log2(ratio))))
+    near = np.allclose(scale, np.ldexp(expected, shift), rtol=BIAS_SCALE_RTOL, atol=0)
+    return shift if near and shift <= WIDEST_SHIFT else None
+
+
+def _check_bias_zero_point(node: onnx.NodeProto, bias: QuantizedConstant) -> None:
+    zero_point = bias.qparams.zero_point
     if zero_point.any():
         raise refuse(
             node,
@@ -227,7 +235,6 @@ def _bias_shift(node: onnx.NodeProto, bias: QuantizedConstant, expected: np.ndar
             "0",
             next_step="quantize the bias symmetrically",
         )
-    return shift
 
 
 HANDLERS: dict[tuple[str, str], Handler] = {

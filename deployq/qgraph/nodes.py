@@ -17,7 +17,7 @@ from deployq.arithmetic.form_names import form_name
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.errors import InputError
-from deployq.qparams import IntArray, PerChannel, QParams
+from deployq.qparams import FloatArray, IntArray, PerChannel, QParams
 from deployq.qtypes import QType
 
 Bounds = tuple[int, int]
@@ -70,6 +70,8 @@ class Linear(Node):
             MatMul axis 1); of any granularity in a graph that was read as stated.
         bias: (O,) or (N,) codes with scale ``s_x * s_w`` and zero point 0, if any; on its own
             parameters in a graph that was read as stated.
+        bias_step: float64 (O,) or (N,) reals that a unit of ``bias`` stands for, where that is not
+            ``s_x * s_w``: a target that adds the bias after the scale has a scale for it alone.
         bias_type: of the codes that the file holds; None where it holds reals.
         bias_qparams: of these codes, as the file states them; None where it states none.
         geometry: of a Conv; a ConvTransposeGeometry of a ConvTranspose.
@@ -82,6 +84,7 @@ class Linear(Node):
     weight: IntArray
     weight_qparams: QParams
     bias: IntArray | None
+    bias_step: FloatArray | None = None
     bias_type: QType | None = None
     bias_qparams: QParams | None = None
     geometry: ConvGeometry = field(default_factory=ConvGeometry)

@@ -29,6 +29,7 @@ from deployq.qgraph.nodes import (
 )
 from deployq.qgraph.values import located
 from deployq.qparams import QParams
+from deployq.simulator.biases import PlacedBias, placed_bias
 from deployq.simulator.fit import MOST, check_fit, linear_shape
 from deployq.simulator.movement import move
 from deployq.simulator.sums import accumulate_product, channel_axis, layer_sums
@@ -61,8 +62,9 @@ def compute(
 
 def _linear(node: Linear, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
-    axis, sums = channel_axis(node), layer_sums(node, qx)
     scales = qx.scale[()], node.weight_qparams.scale
+    biased = placed_bias(node, scales, contract).steps is not None
+    axis, sums = channel_axis(node), layer_sums(node, qx, biased=biased)
 
     def codes(part: Tensor) -> Tensor:
         return finish(node, sums(part), scales, axis, out, contract)
@@ -87,6 +89,8 @@ def finish(
 ) -> Tensor:
     """Codes of finished sums: as the accumulator holds them, rescaled and saturated.
 
+    A bias that the contract adds after the multiplication is added here.
+
     Args:
         acc: int64, or exact and in float32, which is overwritten; see ``simulator.sums``.
         scales: of the two factors, float32; the second one or (C,) along ``axis``.
@@ -94,9 +98,9 @@ def finish(
     """
     acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=axis)
     form = contract.form(node.form_name)
+    placed = placed_bias(node, scales, contract) if isinstance(node, Linear) else PlacedBias()
     rest: dict[str, Any] = {"channel_axis": axis, "bounds": node.bounds}
-    bias = node.bias if isinstance(node, Linear) else None
-    return requantize(acc, *scales, out, form, bias=bias, **rest)
+    return requantize(acc, *scales, out, form, bias=placed.steps, late=placed.reals, **rest)
 
 
 def _elementwise(

@@ -13,14 +13,16 @@ from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.conv_transpose import CONVOLUTION_SUMS
 from deployq.arithmetic.kernels.linear import Sums, gemm_sums, matmul_accumulate
 from deployq.qgraph.nodes import Linear
-from deployq.qparams import QParams
+from deployq.qparams import IntArray, QParams
 
-_READY: dict[int, Sums] = {}
-"""Of the nodes that live, by identity: nodes of one name are equal whatever their weights."""
+_READY: dict[int, dict[bool, Sums]] = {}
+"""With and without bias, of the nodes that live, by identity: equal names make nodes equal."""
 
 
 def accumulate(node: Linear, x: Tensor, qx: QParams) -> tuple[Tensor, int]:
-    """The exact sums of a layer, with its bias, and the axis of their channels.
+    """The exact sums of a layer and the axis of their channels.
+
+    They hold the bias, but one on a scale of its own.
 
     Args:
         node: the layer.
@@ -30,29 +32,35 @@ def accumulate(node: Linear, x: Tensor, qx: QParams) -> tuple[Tensor, int]:
     Returns:
         int64 sums, (N, O, ...) or (..., N), and the axis: 1, or the last.
     """
-    return layer_sums(node, qx)(x).long(), channel_axis(node)
+    return layer_sums(node, qx, biased=node.bias_step is None)(x).long(), channel_axis(node)
 
 
-def layer_sums(node: Linear, qx: QParams) -> Callable[[Tensor], Tensor]:
+def layer_sums(node: Linear, qx: QParams, *, biased: bool = True) -> Callable[[Tensor], Tensor]:
     """As :func:`accumulate` for input in pieces; the weights are made ready once a node.
 
     The sums are int64, or float32 where that is exact and all are below 2**24.
+
+    Args:
+        biased: the sums hold the bias.
     """
     key = id(node)
     if key not in _READY:
-        _READY[key] = _sums(node)
+        _READY[key] = {}
         finalize(node, _READY.pop, key)
-    sums, x_zero_point = _READY[key], int(qx.zero_point)
+    ready = _READY[key]
+    if biased not in ready:
+        ready[biased] = _sums(node, node.bias if biased else None)
+    sums, x_zero_point = ready[biased], int(qx.zero_point)
     return lambda x: sums(x, x_zero_point)
 
 
-def _sums(node: Linear) -> Sums:
+def _sums(node: Linear, codes: IntArray | None) -> Sums:
     qw = node.weight_qparams
     weight = torch.tensor(node.weight, dtype=torch_dtype(qw.qtype))
     zero_point: Any = torch.tensor(qw.zero_point)
     if qw.zero_point.ndim == 0 or not qw.zero_point.any():
         zero_point = int(qw.zero_point.flat[0])
-    bias = None if node.bias is None else torch.tensor(node.bias)
+    bias = None if codes is None else torch.tensor(codes)
     if node.op_type in CONVOLUTION_SUMS:
         return CONVOLUTION_SUMS[node.op_type](weight, zero_point, bias, node.geometry)
     return gemm_sums(weight, zero_point, bias)

@@ -204,15 +204,15 @@ class TargetProfile(Section):
         """The arithmetic in the words of the simulator.
 
         A form with words that the simulator does not obey is refused when an operator uses it.
-
-        Raises:
-            ProfileError: the bias is added behind the multiplication.
         """
-        self.bias.refuse_late_order(self.name)
         requant = self.requant
         by_op = {op_type: requant.for_op(op_type).form() for op_type in requant.by_op}
         return Contract(
-            self.name, requant.form(), MappingProxyType(by_op), self.accumulator.contract()
+            self.name,
+            requant.form(),
+            MappingProxyType(by_op),
+            self.accumulator.contract(),
+            self.bias.order,
         )
 
     # ---- file

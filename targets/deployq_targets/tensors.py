@@ -7,12 +7,11 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from deployq.errors import ProfileError
+from deployq.arithmetic.requant_words import BiasOrder
 from deployq.qtypes import QType
 from deployq_targets.section import Bits, Count, OpType, Section, Span, TypeName
 from deployq_targets.words import (
     BiasForm,
-    BiasOrder,
     BiasScaleRule,
     BlockAxis,
     ScaleForm,
@@ -196,18 +195,3 @@ class Bias(Section):
     """Where the bias is added."""
     max_channels: Count | None = None
     """Most output channels of one layer that can have a bias."""
-
-    def refuse_late_order(self, name: str) -> None:
-        """Refuse a bias that the simulator would add elsewhere.
-
-        Raises:
-            ProfileError: names the profile ``name`` and the key.
-        """
-        if self.order is not BiasOrder.BEFORE_SCALE:
-            raise ProfileError(
-                f"{name}: bias.order",
-                "the simulator does not carry this yet",
-                found=self.order.value,
-                allowed=BiasOrder.BEFORE_SCALE.value,
-                next_step="choose a target that adds the bias to the accumulator",
-            )

@@ -130,13 +130,6 @@ class BiasScaleRule(StrEnum):
     FREE = "free"  # any positive scale
 
 
-class BiasOrder(StrEnum):
-    """Where the bias is added."""
-
-    BEFORE_SCALE = "before_scale"  # to the accumulator
-    AFTER_SCALE = "after_scale"  # to accumulator times multiplier, before the shift
-
-
 class Bound(StrEnum):
     """From what the largest possible accumulator is derived."""
 

@@ -25,7 +25,7 @@ LOW_EVIDENCE = Limits(min_images=64, min_codes=900_000, min_distinct=1)
 """A briefly trained network on few digits: enough to find a fault, thin as evidence."""
 
 
-@pytest.mark.parametrize("target", ["int4-npu", "ort-cpu", "int8-npu", "lowbit-vlsi"])
+@pytest.mark.parametrize("target", ["int4-npu", "ort-cpu", "int8-npu", "lowbit-vlsi", "int2-vlsi"])
 def test_every_builtin_target_verifies(
     bundles: Callable[[str], Path], unseen: Dataset, target: str
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from deployq.arithmetic.requant_words import (
@@ -27,8 +28,9 @@ from tests.graph.networks import Net, conv, profile_with, residual_graph
 
 PREPARED = (
     "cmsis-nn", "ethos-u55-128", "ethos-u55-256", "ethos-u65-512", "ethos-u85-1024",
-    "ethos-u85-512", "int4-npu", "int8-npu", "litert-optimized", "litert-ref", "litert-xnnpack",
-    "lowbit-vlsi", "max78000", "nvdla-small", "openvino-cpu", "ort-cpu", "qnn-htp", "tensorrt",
+    "ethos-u85-512", "int2-vlsi", "int4-npu", "int8-npu", "litert-optimized", "litert-ref",
+    "litert-xnnpack", "lowbit-vlsi", "max78000", "nvdla-small", "openvino-cpu", "ort-cpu",
+    "qnn-htp", "tensorrt",
 )  # fmt: skip
 
 
@@ -55,6 +57,19 @@ def test_operator_without_simulation_is_refused_by_tensor_and_word() -> None:
         prepare_graph(pooled, load_profile("qnn-htp"))
     assert caught.value.found == "requant.kind = vendor"
     assert caught.value.where and "qnn-htp" in caught.value.rule and caught.value.next_step
+
+
+def test_kind_of_an_operator_is_refused_where_its_operator_is_not() -> None:
+    def net(stride: int) -> torch.fx.GraphModule:
+        gaps = nn.Conv2d(3, 4, 3, stride=stride, dilation=2)
+        made = Net(lambda m, x: F.relu(m.conv(x)), conv=gaps)
+        return capture(made, [torch.zeros(1, 3, 8, 8)])
+
+    profile = load_profile("qnn-htp")
+    assert prepare_graph(net(1), profile).plan.target == profile.name
+    with pytest.raises(UnsupportedError) as caught:
+        prepare_graph(net(2), profile)
+    assert caught.value.found == "requant.by_op.Conv_dilated_in_steps.kind = vendor"
 
 
 def test_word_that_an_operator_does_not_obey_is_refused_by_its_name() -> None:

@@ -13,7 +13,7 @@ from deployq_targets.loader import parse_profile
 from tests.graph.networks import TARGETS, prepared_for, profile_with, residual_graph
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [*TARGETS, "int2-vlsi"])
 def test_built_in_profiles_are_obeyed(target: str) -> None:
     refuse_unobeyed(load_profile(target))
 

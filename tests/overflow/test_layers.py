@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from deployq.arithmetic.contract import Accumulator, Overflow
 from deployq.arithmetic.geometry import ConvGeometry, ConvTransposeGeometry
 from deployq.arithmetic.intervals import Interval
-from deployq.arithmetic.requant_words import ZeroPointPlace
+from deployq.arithmetic.requant_words import BiasOrder, ZeroPointPlace
 from deployq.data import Dataset
 from deployq.errors import AccumulatorOverflowError, ProfileError, UnsupportedError
 from deployq.overflow.facts import Layer, Verdict
@@ -28,7 +28,7 @@ from deployq.qparams import IntArray
 from deployq.qtypes import QType
 from deployq.simulator import run_graph
 from deployq_targets import TargetProfile, load_profile
-from deployq_targets.words import BiasOrder, Bound
+from deployq_targets.words import Bound
 from tests.arithmetic.cases import Draw, seeds
 from tests.overflow.layers import S8, U8, linear, matmul, params, register
 

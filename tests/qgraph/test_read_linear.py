@@ -113,9 +113,14 @@ def test_matmul_with_a_stack_of_constants_reads_them_as_an_operand() -> None:
     np.testing.assert_array_equal(graph.constants["sd.codes"], [[[1], [2]]])
 
 
-def test_a_bias_of_another_scale_is_refused() -> None:
-    rule = r"(?s)node v \(Conv\): the bias scale is the input scale times .*found: .*allowed: "
-    refused(rule, W + B + "v = Conv(xd, wd, bd)", sb4=SB4 * np.float32(1.001))
+def test_a_bias_of_another_scale_keeps_it() -> None:
+    scale = SB4 * np.float32(1.001)
+    conv = linear(W + B + "v = Conv(xd, wd, bd)", sb4=scale)
+    np.testing.assert_array_equal(conv.bias, [10, -20, 30, 40])
+    np.testing.assert_array_equal(conv.bias_step, scale.astype(np.float64))
+    one = linear(W + "bd = DequantizeLinear(b, sb)\nv = Conv(xd, wd, bd)", sb=np.float32(0.7))
+    np.testing.assert_array_equal(one.bias_step, [np.float32(0.7)] * 4)
+    assert linear(W + B + "v = Conv(xd, wd, bd)").bias_step is None
 
 
 def test_a_bias_with_a_zero_point_is_refused() -> None:

@@ -203,6 +203,11 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {"requant.multiplier_scope": "layer"},
         "requant.multiplier_scope",
     ),
+    "late_biases_stand_before_one_shift": (
+        {"bias.order": "after_scale", "requant.by_op.Conv": {"rounding": "half_away"}},
+        {"bias.order": "after_scale", "requant.by_op.Conv": {"rounding": "double"}},
+        "bias.order",
+    ),
     "split_shift_belongs_to_fixed": (
         {"requant.by_op.Conv": {"post_shift": 14, "multiplier_bits": 11}},
         {"requant.by_op.Conv": {"post_shift": 14, "rounding": "double"}},

@@ -15,7 +15,6 @@ from deployq.arithmetic.requant_words import (
     ScalePrecision,
     ZeroPointPlace,
 )
-from deployq.errors import ProfileError
 from deployq_targets import builtin_names, load_profile
 from deployq_targets.describe import stated_values
 from deployq_targets.evidence import DEFAULT
@@ -23,8 +22,6 @@ from deployq_targets.loader import load_stated
 from deployq_targets.words import Evidence, OpStatus
 
 NAMES = builtin_names()
-AFTER_SCALE = ("int2-vlsi",)
-"""Targets whose bias comes after the multiplication: the simulator has no such order."""
 
 
 def numbers(value: Any) -> Iterator[float]:
@@ -53,15 +50,12 @@ def test_sources_name_what_the_tags_rest_on(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_contract_is_stated_or_refused_by_its_word(name: str) -> None:
+def test_contract_has_the_words_of_the_profile(name: str) -> None:
     profile = load_profile(name)
-    if name in AFTER_SCALE:
-        with pytest.raises(ProfileError, match=rf"{name}: bias\.order: the simulator"):
-            profile.contract()
-    else:
-        contract = profile.contract()
-        assert contract.default.kind is profile.requant.kind
-        assert set(contract.by_op) == set(profile.requant.by_op)
+    contract = profile.contract()
+    assert contract.default.kind is profile.requant.kind
+    assert set(contract.by_op) == set(profile.requant.by_op)
+    assert contract.bias_order is profile.bias.order
 
 
 UNKNOWN = {

@@ -11,6 +11,7 @@ from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.form_names import DEPTHWISE_BY_2, KINDS
 from deployq.arithmetic.form_words import unobeyed
+from deployq.arithmetic.requant_words import BiasOrder
 from deployq.errors import ProfileError, UnsupportedError
 from deployq_targets.words import OpStatus
 
@@ -137,10 +138,29 @@ def test_word_at_an_operator_that_it_says_nothing_to_is_refused(
         parse({f"requant.by_op.{operator}": {word: value}})
 
 
-def test_bias_after_the_scale_has_no_contract(parse: Make) -> None:
-    profile = parse({"bias.order": "after_scale", "bias.scale_rule": "free"})
-    with pytest.raises(ProfileError, match=r"board: bias\.order: the simulator"):
-        profile.contract()
+LATE = {"bias.order": "after_scale", "bias.scale_rule": "free"}
+
+
+def test_bias_after_the_scale_is_a_word_of_the_contract(parse: Make) -> None:
+    assert parse(LATE).contract().bias_order is BiasOrder.AFTER_SCALE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        FLOAT,
+        {"requant.rounding": "double"},
+        {"requant.rounding": "half_up", "requant.post_shift": 14},
+        {"requant.by_op.Conv": {"post_shift": 14, "rounding": "half_up"}},
+        {"requant.zero_point": "accumulator"},
+    ],
+    ids=str,
+)
+def test_bias_after_the_scale_needs_a_place_before_one_shift(
+    parse: Make, changes: dict[str, object]
+) -> None:
+    with pytest.raises(ProfileError, match=r"(?s)bias\.order.*fixed or shift"):
+        parse(LATE | changes)
 
 
 def test_unlisted_operators_may_run_beside_the_target(parse: Make) -> None:

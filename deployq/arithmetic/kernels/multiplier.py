@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from deployq.arithmetic.contract import Rounding
 from deployq.arithmetic.kernels.rounding import shift_right
 from deployq.arithmetic.multiplier import Q31, FixedMultiplier, check_product, check_split
-from deployq.arithmetic.rounding import check_shift
+from deployq.arithmetic.rounding import Int64Array, check_shift
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +23,21 @@ class _OnDevice:
     shift: Tensor
 
 
-def multiply(acc: Tensor, m: FixedMultiplier, mode: Rounding) -> Tensor:
+def multiply(
+    acc: Tensor, m: FixedMultiplier, mode: Rounding, addend: Int64Array | None = None
+) -> Tensor:
     """``acc * m`` rounded to int64; see ``arithmetic.multiplier.multiply``.
 
     Raises:
         AccumulatorOverflowError: the product could leave 63 bits.
     """
-    check_product(_largest(acc), m, mode)
+    most = 0 if addend is None else int(np.abs(addend).max(initial=0))
+    check_product(_largest(acc), m, mode, most)
     check_shift(m.shift)
+    if addend is not None:
+        there = _there(m, acc)
+        product = acc.long() * there.mantissa + torch.as_tensor(addend, device=acc.device)
+        return shift_right(product, there.shift, mode)
     return _BY_MODE.get(mode, _single)(acc.long(), _there(m, acc), mode)
 
 

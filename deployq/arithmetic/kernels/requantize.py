@@ -14,6 +14,7 @@ from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.kernels.codes import saturate, to_codes, to_tensor
 from deployq.arithmetic.kernels.multiplier import multiply, multiply_split
 from deployq.arithmetic.kernels.precision import FLOAT32_EXACT
+from deployq.arithmetic.late_bias import late_steps, late_units
 from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.oracle.requantize import overflow_error
 from deployq.arithmetic.requant_words import ZeroPointPlace
@@ -32,6 +33,7 @@ def requantize(
     channel_axis: int = 1,
     bounds: Bounds | None = None,
     bias: IntArray | None = None,
+    late: Float64Array | None = None,
 ) -> Tensor:
     """``acc * s_x * s_w / s_y`` as codes; see ``oracle.requantize.requantize``.
 
@@ -41,29 +43,36 @@ def requantize(
     # it has one entry a channel: computed once in NumPy, then moved
     real = layer_multiplier(acc.ndim, channel_axis, x_scale, w_scale, out, form)
     rescale = pick("requantize", _FORMS, form)
+    added = None if late is None else late_units(late, acc.ndim, channel_axis, out, form)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
-        folded = folded_zero(real, x_scale, w_scale, bias, out, acc.ndim, channel_axis)
-        joined = acc.long() + torch.as_tensor(folded, device=acc.device)
-        return saturate(rescale(joined, real, form), out, bounds)
-    return to_codes(rescale(acc, real, form), out, bounds)
+        zero = folded_zero(real, x_scale, w_scale, bias, out, acc.ndim, channel_axis)
+        folded = torch.as_tensor(zero, device=acc.device)
+        return saturate(rescale(acc.long() + folded, real, form, None), out, bounds)
+    return to_codes(rescale(acc, real, form, added), out, bounds)
 
 
-def _float32(acc: Tensor, real: Float64Array, form: Form) -> Tensor:
+_Late = Float64Array | None
+"""Of ``late_units``."""
+
+
+def _float32(acc: Tensor, real: Float64Array, form: Form, late: _Late) -> Tensor:
     return acc.float().mul_(to_tensor(real.astype(np.float32), acc))
 
 
-def _exact(acc: Tensor, real: Float64Array, form: Form) -> Tensor:
-    return acc.double() * to_tensor(real, acc)
+def _exact(acc: Tensor, real: Float64Array, form: Form, late: _Late) -> Tensor:
+    value = acc.double() * to_tensor(real, acc)
+    return value if late is None else value + to_tensor(late, acc)
 
 
-def _fixed(acc: Tensor, real: Float64Array, form: Form) -> Tensor:
+def _fixed(acc: Tensor, real: Float64Array, form: Form, late: _Late) -> Tensor:
     chosen = choose_fixed(real, form)
     if form.post_shift is not None:
         return multiply_split(acc, chosen, form.post_shift, form.rounding)
-    return multiply(acc, chosen, form.rounding)
+    steps = None if late is None else late_steps(late, chosen)
+    return multiply(acc, chosen, form.rounding, steps)
 
 
-_FORMS: dict[Kind, Callable[[Tensor, Float64Array, Form], Tensor]] = {
+_FORMS: dict[Kind, Callable[[Tensor, Float64Array, Form, _Late], Tensor]] = {
     Kind.EXACT: _exact,
     Kind.FLOAT32: _float32,
     Kind.FIXED: _fixed,

@@ -9,6 +9,7 @@ import numpy as np
 from deployq.arithmetic.codes import Bounds
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
+from deployq.arithmetic.late_bias import late_steps, late_units
 from deployq.arithmetic.multiplier import choose_fixed, multiply, multiply_split
 from deployq.arithmetic.oracle.codes import nearest, saturate, to_codes
 from deployq.arithmetic.requant_words import ZeroPointPlace
@@ -28,6 +29,7 @@ def requantize(
     channel_axis: int = 1,
     bounds: Bounds | None = None,
     bias: IntArray | None = None,
+    late: Float64Array | None = None,
 ) -> IntArray:
     """``acc * s_x * s_w / s_y`` rounded as ``form`` says, plus the zero point, saturated.
 
@@ -38,39 +40,48 @@ def requantize(
         out: parameters of the output, per tensor.
         bounds: lowest and highest code of a fused Relu or Clip.
         bias: (C,) codes that ``acc`` holds, for a zero point in the accumulator: it rounds with it.
+        late: float64 (C,) reals that are added after the multiplication; a fixed multiplier adds
+            the nearest steps of ``s_y * 2**-shift``.
 
     Returns:
         Codes of the shape of ``acc`` in ``out.qtype.dtype``.
 
     Raises:
-        UnsupportedError: the kind of the form has no requantization.
+        UnsupportedError: the kind of the form has no requantization, or no place for a bias.
         QuantizationError: the form cannot express a multiplier.
         AccumulatorOverflowError: accumulator times mantissa leaves 64 bits.
     """
     real = layer_multiplier(acc.ndim, channel_axis, x_scale, w_scale, out, form)
     rescale = pick("requantize", _FORMS, form)
+    added = None if late is None else late_units(late, acc.ndim, channel_axis, out, form)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
         folded = folded_zero(real, x_scale, w_scale, bias, out, acc.ndim, channel_axis)
-        return saturate(rescale(acc + folded, real, form), out, bounds)
-    return to_codes(rescale(acc, real, form), out, bounds)
+        return saturate(rescale(acc + folded, real, form, None), out, bounds)
+    return to_codes(rescale(acc, real, form, added), out, bounds)
 
 
-def _float32(acc: Int64Array, real: Float64Array, form: Form) -> Int64Array:
+_Late = Float64Array | None
+"""Of :func:`late_units`."""
+
+
+def _float32(acc: Int64Array, real: Float64Array, form: Form, late: _Late) -> Int64Array:
     return nearest(acc.astype(np.float32) * real.astype(np.float32))
 
 
-def _exact(acc: Int64Array, real: Float64Array, form: Form) -> Int64Array:
-    return nearest(acc.astype(np.float64) * real)
+def _exact(acc: Int64Array, real: Float64Array, form: Form, late: _Late) -> Int64Array:
+    value = acc.astype(np.float64) * real
+    return nearest(value if late is None else value + late)
 
 
-def _fixed(acc: Int64Array, real: Float64Array, form: Form) -> Int64Array:
+def _fixed(acc: Int64Array, real: Float64Array, form: Form, late: _Late) -> Int64Array:
     chosen = choose_fixed(real, form)
     if form.post_shift is not None:
         return multiply_split(acc, chosen, form.post_shift, form.rounding)
-    return multiply(acc, chosen, form.rounding)
+    steps = None if late is None else late_steps(late, chosen)
+    return multiply(acc, chosen, form.rounding, steps)
 
 
-_FORMS: dict[Kind, Callable[[Int64Array, Float64Array, Form], Int64Array]] = {
+_FORMS: dict[Kind, Callable[[Int64Array, Float64Array, Form, _Late], Int64Array]] = {
     Kind.EXACT: _exact,
     Kind.FLOAT32: _float32,
     Kind.FIXED: _fixed,

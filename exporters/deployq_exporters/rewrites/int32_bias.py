@@ -3,8 +3,8 @@
     Conv(x, w, b)                          ->  Conv(x, w, DequantizeLinear(int32 codes, s_x s_w))
     Conv(x, w, DequantizeLinear(int8 q, s))    with s = s_x s_w 2**k: codes q << k
 
-so ConvTranspose and Gemm. ONNX Runtime's integer kernels take no other bias; the reals are the
-same.
+so ConvTranspose and Gemm. ONNX Runtime's integer kernels take no other bias. The reals are the
+same, but those of a bias on a scale of its own: they become the nearest steps.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     if maker is None:
         steps, name = stored.astype(np.float64) / scale, str(bias.name)
     else:
-        steps = stored.astype(np.float64) * np.rint(_scale(bias).astype(np.float64) / scale)
+        steps = stored * _scale(bias).astype(np.float64) / scale.astype(np.float64)
         name = str(maker.name).removesuffix(".dequantize")
     _replace(graph, node, name, np.rint(steps), scale)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployq.arithmetic.contract import Form, Kind, Rounding
+from deployq.arithmetic.requant_words import BiasOrder
 from deployq.qtypes import QType
 from deployq_targets.profile import TargetProfile
 from deployq_targets.rules.clash import Clash
 from deployq_targets.tensors import ZeroPoint, zero_points
-from deployq_targets.words import BiasForm, BiasOrder, BiasScaleRule, ScaleForm, Scope
+from deployq_targets.words import BiasForm, BiasScaleRule, ScaleForm, Scope
 
 VENDOR = "vendor"
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployq.arithmetic.contract import Kind, Rounding
-from deployq.arithmetic.requant_words import Addition, Averaging, Product, Rescaling, ZeroPointPlace
+from deployq.arithmetic.requant_words import (
+    Addition,
+    Averaging,
+    BiasOrder,
+    Product,
+    Rescaling,
+    ZeroPointPlace,
+)
 from deployq_targets.arithmetic import Requant, RequantChange
 from deployq_targets.profile import TargetProfile
 from deployq_targets.rules.clash import Clash
 from deployq_targets.words import ZeroPointWord
 
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 POOLS = ("AveragePool", "GlobalAveragePool")
 STEPS = (Rounding.DOUBLE, Rounding.DOUBLE_HALF_UP, Rounding.NATURAL_PLUS_ONE)
 OWNERS = {
@@ -105,7 +113,21 @@ def means_of_raw_codes_keep_the_scale(profile: TargetProfile) -> Iterator[Clash]
                 yield Clash(f"{key}.averaging", f"raw_codes, {pool} rescales", "scaled_sum", step)
 
 
+def late_biases_stand_before_one_shift(profile: TargetProfile) -> Iterator[Clash]:
+    """A bias after the scale is added to a fixed product, before the one step that rounds it."""
+    if profile.bias.order is not BiasOrder.AFTER_SCALE:
+        return
+    for key, op_type, _, form in _stated(profile):
+        late = form.post_shift is not None or form.zero_point is ZeroPointPlace.ACCUMULATOR
+        room = form.kind in (Kind.FIXED, Kind.SHIFT) and form.rounding not in STEPS and not late
+        if op_type not in ("", *PRODUCTS) or room or form.kind is Kind.VENDOR:
+            continue
+        allowed = "before_scale; or kind fixed or shift, a rounding of one step, all of the shift "
+        yield Clash("bias.order", f"after_scale with {key}", f"{allowed}behind the product")
+
+
 RULES = (
+    late_biases_stand_before_one_shift,
     split_shift_belongs_to_fixed,
     precision_belongs_to_multipliers,
     place_belongs_to_zero_points,
