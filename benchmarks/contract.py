@@ -3,12 +3,16 @@
     python -m benchmarks.contract [--parts rules,many_contracts] [--work DIR]
 
 rules           what ``deployq check`` holds a file to
-many_contracts  one file, only the requantization swapped: codes and top-1
 onnxruntime     ONNX Runtime's integer kernels beside the simulator, every network
+litert          LiteRT's kernel sets beside the simulator, as ``benchmarks.litert_parity``
+qnn             Qualcomm HTP's emulator beside the simulator, as ``benchmarks.qnn_parity``
+many_contracts  one file, only the requantization swapped: codes and top-1
 third_party     files of other tools: findings, and codes beside ONNX Runtime
 every_profile   one model exported for each builtin profile: accepted or refused, top-1 simulated
+speed           the simulator's throughput over ONNX Runtime's, as ``benchmarks.simulator_speed``
 
-Exit code 1 where codes differ that should be equal. Needs the extra ``bench``.
+Exit code 1 where codes differ that should be equal, or a goal is missed. Needs the extras
+``bench``, ``litert`` and ``qnn``.
 """
 
 from __future__ import annotations
@@ -21,18 +25,23 @@ from pathlib import Path
 from benchmarks.command import work_folder
 from benchmarks.contracts.every_profile import every_profile
 from benchmarks.contracts.many_contracts import many_contracts
-from benchmarks.contracts.part import Part
 from benchmarks.contracts.rules import rules
 from benchmarks.contracts.runtime_parity import onnxruntime_parity
 from benchmarks.contracts.third_party import third_party
-from benchmarks.output import print_table, write_json
+from benchmarks.litert_parity import litert_parity
+from benchmarks.part import Part, show
+from benchmarks.qnn_parity import qnn_parity
+from benchmarks.simulator_speed import simulator_speed
 
 PARTS: Mapping[str, Part] = {
     "rules": rules,
     "onnxruntime": onnxruntime_parity,
+    "litert": litert_parity,
+    "qnn": qnn_parity,
     "third_party": third_party,
     "many_contracts": many_contracts,
     "every_profile": every_profile,
+    "speed": simulator_speed,
 }
 
 
@@ -48,13 +57,7 @@ def main() -> int:
     missed = 0
     with work_folder(arguments.work) as work:
         for name in _chosen(arguments.parts):
-            table = PARTS[name](work)
-            print_table(table.title, table.columns, table.rows)
-            for miss in table.misses:
-                print(f"MISSED {miss}")
-            facts = {"benchmark": f"contract.{name}", "rows": table.facts, "misses": table.misses}
-            write_json(facts, arguments.json_out)
-            missed += len(table.misses)
+            missed += show(PARTS[name](work), f"contract.{name}", arguments.json_out)
     return int(missed > 0)
 
 

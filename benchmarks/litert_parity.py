@@ -18,7 +18,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from benchmarks.command import parser, work_folder
 from benchmarks.contenders import bundle
@@ -33,7 +32,7 @@ from benchmarks.litert_runs import (
 )
 from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
-from benchmarks.output import print_table, write_json
+from benchmarks.part import Facts, Table, show
 from benchmarks.sweeps import every_sweep
 from deployq.opened_file import open_file
 from deployq.progress import progress
@@ -61,22 +60,31 @@ def main() -> int:
     flags = parser(__doc__)
     flags.add_argument("--targets", default=TARGETS)
     arguments = flags.parse_args()
-    targets = [load_profile(name) for name in arguments.targets.split(",")]
-    specs, results = chosen(arguments.models or NETWORKS), []
-    with work_folder(arguments.work) as work, progress(len(targets) * (1 + len(specs))) as advance:
-        for profile in targets:
+    models = arguments.models or NETWORKS
+    with work_folder(arguments.work) as work:
+        table = litert_parity(work, models, arguments.targets)
+    return show(table, "litert_parity", arguments.json_out)
+
+
+def litert_parity(work: Path, models: str = NETWORKS, targets: str = TARGETS) -> Table:
+    """A row for each source, kernel set and operator, and one for each end.
+
+    Args:
+        models, targets: names with commas.
+    """
+    profiles, specs = [load_profile(name) for name in targets.split(",")], chosen(models)
+    results: list[Facts] = []
+    with progress(len(profiles) * (1 + len(specs))) as advance:
+        for profile in profiles:
             advance(f"{SWEEPS}, {profile.name}")
             found = [compare_alone(s.graph, profile, s.inputs) for s in every_sweep()]
             results.append(_result(SWEEPS, profile, found))
             for spec in specs:
                 advance(f"{spec.name}, {profile.name}")
                 results.append(_result(spec.name, profile, measure(spec, profile, work)))
-    print_table("LiteRT and the simulator", COLUMNS, [row for r in results for row in _rows(r)])
-    for result in results:
-        for miss in result["misses"]:
-            print(f"{result['source']}, {result['target']}: {miss}")
-    write_json({"benchmark": "litert_parity", "results": results}, arguments.json_out)
-    return int(any(result["misses"] for result in results))
+    misses = [f"{r['source']}, {r['target']}: {miss}" for r in results for miss in r["misses"]]
+    rows = [row for result in results for row in _rows(result)]
+    return Table("LiteRT = simulator", COLUMNS, rows, results, misses)
 
 
 def measure(spec: ModelSpec, profile: TargetProfile, work: Path) -> list[Comparison]:
@@ -88,7 +96,7 @@ def measure(spec: ModelSpec, profile: TargetProfile, work: Path) -> list[Compari
     return [compare(graph, content, profile, (batch.inputs for batch in few.batches(BATCH)))]
 
 
-def _result(source: str, profile: TargetProfile, found: list[Comparison]) -> dict[str, Any]:
+def _result(source: str, profile: TargetProfile, found: list[Comparison]) -> Facts:
     tallies = merged(tally for comparison in found for tally in comparison.tallies)
     end_to_end = sum(comparison.end_to_end for comparison in found)
     return {
@@ -117,7 +125,7 @@ def _misses(
         yield f"{end_to_end} codes differ end to end"
 
 
-def _rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+def _rows(result: Facts) -> list[tuple[str, ...]]:
     head = (result["source"], result["target"])
     rows = [
         (*head, o["operator"], str(o["layers"]), f"{o['codes']:,}", str(o["distinct"]),

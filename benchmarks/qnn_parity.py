@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -24,7 +23,7 @@ from benchmarks.command import parser, work_folder
 from benchmarks.contenders import bundle
 from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
-from benchmarks.output import print_table, write_json
+from benchmarks.part import Facts, Table, show
 from benchmarks.qnn_runs import Tally, compare, merged
 from benchmarks.sweeps.qdq import qdq_file
 from benchmarks.sweeps.unsigned import unsigned_sweeps
@@ -44,22 +43,31 @@ def main() -> int:
     flags = parser(__doc__)
     flags.add_argument("--every", type=int, default=1, help="take every Nth sweep")
     arguments = flags.parse_args()
-    specs = chosen(arguments.models or NETWORKS)
-    with work_folder(arguments.work) as work, progress(1 + len(specs)) as advance:
+    with work_folder(arguments.work) as work:
+        table = qnn_parity(work, arguments.models or NETWORKS, arguments.every)
+    return show(table, "qnn_parity", arguments.json_out)
+
+
+def qnn_parity(work: Path, models: str = NETWORKS, every: int = 1) -> Table:
+    """A row for each source and operator.
+
+    Args:
+        models: names with commas.
+        every: take every Nth sweep.
+    """
+    specs = chosen(models)
+    with progress(1 + len(specs)) as advance:
         advance(SWEEPS)
-        results = [sweeps(arguments.every)]
+        results = [sweeps(every)]
         for spec in specs:
             advance(spec.name)
             results.append(network(spec, work))
-    print_table("Qualcomm HTP and the simulator", COLUMNS, [r for f in results for r in _rows(f)])
-    for result in results:
-        for miss in result["misses"]:
-            print(f"{result['source']}: {miss}")
-    write_json({"benchmark": "qnn_parity", "results": results}, arguments.json_out)
-    return int(any(result["misses"] for result in results))
+    misses = [f"{result['source']}: {miss}" for result in results for miss in result["misses"]]
+    rows = [row for result in results for row in _rows(result)]
+    return Table("Qualcomm HTP's emulator = simulator", COLUMNS, rows, results, misses)
 
 
-def sweeps(every: int = 1) -> dict[str, Any]:
+def sweeps(every: int = 1) -> Facts:
     """Every operator alone, over scales and zero points that make ties."""
     contract, found, refused = load_profile(TARGET).contract(), list[Tally](), 0
     for sweep in islice(unsigned_sweeps(), 0, None, every):
@@ -70,7 +78,7 @@ def sweeps(every: int = 1) -> dict[str, Any]:
     return _result(SWEEPS, "", found) | {"refused": refused}
 
 
-def network(spec: ModelSpec, work: Path) -> dict[str, Any]:
+def network(spec: ModelSpec, work: Path) -> Facts:
     """Every layer of a network's file over the first reporting samples."""
     target = TARGET
     try:
@@ -84,7 +92,7 @@ def network(spec: ModelSpec, work: Path) -> dict[str, Any]:
     return _result(spec.name, target, found.values())
 
 
-def _result(source: str, target: str, found: Iterable[Tally]) -> dict[str, Any]:
+def _result(source: str, target: str, found: Iterable[Tally]) -> Facts:
     tallies = merged(found)
     misses = [
         f"{tally.operator}: {tally.different} codes differ, by {tally.largest} at most"
@@ -98,7 +106,7 @@ def _result(source: str, target: str, found: Iterable[Tally]) -> dict[str, Any]:
     return {"source": source, "target": target, "operators": operators, "misses": misses}
 
 
-def _rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+def _rows(result: Facts) -> list[tuple[str, ...]]:
     head = (result["source"], result["target"])
     return [
         (*head, o["operator"], str(o["layers"]), f"{o['codes']:,}", str(o["distinct"]),

@@ -11,9 +11,9 @@ differ. Exit code 1 where a median is below --goal, or an output differs.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -25,7 +25,7 @@ from benchmarks.command import parser, work_folder
 from benchmarks.contenders import DEPLOYED, bundle
 from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
-from benchmarks.output import print_table, write_json
+from benchmarks.part import Facts, Table, show
 from benchmarks.rounds import interleaved
 from benchmarks.statistics import Interval, median_ratio
 from deployq.progress import progress
@@ -39,39 +39,58 @@ COLUMNS = ("network", "batch", "ONNX Runtime ms", "simulator ms", "throughput, s
            "outputs", "different")  # fmt: skip
 
 
+GOAL, BATCH_SIZE, ROUNDS, THREADS = 0.25, 32, 20, 2
+
+
 def main() -> int:
     """Print a row for each network, and a line of JSON."""
     flags = parser(__doc__)
-    flags.add_argument("--batch", type=int, default=32)
-    flags.add_argument("--rounds", type=int, default=20)
-    flags.add_argument("--threads", type=int, default=2)
-    flags.add_argument("--goal", type=float, default=0.25)
-    arguments = flags.parse_args()
-    specs, results = chosen(arguments.models or NETWORKS), []
-    torch.set_num_threads(arguments.threads)
-    with work_folder(arguments.work) as work, progress(len(specs)) as advance:
+    for name, value in (("batch", BATCH_SIZE), ("rounds", ROUNDS), ("threads", THREADS)):
+        flags.add_argument(f"--{name}", type=int, default=value)
+    flags.add_argument("--goal", type=float, default=GOAL)
+    given = flags.parse_args()
+    sizes: dict[str, int] = {name: getattr(given, name) for name in ("batch", "rounds", "threads")}
+    with work_folder(given.work) as work:
+        table = simulator_speed(work, given.models or NETWORKS, goal=given.goal, **sizes)
+    versions = {"runtime": ort.__version__, "torch": torch.__version__}
+    return show(table, "simulator_speed", given.json_out, target=TARGET, **sizes, **versions)
+
+
+def simulator_speed(
+    work: Path,
+    models: str = NETWORKS,
+    *,
+    batch: int = BATCH_SIZE,
+    rounds: int = ROUNDS,
+    threads: int = THREADS,
+    goal: float = GOAL,
+) -> Table:
+    """A row for each network.
+
+    Args:
+        models: names with commas.
+        goal: the least throughput over that of the runtime.
+    """
+    specs, results = chosen(models), list[Facts]()
+    torch.set_num_threads(threads)
+    with progress(len(specs)) as advance:
         for spec in specs:
             advance(spec.name)
             path = bundle(spec, TARGET, work) / DEPLOYED
-            results.append(
-                measure(spec, path, arguments.batch, arguments.rounds, arguments.threads)
-            )
-    print_table("speed of the simulator", COLUMNS, [_cells(result) for result in results])
-    facts = {
-        "benchmark": "simulator_speed",
-        "target": TARGET,
-        "threads": arguments.threads,
-        "rounds": arguments.rounds,
-        "runtime": ort.__version__,
-        "torch": torch.__version__,
-        "results": results,
-    }
-    write_json(facts, arguments.json_out)
-    slow = any(result["ratio"]["middle"] < arguments.goal for result in results)
-    return int(slow or any(result["different"] for result in results))
+            results.append(measure(spec, path, batch, rounds, threads))
+    misses = [miss for result in results for miss in _misses(result, goal)]
+    rows = [_cells(result) for result in results]
+    return Table("speed of the simulator", COLUMNS, rows, results, misses)
 
 
-def measure(spec: ModelSpec, path: Path, batch: int, rounds: int, threads: int) -> dict[str, Any]:
+def _misses(result: Facts, goal: float) -> Iterator[str]:
+    if result["ratio"]["middle"] < goal:
+        yield f"{result['name']}: {result['ratio']['middle']:.3f} of the runtime's, below {goal}"
+    if result["different"]:
+        yield f"{result['name']}: {result['different']} of {result['outputs']} outputs differ"
+
+
+def measure(spec: ModelSpec, path: Path, batch: int, rounds: int, threads: int) -> Facts:
     """Times of both on one batch of calibration samples, and whether they compute the same."""
     sample = next(iter(spec.calibration().take(batch).inputs.values()))
     graph, contract = read_graph(onnx.load(path)), load_profile(TARGET).contract()
@@ -94,7 +113,7 @@ def measure(spec: ModelSpec, path: Path, batch: int, rounds: int, threads: int) 
     }
 
 
-def _cells(result: dict[str, Any]) -> tuple[str, ...]:
+def _cells(result: Facts) -> tuple[str, ...]:
     return (
         result["name"],
         str(result["batch"]),

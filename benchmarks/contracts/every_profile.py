@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.contenders import bundle
-from benchmarks.contracts.part import Facts, Table
 from benchmarks.contracts.swapped import BASE
 from benchmarks.models.registry import MODELS
 from benchmarks.models.spec import ModelSpec
+from benchmarks.part import Facts, Table
 from deployq import pipeline
 from deployq.errors import DeployqError
 from deployq.opened_file import open_file

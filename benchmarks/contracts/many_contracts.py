@@ -9,10 +9,10 @@ from typing import Any
 import numpy.typing as npt
 
 from benchmarks.contenders import bundle
-from benchmarks.contracts.part import Facts, Table
 from benchmarks.contracts.swapped import BASE, swapped_contracts
 from benchmarks.models.registry import MODELS
 from benchmarks.models.spec import ModelSpec
+from benchmarks.part import Facts, Table
 from deployq.arithmetic.contract import Contract
 from deployq.opened_file import open_file
 from deployq.progress import progress

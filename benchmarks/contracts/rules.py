@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.contracts.part import Table
+from benchmarks.part import Table
 from deployq_targets.checks import RULES
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.contenders import bundle
-from benchmarks.contracts.part import Facts, Table
 from benchmarks.evidence_size import images_wanted
 from benchmarks.models.registry import MODELS
 from benchmarks.models.spec import ModelSpec
+from benchmarks.part import Facts, Table
 from deployq.progress import progress
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.parity import runtime_against_simulator

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.contracts.part import Facts, Table
 from benchmarks.contracts.sample_inputs import sample_inputs
 from benchmarks.data import DATA
+from benchmarks.part import Facts, Table
 from deployq import pipeline
 from deployq.arithmetic.contract import QDQ
 from deployq.divergence import Divergence, diff
