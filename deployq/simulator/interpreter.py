@@ -20,6 +20,7 @@ from torch import Tensor
 from deployq import affine
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels.codes import quantize, torch_dtype
+from deployq.arithmetic.kernels.pieces import in_pieces
 from deployq.errors import InputError
 from deployq.qgraph.liveness import last_readers
 from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Node, Quantize
@@ -119,7 +120,7 @@ class _Run:
             read = self.fed[node.inputs[0]].numpy()
             self.reals[node.output] = affine.dequantize(read, qparams[node.inputs[0]])
         elif isinstance(node, Quantize):
-            quantized = quantize(torch.tensor(self.reals[node.inputs[0]]), qparams[node.output])
+            quantized = _quantized(self.reals[node.inputs[0]], qparams[node.output])
             bounds = node.bounds
             self._record(node.output, quantized if bounds is None else quantized.clamp(*bounds))
         else:
@@ -192,6 +193,16 @@ def _input_codes(name: str, codes: Array, qparams: QParams) -> Tensor:
             next_step="quantize the array first",
         )
     return _as_tensor(codes, qparams)
+
+
+def _quantized(reals: Array, qparams: QParams) -> Tensor:
+    there = torch.from_numpy(np.require(reals, requirements=["C", "W"]))
+    if not there.ndim:
+        return quantize(there, qparams)
+    lines = there.reshape(-1, there.shape[-1])
+    return in_pieces(lambda piece: quantize(piece, qparams), lines.shape[1], lines).view(
+        there.shape
+    )
 
 
 def _as_tensor(codes: Array, qparams: QParams) -> Tensor:

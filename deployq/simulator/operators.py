@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -12,7 +11,6 @@ from deployq.arithmetic.codes import check_code_bits
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling, softmax
 from deployq.arithmetic.kernels.codes import torch_dtype
-from deployq.arithmetic.kernels.pieces import in_pieces
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
 from deployq.errors import DeployqError
 from deployq.qgraph.nodes import (
@@ -30,9 +28,10 @@ from deployq.qgraph.nodes import (
 from deployq.qgraph.values import located
 from deployq.qparams import QParams
 from deployq.simulator.biases import PlacedBias, placed_bias
-from deployq.simulator.fit import MOST, check_fit, linear_shape
+from deployq.simulator.fit import MOST, check_fit
+from deployq.simulator.linear_layers import linear_codes
 from deployq.simulator.movement import move
-from deployq.simulator.sums import accumulate_product, channel_axis, layer_sums
+from deployq.simulator.sums import accumulate_product
 
 Operand: TypeAlias = tuple[Tensor, QParams]
 
@@ -62,15 +61,7 @@ def compute(
 
 def _linear(node: Linear, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
-    scales = qx.scale[()], node.weight_qparams.scale
-    biased = placed_bias(node, scales, contract).steps is not None
-    axis, sums = channel_axis(node), layer_sums(node, qx, biased=biased)
-
-    def codes(part: Tensor) -> Tensor:
-        return finish(node, sums(part), scales, axis, out, contract)
-
-    shapes = x.shape, linear_shape(node, MOST, tuple(x.shape))
-    return in_pieces(codes, max(prod(shape[1:]) for shape in shapes), x)
+    return linear_codes(node, x, qx, out, contract)
 
 
 def _matmul(node: MatMul, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:

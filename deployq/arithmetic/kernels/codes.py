@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,7 +29,7 @@ _ROUNDER = 1.5 * 2.0**23
 
 def torch_dtype(qtype: QType) -> torch.dtype:
     """The torch type that holds codes; unsigned 16 and 32 bits take the next signed one."""
-    return _DTYPES[qtype.dtype.name]
+    return _DTYPES[str(qtype.dtype)]
 
 
 def to_tensor(value: FloatArray | np.floating, like: Tensor) -> Tensor:
@@ -62,17 +64,28 @@ def to_codes(values: Tensor, out: QParams, bounds: Bounds | None) -> Tensor:
     Args:
         values: int64, or float without NaN, which is overwritten.
     """
-    zero_point = scale_and_zero(out, "output")[1]
-    if not values.is_floating_point():
-        return saturate(values + zero_point, out, bounds)
-    low, high = clip_range(out, bounds)
-    if values.dtype == torch.float32 and out.qtype.bits > FLOAT32_BITS:
-        values = values.double()  # the ends of the range are no float32
-    inside = values.clamp_(low - zero_point, high - zero_point)
-    if values.dtype == torch.float32 and out.qtype.bits <= 8:
-        # one unit of the sum is its last bit, so the addition rounds; the code is its low byte
-        return inside.add_(_ROUNDER).view(torch.int32).to(torch_dtype(out.qtype)).add_(zero_point)
-    return inside.round_().add_(zero_point).to(torch_dtype(out.qtype))
+    codes = torch.empty_like(values, dtype=torch_dtype(out.qtype))
+    return coder(out, bounds)(values, codes)
+
+
+def coder(out: QParams, bounds: Bounds | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """:func:`to_codes` for values that come in pieces, into tensors for their codes."""
+    zero_point, (low, high) = scale_and_zero(out, "output")[1], clip_range(out, bounds)
+    bits, most, least = out.qtype.bits, high - zero_point, low - zero_point
+
+    def codes_of(values: Tensor, into: Tensor) -> Tensor:
+        if not values.is_floating_point():
+            return into.copy_((values + zero_point).clamp_(low, high))
+        if values.dtype == torch.float32 and bits > FLOAT32_BITS:
+            values = values.double()  # the ends of the range are no float32
+        inside = values.clamp_(least, most)
+        if values.dtype == torch.float32 and bits <= 8:
+            # one unit of the sum is its last bit, so the addition rounds; the code is its low byte
+            into.copy_(inside.add_(_ROUNDER).view(torch.int32))
+            return into.add_(zero_point) if zero_point else into
+        return into.copy_(inside.round_().add_(zero_point))
+
+    return codes_of
 
 
 def quantize(x: Tensor, qparams: QParams) -> Tensor:

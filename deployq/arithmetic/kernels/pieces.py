@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 PIECE = 1 << 19
-"""Elements of a piece: 2 MiB of float32."""
+"""Elements of a piece of what is computed element by element: 2 MiB of float32."""
+
+SUMS = 1 << 21
+"""Elements of a piece of sums: more, because a convolution has a cost of its own to begin with."""
 
 
 def in_pieces(function: Callable[..., Tensor], widest: int, *tensors: Tensor) -> Tensor:
@@ -22,13 +25,23 @@ def in_pieces(function: Callable[..., Tensor], widest: int, *tensors: Tensor) ->
     rows = len(tensors[0]) if tensors[0].ndim > 1 else 1
     if rows * widest <= PIECE or rows == 1:
         return function(*tensors)
-    step = max(1, PIECE // widest)
-    first = function(*(tensor[:step] for tensor in tensors))
-    result = _like(first, rows)
-    result[:step] = first
-    for start in range(step, rows, step):
-        result[start : start + step] = function(*(t[start : start + step] for t in tensors))
+    result: Tensor | None = None
+    for piece in pieces(rows, widest, PIECE):
+        part = function(*(tensor[piece] for tensor in tensors))
+        result = _like(part, rows) if result is None else result
+        result[piece] = part
+    assert result is not None  # there are rows
     return result
+
+
+def pieces(rows: int, widest: int, size: int) -> Iterator[slice]:
+    """Rows together, as many as ``size`` elements have room for, and one at least.
+
+    Args:
+        widest: elements of a row.
+    """
+    step = max(1, size // max(widest, 1))
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _like(part: Tensor, rows: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from deployq.arithmetic.codes import Bounds
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
-from deployq.arithmetic.kernels.codes import saturate, to_codes, to_tensor
+from deployq.arithmetic.kernels.codes import coder, saturate, torch_dtype
 from deployq.arithmetic.kernels.multiplier import multiply, multiply_split
 from deployq.arithmetic.kernels.precision import FLOAT32_EXACT
 from deployq.arithmetic.late_bias import late_steps, late_units
@@ -21,6 +22,10 @@ from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array
 from deployq.arithmetic.scales import folded_zero, layer_multiplier
 from deployq.qparams import FloatArray, IntArray, QParams
+
+Requantize: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""From sums, which may be overwritten, to their codes in a tensor of the same shape."""
+Rescale: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def requantize(
@@ -40,39 +45,69 @@ def requantize(
     Args:
         acc: int64, or exact sums in float32, which are overwritten.
     """
-    # it has one entry a channel: computed once in NumPy, then moved
-    real = layer_multiplier(acc.ndim, channel_axis, x_scale, w_scale, out, form)
-    rescale = pick("requantize", _FORMS, form)
-    added = None if late is None else late_units(late, acc.ndim, channel_axis, out, form)
-    if form.zero_point is ZeroPointPlace.ACCUMULATOR:
-        zero = folded_zero(real, x_scale, w_scale, bias, out, acc.ndim, channel_axis)
-        folded = torch.as_tensor(zero, device=acc.device)
-        return saturate(rescale(acc.long() + folded, real, form, None), out, bounds)
-    return to_codes(rescale(acc, real, form, added), out, bounds)
+    made = requantizer(
+        acc.ndim, x_scale, w_scale, out, form, acc.device,
+        channel_axis=channel_axis, bounds=bounds, bias=bias, late=late,
+    )  # fmt: skip
+    return made(acc, torch.empty_like(acc, dtype=torch_dtype(out.qtype)))
+
+
+def requantizer(
+    rank: int,
+    x_scale: FloatArray | np.float32,
+    w_scale: FloatArray | np.float32,
+    out: QParams,
+    form: Form,
+    device: torch.device,
+    *,
+    channel_axis: int = 1,
+    bounds: Bounds | None = None,
+    bias: IntArray | None = None,
+    late: Float64Array | None = None,
+) -> Requantize:
+    """:func:`requantize` for sums that come in pieces: the multipliers are computed once.
+
+    Args:
+        rank: of the sums.
+        device: where they are.
+    """
+    real = layer_multiplier(rank, channel_axis, x_scale, w_scale, out, form)
+    added = None if late is None else late_units(late, rank, channel_axis, out, form)
+    rescale = pick("requantize", _FORMS, form)(real, form, added, device)
+    if form.zero_point is not ZeroPointPlace.ACCUMULATOR:
+        codes = coder(out, bounds)
+        return lambda acc, into: codes(rescale(acc), into)
+    zero = folded_zero(real, x_scale, w_scale, bias, out, rank, channel_axis)
+    folded = torch.as_tensor(zero, device=device)
+    return lambda acc, into: into.copy_(saturate(rescale(acc.long() + folded), out, bounds))
 
 
 _Late = Float64Array | None
 """Of ``late_units``."""
 
 
-def _float32(acc: Tensor, real: Float64Array, form: Form, late: _Late) -> Tensor:
-    return acc.float().mul_(to_tensor(real.astype(np.float32), acc))
+def _float32(real: Float64Array, form: Form, late: _Late, device: torch.device) -> Rescale:
+    factor = torch.as_tensor(real.astype(np.float32), device=device)
+    return lambda acc: acc.float().mul_(factor)
 
 
-def _exact(acc: Tensor, real: Float64Array, form: Form, late: _Late) -> Tensor:
-    value = acc.double() * to_tensor(real, acc)
-    return value if late is None else value + to_tensor(late, acc)
+def _exact(real: Float64Array, form: Form, late: _Late, device: torch.device) -> Rescale:
+    factor = torch.as_tensor(real, device=device)
+    if late is None:
+        return lambda acc: acc.double() * factor
+    added = torch.as_tensor(late, device=device)
+    return lambda acc: acc.double() * factor + added
 
 
-def _fixed(acc: Tensor, real: Float64Array, form: Form, late: _Late) -> Tensor:
-    chosen = choose_fixed(real, form)
-    if form.post_shift is not None:
-        return multiply_split(acc, chosen, form.post_shift, form.rounding)
+def _fixed(real: Float64Array, form: Form, late: _Late, device: torch.device) -> Rescale:
+    chosen, post_shift = choose_fixed(real, form), form.post_shift
+    if post_shift is not None:
+        return lambda acc: multiply_split(acc, chosen, post_shift, form.rounding)
     steps = None if late is None else late_steps(late, chosen)
-    return multiply(acc, chosen, form.rounding, steps)
+    return lambda acc: multiply(acc, chosen, form.rounding, steps)
 
 
-_FORMS: dict[Kind, Callable[[Tensor, Float64Array, Form, _Late], Tensor]] = {
+_FORMS: dict[Kind, Callable[[Float64Array, Form, _Late, torch.device], Rescale]] = {
     Kind.EXACT: _exact,
     Kind.FLOAT32: _float32,
     Kind.FIXED: _fixed,
