@@ -29,6 +29,7 @@ from deployq.qgraph.values import located
 from deployq.qparams import QParams
 from deployq.simulator.biases import PlacedBias, placed_bias
 from deployq.simulator.fit import MOST, check_fit
+from deployq.simulator.fused_layers import fused_layer
 from deployq.simulator.linear_layers import linear_codes
 from deployq.simulator.movement import move
 from deployq.simulator.sums import accumulate_product
@@ -61,6 +62,9 @@ def compute(
 
 def _linear(node: Linear, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
+    fused = fused_layer(node, x, qx, out, contract)
+    if fused is not None:
+        return fused.codes(x, qx, out, contract)
     return linear_codes(node, x, qx, out, contract)
 
 
