@@ -48,6 +48,7 @@ class Kind(StrEnum):
     FLOAT32 = "float32"  # ONNX Runtime's kernels, step by step
     FIXED = "fixed"  # integer mantissa and shift
     SHIFT = "shift"  # a power of two
+    THRESHOLDS = "thresholds"  # counted: as many codes above the lowest as the sum reaches
     VENDOR = "vendor"  # not public: cannot be simulated
 
 

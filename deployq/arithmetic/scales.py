@@ -21,10 +21,11 @@ from deployq.qparams import FloatArray, IntArray, QParams
 def along_axis(w_scale: FloatArray | np.float32, rank: int, axis: int) -> FloatArray:
     """(C,) as float32, reshaped to broadcast along ``axis`` of a tensor of ``rank``."""
     scale = np.asarray(w_scale, np.float32)
-    return scale if scale.ndim == 0 else scale.reshape(_shape_along(rank, axis))
+    return scale if scale.ndim == 0 else scale.reshape(shape_along(rank, axis))
 
 
-def _shape_along(rank: int, axis: int) -> list[int]:
+def shape_along(rank: int, axis: int) -> list[int]:
+    """Of what broadcasts along one axis of a tensor of ``rank``."""
     shape = [1] * rank
     shape[axis] = -1
     return shape
@@ -72,7 +73,7 @@ def folded_zero(
     if bias is None:
         return round_real(zero.astype(np.float64), Rounding.HALF_UP)
     step = np.float32(x_scale) * np.asarray(w_scale, np.float32).max()
-    codes = bias.astype(np.int64).reshape(_shape_along(rank, axis))
+    codes = bias.astype(np.int64).reshape(shape_along(rank, axis))
     both = (codes.astype(np.float32) * step / step + zero).astype(np.float64)
     return round_real(both, Rounding.HALF_UP) - codes
 

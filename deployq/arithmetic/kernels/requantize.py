@@ -16,11 +16,12 @@ from deployq.arithmetic.kernels.codes import coder, saturate, torch_dtype
 from deployq.arithmetic.kernels.multiplier import multiply, multiply_split
 from deployq.arithmetic.kernels.precision import FLOAT32_EXACT
 from deployq.arithmetic.late_bias import late_steps, late_units
+from deployq.arithmetic.layer_scales import LayerScales
 from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.oracle.requantize import overflow_error
 from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array
-from deployq.arithmetic.scales import folded_zero, layer_multiplier
+from deployq.arithmetic.scales import folded_zero
 from deployq.qparams import FloatArray, IntArray, QParams
 
 Requantize: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -71,12 +72,13 @@ def requantizer(
         rank: of the sums.
         device: where they are.
     """
-    real = layer_multiplier(rank, channel_axis, x_scale, w_scale, out, form)
+    layer = LayerScales(x_scale, w_scale, out, rank, channel_axis)
     added = None if late is None else late_units(late, rank, channel_axis, out, form)
-    rescale = pick("requantize", _FORMS, form)(real, form, added, device)
+    rescale = pick("requantize", _FORMS, form)(layer, form, added, device)
     if form.zero_point is not ZeroPointPlace.ACCUMULATOR:
         codes = coder(out, bounds)
         return lambda acc, into: codes(rescale(acc), into)
+    real = layer.real(form)
     zero = folded_zero(real, x_scale, w_scale, bias, out, rank, channel_axis)
     folded = torch.as_tensor(zero, device=device)
     return lambda acc, into: into.copy_(saturate(rescale(acc.long() + folded), out, bounds))
@@ -86,32 +88,45 @@ _Late = Float64Array | None
 """Of ``late_units``."""
 
 
-def _float32(real: Float64Array, form: Form, late: _Late, device: torch.device) -> Rescale:
-    factor = torch.as_tensor(real.astype(np.float32), device=device)
+def _float32(layer: LayerScales, form: Form, late: _Late, device: torch.device) -> Rescale:
+    factor = torch.as_tensor(layer.real(form).astype(np.float32), device=device)
     return lambda acc: acc.float().mul_(factor)
 
 
-def _exact(real: Float64Array, form: Form, late: _Late, device: torch.device) -> Rescale:
-    factor = torch.as_tensor(real, device=device)
+def _exact(layer: LayerScales, form: Form, late: _Late, device: torch.device) -> Rescale:
+    factor = torch.as_tensor(layer.real(form), device=device)
     if late is None:
         return lambda acc: acc.double() * factor
     added = torch.as_tensor(late, device=device)
     return lambda acc: acc.double() * factor + added
 
 
-def _fixed(real: Float64Array, form: Form, late: _Late, device: torch.device) -> Rescale:
-    chosen, post_shift = choose_fixed(real, form), form.post_shift
+def _fixed(layer: LayerScales, form: Form, late: _Late, device: torch.device) -> Rescale:
+    chosen, post_shift = choose_fixed(layer.real(form), form), form.post_shift
     if post_shift is not None:
         return lambda acc: multiply_split(acc, chosen, post_shift, form.rounding)
     steps = None if late is None else late_steps(late, chosen)
     return lambda acc: multiply(acc, chosen, form.rounding, steps)
 
 
-_FORMS: dict[Kind, Callable[[Float64Array, Form, _Late, torch.device], Rescale]] = {
+def _thresholds(layer: LayerScales, form: Form, late: _Late, device: torch.device) -> Rescale:
+    levels = torch.tensor(layer.thresholds(form), device=device)
+
+    def counted(acc: Tensor) -> Tensor:
+        channels = acc.long().movedim(layer.axis, 0)
+        rows = channels.reshape(len(levels), -1).contiguous()  # of each channel, or of all
+        found = torch.searchsorted(levels, rows, right=True).add_(layer.lowest)
+        return found.reshape(channels.shape).movedim(0, layer.axis)
+
+    return counted
+
+
+_FORMS: dict[Kind, Callable[[LayerScales, Form, _Late, torch.device], Rescale]] = {
     Kind.EXACT: _exact,
     Kind.FLOAT32: _float32,
     Kind.FIXED: _fixed,
     Kind.SHIFT: _fixed,
+    Kind.THRESHOLDS: _thresholds,
 }
 
 

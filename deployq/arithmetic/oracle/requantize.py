@@ -10,11 +10,12 @@ from deployq.arithmetic.codes import Bounds
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.late_bias import late_steps, late_units
+from deployq.arithmetic.layer_scales import LayerScales
 from deployq.arithmetic.multiplier import choose_fixed, multiply, multiply_split
 from deployq.arithmetic.oracle.codes import nearest, saturate, to_codes
 from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array, Int64Array
-from deployq.arithmetic.scales import folded_zero, layer_multiplier
+from deployq.arithmetic.scales import folded_zero, shape_along
 from deployq.errors import AccumulatorOverflowError
 from deployq.qparams import FloatArray, IntArray, QParams
 
@@ -33,6 +34,8 @@ def requantize(
 ) -> IntArray:
     """``acc * s_x * s_w / s_y`` rounded as ``form`` says, plus the zero point, saturated.
 
+    Thresholds give what real arithmetic does with their rounding.
+
     Args:
         acc: int64 sums.
         x_scale: float32 scale of the activation, rank 0.
@@ -47,45 +50,55 @@ def requantize(
         Codes of the shape of ``acc`` in ``out.qtype.dtype``.
 
     Raises:
-        UnsupportedError: the kind of the form has no requantization, or no place for a bias.
+        UnsupportedError: the kind of the form has no requantization, or no place for a bias, or
+            thresholds would make codes of more than 8 bits.
         QuantizationError: the form cannot express a multiplier.
         AccumulatorOverflowError: accumulator times mantissa leaves 64 bits.
     """
-    real = layer_multiplier(acc.ndim, channel_axis, x_scale, w_scale, out, form)
+    layer = LayerScales(x_scale, w_scale, out, acc.ndim, channel_axis)
     rescale = pick("requantize", _FORMS, form)
     added = None if late is None else late_units(late, acc.ndim, channel_axis, out, form)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
+        real = layer.real(form)
         folded = folded_zero(real, x_scale, w_scale, bias, out, acc.ndim, channel_axis)
-        return saturate(rescale(acc + folded, real, form, None), out, bounds)
-    return to_codes(rescale(acc, real, form, added), out, bounds)
+        return saturate(rescale(acc + folded, layer, form, None), out, bounds)
+    return to_codes(rescale(acc, layer, form, added), out, bounds)
 
 
 _Late = Float64Array | None
 """Of :func:`late_units`."""
 
 
-def _float32(acc: Int64Array, real: Float64Array, form: Form, late: _Late) -> Int64Array:
-    return nearest(acc.astype(np.float32) * real.astype(np.float32))
+def _float32(acc: Int64Array, layer: LayerScales, form: Form, late: _Late) -> Int64Array:
+    return nearest(acc.astype(np.float32) * layer.real(form).astype(np.float32))
 
 
-def _exact(acc: Int64Array, real: Float64Array, form: Form, late: _Late) -> Int64Array:
-    value = acc.astype(np.float64) * real
+def _exact(acc: Int64Array, layer: LayerScales, form: Form, late: _Late) -> Int64Array:
+    value = acc.astype(np.float64) * layer.real(form)
     return nearest(value if late is None else value + late)
 
 
-def _fixed(acc: Int64Array, real: Float64Array, form: Form, late: _Late) -> Int64Array:
-    chosen = choose_fixed(real, form)
+def _fixed(acc: Int64Array, layer: LayerScales, form: Form, late: _Late) -> Int64Array:
+    chosen = choose_fixed(layer.real(form), form)
     if form.post_shift is not None:
         return multiply_split(acc, chosen, form.post_shift, form.rounding)
     steps = None if late is None else late_steps(late, chosen)
     return multiply(acc, chosen, form.rounding, steps)
 
 
-_FORMS: dict[Kind, Callable[[Int64Array, Float64Array, Form, _Late], Int64Array]] = {
+def _thresholds(acc: Int64Array, layer: LayerScales, form: Form, late: _Late) -> Int64Array:
+    codes = np.full_like(acc, layer.lowest)
+    for reached in layer.thresholds(form).T:  # of each channel, or of all
+        codes += acc >= reached.reshape(shape_along(layer.rank, layer.axis))
+    return codes
+
+
+_FORMS: dict[Kind, Callable[[Int64Array, LayerScales, Form, _Late], Int64Array]] = {
     Kind.EXACT: _exact,
     Kind.FLOAT32: _float32,
     Kind.FIXED: _fixed,
     Kind.SHIFT: _fixed,
+    Kind.THRESHOLDS: _thresholds,
 }
 
 
