@@ -9,13 +9,13 @@ from typing import TypeAlias
 
 from deployq.errors import ProfileError
 from deployq_targets.profile import TargetProfile
-from deployq_targets.rules import arithmetic, files, numbers, requant
+from deployq_targets.rules import arithmetic, files, numbers, requant, thresholds
 from deployq_targets.rules.clash import Clash
 
 Rule: TypeAlias = Callable[[TargetProfile], Iterator[Clash]]
 
 RULES: tuple[Rule, ...] = (
-    *numbers.RULES, *files.RULES, *arithmetic.RULES, *requant.RULES
+    *numbers.RULES, *files.RULES, *arithmetic.RULES, *requant.RULES, *thresholds.RULES
 )  # fmt: skip
 
 

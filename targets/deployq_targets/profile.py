@@ -138,6 +138,8 @@ class TargetProfile(Section):
         """
         free = self.weight_is_per_channel and self.weight.scale_form is ScaleForm.ANY
         requant = self.requant
+        if requant.kind is Kind.THRESHOLDS:
+            return free and requant.multiplier_scope is Scope.CHANNEL
         if requant.kind is Kind.FIXED:
             scopes = (requant.multiplier_scope, requant.shift_scope)
             long_enough = (requant.multiplier_bits or 0) >= ANY_SCALE_MULTIPLIER_BITS

@@ -23,6 +23,12 @@ FLOAT: Changes = {
     "requant.multiplier_bits": None,
     "requant.rounding": "half_even",
 }
+THRESHOLDS_ALONE = {"kind": "thresholds"}
+THRESHOLDS: Changes = {"requant.kind": "thresholds", "requant.multiplier_bits": None}
+WIDE: Changes = {
+    "activation.types": ["u16", "u8"],
+    "container.int_types": ["u8", "u16", "s8", "s4", "s32"],
+}
 OPS = [{"type": "Conv"}]
 SOFTMAX = "activation.fixed_output.Softmax"
 
@@ -252,6 +258,20 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {"requant.averaging": "raw_codes", "graph.same_qparams": ["AveragePool"]},
         "requant.averaging",
     ),
+    "thresholds_belong_to_layers": (
+        {
+            **THRESHOLDS,
+            "op": [*OPS, {"type": "Add"}],
+            "requant.by_op.Add": {"kind": "fixed", "multiplier_bits": 31},
+        },
+        {**THRESHOLDS, "op": [*OPS, {"type": "Add"}]},
+        "requant.by_op.Add",
+    ),
+    "thresholds_are_few": (
+        {**THRESHOLDS, **WIDE, "activation.bits": [16, 8]},
+        {**THRESHOLDS, **WIDE, "activation.bits": [16], "activation.types": ["u16"]},
+        "requant.kind",
+    ),
 }
 
 
@@ -362,6 +382,36 @@ OTHER_BRANCHES: dict[str, tuple[str, Changes, str]] = {
         {"requant.by_op.Conv": {"averaging": "scaled_sum"}},
         "requant.by_op.Conv.averaging",
     ),
+    "thresholds of a product of tensors": (
+        "thresholds_belong_to_layers",
+        {"op": [*OPS, {"type": "Mul"}], "requant.by_op.Mul": THRESHOLDS_ALONE},
+        "requant.by_op.Mul",
+    ),
+    "thresholds of a Concat that rescales": (
+        "thresholds_belong_to_layers",
+        {**THRESHOLDS, "op": [*OPS, {"type": "Concat"}]},
+        "requant.by_op.Concat",
+    ),
+    "thresholds that round in steps": (
+        "rounding_in_steps_needs_a_mantissa",
+        {**THRESHOLDS, "requant.rounding": "double"},
+        "requant.rounding",
+    ),
+    "thresholds of a multiplier": (
+        "precision_belongs_to_multipliers",
+        {**THRESHOLDS, "requant.scale_precision": "f32"},
+        "requant.scale_precision",
+    ),
+    "thresholds of the layer, weights per channel": (
+        "channel_weights_need_channel_requant",
+        {**THRESHOLDS, "requant.multiplier_scope": "layer"},
+        "requant.multiplier_scope",
+    ),
+    "bias behind thresholds": (
+        "late_biases_stand_before_one_shift",
+        {**THRESHOLDS, "bias.order": "after_scale"},
+        "bias.order",
+    ),
     "exponent left out": (
         "bias_exponent_belongs_to_its_rule",
         {"bias.scale_rule": "act_times_weight_pow2"},
@@ -375,6 +425,13 @@ def test_other_branches_of_a_rule_refuse_too(unchecked: Make, case: str) -> None
     name, refused, key = OTHER_BRANCHES[case]
     found = find_contradictions(unchecked(refused))
     assert (name, key) in {(one.name, one.clash.key) for one in found}
+
+
+def test_what_moves_needs_no_kind_beside_thresholds(parse: Make) -> None:
+    moved: Changes = {"op": [*OPS, {"type": "Concat"}], "graph.same_qparams": ["Concat"]}
+    assert parse({**THRESHOLDS, **moved}).requant.kind == "thresholds"
+    by_op: Changes = {"requant.by_op.Conv_depthwise_by_2": THRESHOLDS_ALONE}
+    assert parse(by_op).contract().form("Conv_depthwise_by_2").kind == "thresholds"
 
 
 def test_widened_codes_need_no_new_opset(parse: Make) -> None:

@@ -153,6 +153,7 @@ def test_bias_after_the_scale_is_a_word_of_the_contract(parse: Make) -> None:
         {"requant.rounding": "half_up", "requant.post_shift": 14},
         {"requant.by_op.Conv": {"post_shift": 14, "rounding": "half_up"}},
         {"requant.zero_point": "accumulator"},
+        {"requant.kind": "thresholds", "requant.multiplier_bits": None},
     ],
     ids=str,
 )

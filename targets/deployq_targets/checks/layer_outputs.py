@@ -9,8 +9,10 @@ import numpy as np
 from deployq.arithmetic.contract import Kind
 from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.precisions import real_multiplier
+from deployq.arithmetic.thresholds import COUNTED_BITS
 from deployq.errors import QuantizationError
 from deployq.qgraph.floats import CLAMPS
+from deployq.qgraph.nodes import Linear, MatMul
 from deployq.qparams import PerBlock
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule, Severity
@@ -40,6 +42,21 @@ def layer_shift(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
         except QuantizationError as error:
             found = f"{error.where}: {error.found}"
             yield Breach(node.name, node.output, found, error.allowed, error.next_step)
+
+
+def counted_output(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
+    """Sums become codes by {requant.kind}; thresholds make 8 bits at most."""
+    for node in file.graph.nodes:
+        if not isinstance(node, Linear | MatMul):
+            continue
+        counted = profile.requant.for_op(node.form_name).kind is Kind.THRESHOLDS
+        bits = file.graph.qparams[node.output].qtype.bits
+        if counted and bits > COUNTED_BITS:
+            change = "give the output fewer bits"
+            yield Breach(
+                node.name, node.output, f"{bits} bits: {2**bits - 1} thresholds a channel",
+                f"{COUNTED_BITS} bits", change,
+            )  # fmt: skip
 
 
 def fused_clamp(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
@@ -74,6 +91,11 @@ RULES = (
         ("requant.kind", "requant.shift_min", "requant.shift_max", "requant.shift_scope"),
         "The shifter behind the accumulator has a finite reach.",
         "A layer whose output scale is larger than 2**16 times that of its products.",
+    ),
+    Rule(
+        "counted-output", counted_output, ("requant.kind",),
+        "A channel has a threshold in memory for each code of its output but the lowest.",
+        "A layer with an output of 16 bits on a target that counts thresholds.",
     ),
     Rule(
         "fused-clamp", fused_clamp, ("graph.relu_fusion",),

@@ -14,7 +14,7 @@ ASKED = (
     Question("accumulator.overflow", "does a sum beyond the register wrap or saturate, or must it "
              "never occur?", Overflow.REJECT.value),
     Question("requant.kind", "how do sums become codes: by a float32 factor, a fixed multiplier "
-             "and a shift, a shift alone?", Kind.VENDOR.value),
+             "and a shift, a shift alone, thresholds?", Kind.VENDOR.value),
     Question("requant.rounding", "how does the last step round, with ties and negative values?",
              VENDOR),
     Question("graph.relu_fusion", "does a Relu or Clip behind a layer cost nothing always, or only "

@@ -139,11 +139,12 @@ def shifts_are_in_order(profile: TargetProfile) -> Iterator[Clash]:
 
 
 def channel_weights_need_channel_requant(profile: TargetProfile) -> Iterator[Clash]:
-    """Per-channel weights need a multiplier, or with kind shift a shift, for each channel."""
+    """Per-channel weights need a multiplier, or thresholds, or with kind shift a shift, each."""
     if not profile.weight_is_per_channel:
         return
     for key, requant in profile.requant.each():
-        fixed = requant.kind is Kind.FIXED and requant.multiplier_scope is Scope.LAYER
+        multiplied = requant.kind in (Kind.FIXED, Kind.THRESHOLDS)
+        fixed = multiplied and requant.multiplier_scope is Scope.LAYER
         shift = requant.kind is Kind.SHIFT and requant.shift_scope is Scope.LAYER
         if fixed or shift:
             scope = "multiplier_scope" if fixed else "shift_scope"
