@@ -57,7 +57,8 @@ def test_codes_are_those_of_real_arithmetic(
         code = rounded(int(acc[index]) * real[index[axis]], mode) + int(out.zero_point)
         expected[index] = min(max(code, yt.qmin), yt.qmax)
     np.testing.assert_array_equal(found, expected)
-    for sums in (torch.from_numpy(acc), torch.from_numpy(acc).float()):  # both hold them
+    there = torch.from_numpy(acc)
+    for sums in (there, there.float(), there.to(memory_format=torch.channels_last)):
         codes = kernels.requantize(sums, sx, sw, out, FORMS[mode], channel_axis=axis)
         assert_codes(codes, found, out)
 

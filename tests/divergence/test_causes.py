@@ -74,6 +74,24 @@ def test_a_float32_multiplier_is_found() -> None:
     assert verdict(found) == Cause.MULTIPLIER and "float32" in changes(found)
 
 
+def test_thresholds_are_named() -> None:
+    counted = Contract("counted", Form(Kind.THRESHOLDS, Rounding.HALF_UP))
+    eight = with_form(multiplier_bits=8)
+    found = compared(simulated(convs(), counted, "B"), simulated(convs(), eight))
+    assert verdict(found) == Cause.MULTIPLIER and "thresholds" in changes(found)
+    found = compared(simulated(convs(), eight, "B"), simulated(convs(), counted))
+    assert verdict(found) == Cause.MULTIPLIER and changes(found) == {"a mantissa of 8 bits"}
+
+
+def test_the_rounding_of_thresholds_is_named() -> None:
+    a, b = (
+        Contract(mode, Form(Kind.THRESHOLDS, mode)) for mode in (Rounding.HALF_UP, Rounding.FLOOR)
+    )
+    found = compared(simulated(convs(), b, "B"), simulated(convs(), a))
+    assert verdict(found) == Cause.ROUNDING and "floor for half_up" in changes(found)
+    assert "half_even for half_up" not in changes(found)
+
+
 def test_the_rounding_of_biases_is_named() -> None:
     whole = constants()["b1"]
     floored = whole - np.int32([1, 0, 1, 1])  # of reals that rounding to nearest puts higher

@@ -14,6 +14,8 @@ from deployq.divergence.layer import Layer
 
 def keeps_zero(layer: Layer) -> bool:
     """True where the place of the zero point decides no code, or the kind has but one."""
+    if layer.form.kind is Kind.THRESHOLDS:
+        return True
     return torch.equal(layer.codes(), layer.with_zero_after())
 
 

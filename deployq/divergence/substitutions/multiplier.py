@@ -18,7 +18,7 @@ MANTISSA = "a mantissa"
 
 
 def changes(case: Case) -> Iterator[Change]:
-    """Mantissas of every width, float32 and real numbers; the rounding stays."""
+    """Mantissas of every width, float32, real numbers and thresholds; the rounding stays."""
     layer, form = case.layer, case.layer.form
     for detail, other in _words(form):
         yield Change(Cause.MULTIPLIER, detail, layer.with_form(other).codes)
@@ -35,9 +35,14 @@ def changes(case: Case) -> Iterator[Change]:
 
 
 def _reals(case: Case) -> Iterator[Change]:
-    """Products without an integer mantissa; they round half to even."""
+    """No integer mantissa; float32 and real products round half to even."""
     layer, form = case.layer, case.layer.form
-    if form.rounding is not Rounding.HALF_EVEN or case.kernels is not None:
+    if case.kernels is not None:
+        return
+    if form.kind is not Kind.THRESHOLDS:
+        counted = layer.with_form(Form(Kind.THRESHOLDS, form.rounding))
+        yield Change(Cause.MULTIPLIER, "thresholds", counted.codes)
+    if form.rounding is not Rounding.HALF_EVEN:
         return
     if form.kind is not Kind.FLOAT32:
         in_float32 = to_kind(layer, Kind.FLOAT32)

@@ -16,15 +16,15 @@ from deployq.divergence.substitutions.multiplier import MANTISSA
 
 FLOAT32_BITS = 24
 """Of a float32 mantissa."""
-INTEGER = (Kind.FIXED, Kind.SHIFT)
-"""Kinds whose product is an integer."""
+ANY_MODE = (Kind.FIXED, Kind.SHIFT, Kind.THRESHOLDS)
+"""Kinds that round in more modes than one."""
 
 
 def changes(case: Case) -> Iterator[Change]:
     """Every other rounding mode, and the words that decide ties."""
     layer, form = case.layer, case.layer.form
     yield Change(Cause.ROUNDING, "zero point after rounding", layer.with_zero_after)
-    yield from _integer_modes(layer) if form.kind in INTEGER else _other_modes(layer)
+    yield from _own_modes(layer) if form.kind in ANY_MODE else _other_modes(layer)
     for detail, other in _ties(form):
         yield Change(Cause.ROUNDING, detail, layer.with_form(other).codes)
     in_float32 = to_kind(layer, Kind.FLOAT32)
@@ -36,8 +36,8 @@ def changes(case: Case) -> Iterator[Change]:
         yield Change(Cause.ROUNDING, detail, in_float32.with_zero_after)
 
 
-def _integer_modes(layer: Layer) -> Iterator[Change]:
-    """Of a form whose product is an integer."""
+def _own_modes(layer: Layer) -> Iterator[Change]:
+    """Of a form that has others."""
     for mode, detail in _modes(layer.form):
         other = layer.with_form(replace(layer.form, rounding=mode))
         yield Change(Cause.ROUNDING, detail, other.codes)
