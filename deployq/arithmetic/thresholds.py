@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from deployq.arithmetic.codes import scale_and_zero
+from deployq.arithmetic.codes import Bounds, scale_and_zero
 from deployq.arithmetic.contract import Rounding
 from deployq.arithmetic.rounding import Int64Array, round_real
 from deployq.errors import UnsupportedError
@@ -22,7 +22,9 @@ from deployq.qparams import FloatArray, QParams
 COUNTED_BITS = 8
 """Widest codes that are counted: 2**bits - 1 thresholds lie in the memory of each channel."""
 
-_LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+NEVER = int(np.iinfo(np.int64).max)
+"""A threshold that no sum reaches; every sum reaches ``~NEVER``."""
+
 _KEPT = 64
 """Layers whose thresholds are kept from call to call."""
 
@@ -42,8 +44,7 @@ def layer_thresholds(
         rounding: a mode that rounds once.
 
     Returns:
-        int64, (1 or C, ``2**bits - 1``), rising along the last axis, not to be written to. What
-        64 bits do not hold is their end: no sum lies beyond.
+        As :func:`least_sums`, (1 or C, ``2**bits - 1``).
 
     Raises:
         UnsupportedError: codes wider than :data:`COUNTED_BITS`.
@@ -57,23 +58,44 @@ def layer_thresholds(
             allowed=f"{COUNTED_BITS} bits",
             next_step="give the output fewer bits, or the operator a kind with a multiplier",
         )
+    codes = out.qtype.qmin + 1, out.qtype.qmax
+    return least_sums(x_scale, w_scale, out, codes, rounding)
+
+
+def least_sums(
+    x_scale: FloatArray | np.float32,
+    w_scale: FloatArray | np.float32,
+    out: QParams,
+    codes: Bounds,
+    rounding: Rounding,
+) -> Int64Array:
+    """The least sum that becomes each of ``codes``, or a higher one, where nothing saturates.
+
+    Args:
+        x_scale, w_scale, out, rounding: as :func:`layer_thresholds`.
+        codes: the first and the last.
+
+    Returns:
+        int64, (1 or C, codes), rising along the last axis, not to be written to. What 64 bits do
+        not hold is their end.
+    """
     y_scale, zero = scale_and_zero(out, "output")
     weights = tuple(np.atleast_1d(np.asarray(w_scale, np.float32)).tolist())
-    ends = out.qtype.qmin - zero, out.qtype.qmax - zero
-    return _thresholds(float(x_scale), weights, float(y_scale), ends, rounding)
+    values = codes[0] - zero, codes[1] - zero
+    return _least_sums(float(x_scale), weights, float(y_scale), values, rounding)
 
 
 @lru_cache(maxsize=_KEPT)
-def _thresholds(
-    x: float, weights: tuple[float, ...], y: float, ends: tuple[int, int], rounding: Rounding
+def _least_sums(
+    x: float, weights: tuple[float, ...], y: float, values: Bounds, rounding: Rounding
 ) -> Int64Array:
-    twice, missed = _edges(np.arange(ends[0] + 1, ends[1] + 1), rounding)
+    twice, missed = _edges(np.arange(values[0], values[1] + 1), rounding)
     rows = []
     for weight in weights:
         real = Fraction(x) * Fraction(weight) / Fraction(y)
         # the least a with 2 a N / D >= twice; above it where the edge itself rounds down
         least = -(-(twice * real.denominator + missed) // (2 * real.numerator))
-        rows.append(least.clip(_LEAST, _MOST).astype(np.int64))
+        rows.append(least.clip(~NEVER, NEVER).astype(np.int64))
     found = np.stack(rows)
     found.setflags(write=False)
     return found

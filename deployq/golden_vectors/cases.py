@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 
 from deployq.arithmetic.rounding import BoolArray, Int64Array
-from deployq.golden_vectors.last_steps import tie_signs
+from deployq.golden_vectors.last_steps import channels_along, tie_signs
 from deployq.golden_vectors.runs import Bench
 from deployq.golden_vectors.ties import halves
 from deployq.qgraph.nodes import Concat, Lookup, Move, Rescale, Softmax
@@ -26,7 +26,7 @@ class Case(StrEnum):
     SMALLEST_SUM = "smallest sum"
     CLIPPED_HIGH = "saturation high"  # a code that the output's range cuts
     CLIPPED_LOW = "saturation low"
-    TIE_ABOVE = "tie, positive"  # the last rounding of a positive value is a tie
+    TIE_ABOVE = "tie, positive"  # the last rounding of a positive value is a tie; or a threshold
     TIE_BELOW = "tie, negative"
 
 
@@ -59,7 +59,9 @@ def masks(
         found[Case.LARGEST_SUM] = _any(totals == bounds[1])
     if not is_rounded(bench, plan):
         return found
-    if not isinstance(bench.node, Softmax):
+    if sums is not None and plan.scalings[0].counted is not None:
+        found |= _cut(plan, sums, bench.channel_axis(sums.ndim))
+    elif not isinstance(bench.node, Softmax):
         found |= _clipped(bench.unclipped(codes), plan)
     signs = tie_signs(bench, plan, codes, sums)
     return found if signs is None else found | _ties(signs)
@@ -75,8 +77,10 @@ def is_rounded(bench: Bench, plan: Plan) -> bool:
 def sum_masks(bench: Bench, plan: Plan, sums: Int64Array) -> Masks:
     """The rows of (P, C) finished sums that reach each case."""
     ties = halves(plan.scalings[0], sums, np.arange(sums.shape[1]))
-    unclipped = bench.scaled(sums, clipped=False)
-    return _clipped(unclipped, plan) | _ties(np.where(ties, np.sign(sums), 0))
+    signs = np.where(ties, np.sign(sums), 0)
+    if plan.scalings[0].counted is not None:
+        return _cut(plan, sums, 1) | _ties(signs)
+    return _clipped(bench.scaled(sums, clipped=False), plan) | _ties(signs)
 
 
 def reached(found: Mapping[Case, BoolArray], rows: IntArray) -> tuple[tuple[str, ...], ...]:
@@ -89,6 +93,14 @@ def _clipped(unclipped: IntArray, plan: Plan) -> Masks:
         Case.CLIPPED_HIGH: _any(unclipped > plan.high),
         Case.CLIPPED_LOW: _any(unclipped < plan.low),
     }
+
+
+def _cut(plan: Plan, sums: Int64Array, axis: int) -> Masks:
+    """As :func:`_clipped` where thresholds give no code beyond the range."""
+    counted = plan.scalings[0].counted
+    assert counted is not None
+    above, below = counted.cut(sums, channels_along(sums, axis))
+    return {Case.CLIPPED_HIGH: _any(above), Case.CLIPPED_LOW: _any(below)}
 
 
 def _ties(signs: Int64Array) -> Masks:

@@ -10,6 +10,7 @@ from deployq.arithmetic.contract import Rounding
 from deployq.arithmetic.float32 import fma
 from deployq.arithmetic.multiplier import FixedMultiplier, multiply
 from deployq.arithmetic.rounding import BoolArray, Int64Array
+from deployq.arithmetic.scales import shape_along
 from deployq.golden_vectors.runs import Bench
 from deployq.golden_vectors.ties import halves, is_half
 from deployq.qgraph.nodes import Pool
@@ -31,10 +32,8 @@ def tie_signs(
         sums: finished sums, of operators that have them.
     """
     if sums is not None:
-        axis = bench.channel_axis(sums.ndim)
-        shape = [-1 if i == axis else 1 for i in range(sums.ndim)]
-        return _signs(halves(plan.scalings[0], sums, np.arange(sums.shape[axis]).reshape(shape)),
-                      sums)  # fmt: skip
+        channels = channels_along(sums, bench.channel_axis(sums.ndim))
+        return _signs(halves(plan.scalings[0], sums, channels), sums)
     values = [c.astype(np.int64) - zero for c, zero in zip(codes, plan.zeros, strict=False)]
     if plan.op == "mul":
         return _of(plan, values[0] * values[1])
@@ -48,6 +47,11 @@ def tie_signs(
         parts = [_of(plan, v, i) for i, v in enumerate(values)]
         return parts[0] if len(parts) == 1 else np.stack(parts, axis=1)
     return None
+
+
+def channels_along(sums: Int64Array, axis: int) -> Int64Array:
+    """The channel of each sum, broadcastable."""
+    return np.arange(sums.shape[axis]).reshape(shape_along(sums.ndim, axis))
 
 
 def _signs(ties: BoolArray, values: Int64Array) -> Signs:

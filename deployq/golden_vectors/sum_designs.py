@@ -109,8 +109,15 @@ def _row_window(coefficients: Int64Array) -> Window:
 
 
 def sum_rows(plan: Plan, channels: int, limit: int) -> Int64Array:
-    """(P, C) finished sums within ``limit`` from zero: over the output's range, its ties, zero."""
+    """(P, C) finished sums within ``limit`` from zero: over the output's range, its ties, zero.
+
+    Of a layer that counts thresholds: each of them, and the sum below.
+    """
     scaling, columns = plan.scalings[0], []
+    if scaling.counted is not None:
+        steps = scaling.counted.thresholds.T.clip(-limit, limit)
+        both = np.concatenate([steps, steps - 1]).clip(-limit, limit)
+        return np.broadcast_to(both, (len(both), channels)).copy()
     most = min(limit, *(largest_sum(scaling, channel) for channel in range(channels)))
     codes = np.linspace(plan.low - 2, plan.high + 2, 9)
     for channel in range(channels):

@@ -19,7 +19,12 @@ MOST_CODES = 1 << 12
 
 
 def tie_sums(plan: Plan, channel: int) -> Int64Array:
-    """Every sum whose last rounding is a tie between codes that do not saturate, ascending."""
+    """Every sum whose last rounding is a tie between codes that do not saturate, ascending.
+
+    Of a layer that counts thresholds, these.
+    """
+    if plan.scalings[0].counted is not None:
+        return plan.scalings[0].counted.row(channel)
     scaling, low, high = plan.scalings[0], plan.low, plan.high
     step = max(1, (high - low) // MOST_CODES)
     places = np.arange(low, high, step) + 0.5 - added(scaling, channel)

@@ -15,12 +15,14 @@ DOUBLE = (Rounding.DOUBLE.value, Rounding.DOUBLE_HALF_UP.value)
 
 
 def halves(scaling: Scaling, values: Int64Array, channel: Int64Array | int = 0) -> BoolArray:
-    """True where the last rounding of ``values`` is a tie.
+    """True where the last rounding of ``values`` is a tie, or where they are thresholds.
 
     Args:
         values: sums, any shape.
         channel: of each, broadcastable; of one multiplier it is ignored.
     """
+    if scaling.counted is not None:
+        return scaling.counted.first(values, channel)
     at = np.asarray(channel) if scaling.mantissa.size > 1 else np.zeros((), np.int64)
     mantissa, shift = scaling.mantissa[at], scaling.shift[at]
     if scaling.folded is not None:

@@ -14,7 +14,7 @@ from deployq.golden_vectors.windows import layer_window
 from deployq.qgraph.nodes import Linear
 from deployq_exporters.golden.trace import Layer, Source, Vectors
 from tests.golden_vectors.programs import reals, traced
-from tests.graph.networks import profile_with
+from tests.graph.networks import counting, profile_with
 from tests.qgraph.texts import node, read
 from tests.simulator.nets import reals as images
 from tests.simulator.nets import small_net
@@ -65,6 +65,27 @@ def test_a_reached_case_is_there_to_be_seen() -> None:
     for case, mask in seen.items():
         assert rows(vectors, case) == [i for i, hit in enumerate(mask) if hit], case
     np.testing.assert_array_equal(output, np.clip(np.floor(exact + 0.5) + 5, 0, 255))
+
+
+def test_thresholds_are_reached_and_missed_by_one() -> None:
+    layer = conv(counting(), sy=np.float32(0.5))
+    assert layer.missed == {}
+    vectors = designed(layer)
+    sums, real = vectors.sums, np.array([0.125, 0.25, 0.5, 1.0]).reshape(1, 4, 1, 1)
+    assert sums is not None
+    exact = sums * real  # half up: a threshold is where the fraction passes a half
+    codes = np.floor(exact + 0.5) + 5
+    first = np.floor(exact + 0.5) != np.floor(exact - real + 0.5)
+    inside = (codes > 0) & (codes <= 255) & first
+    seen = {Case.CLIPPED_HIGH: codes > 255, Case.CLIPPED_LOW: codes < 0,
+            Case.TIE_ABOVE: inside & (sums > 0), Case.TIE_BELOW: inside & (sums < 0)}  # fmt: skip
+    for case, mask in seen.items():
+        assert rows(vectors, case) == [i for i, hit in enumerate(mask) if hit.any()], case
+    np.testing.assert_array_equal(vectors.output, codes.clip(0, 255))
+    steps = designed(layer, Source.SUMS)
+    assert steps.sums is not None and steps.output.shape == (2 * 255, 4)
+    jumps = steps.output[:255].astype(int) - steps.output[255:]
+    assert (jumps == 1).all()
 
 
 def test_the_extremes_are_those_of_all_inputs() -> None:

@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from tests.golden_vectors.programs import built, needs_gcc, ran, reals, traced, written
-from tests.graph.networks import profile_with
+from tests.graph.networks import counting, profile_with
 from tests.qgraph.texts import read
 
 pytestmark = needs_gcc
@@ -84,9 +85,27 @@ def test_no_bit_of_a_convolution_changes_unseen(target: str, tmp_path: Path) -> 
     assert found["layer_0_weight"][0] == 4 * 4 * 9 * 8 and len(names) == 3
 
 
-def test_no_packed_bit_of_a_matrix_changes_unseen(tmp_path: Path) -> None:
-    import ml_dtypes
+def test_no_bit_of_a_threshold_that_sums_reach_changes_unseen(tmp_path: Path) -> None:
+    body = BODY.replace("sw4", "sw5").replace("w, ", "five, ").replace("b, sb4", "c, sb5")
+    constants: dict[str, Any] = {
+        "five": np.ones((3, 4, 3, 3), np.int8), "sw5": np.float32([0.3, 0.5, 0.7]),
+        "zw5": np.zeros(3, np.int8), "c": np.int32([1, 2, 3]),
+        "sb5": np.float32(0.5) * np.float32([0.3, 0.5, 0.7]),
+        "zy": ml_dtypes.int4(-3), "sy": np.float32(9.7), "opset": 21,
+    }  # fmt: skip
+    graph = read(body.replace("zw4", "zw5"), shape="N,4,5,5", **constants)
+    folder = written(traced(graph, counting(), reals((1, 4, 5, 5), -1, 100)), tmp_path / "golden")
+    names = arrays_of(folder, "scaling_0_thresholds|bias|weight|scaling_0_shift")
+    found = flipped(folder, names)
+    assert [name.partition("_0_")[2] for name in names] == [
+        "scaling_0_thresholds",
+        "weight",
+        "bias",
+    ]
+    assert found[names[0]] == (3 * 15 * 32, 0)
 
+
+def test_no_packed_bit_of_a_matrix_changes_unseen(tmp_path: Path) -> None:
     weight = np.random.default_rng(4).integers(-8, 8, (6, 4)).astype(ml_dtypes.int4)
     graph = read("wd = DequantizeLinear(n, sw)\nv = MatMul(xd, wd)", shape="N,6", out="N,4",
                  opset=21, n=weight, sw=np.float32(0.125), zw=np.int8(0))  # fmt: skip

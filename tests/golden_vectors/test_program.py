@@ -12,7 +12,7 @@ import pytest
 from deployq_exporters.golden.header import program_text
 from deployq_exporters.golden.trace import Source, Trace
 from tests.golden_vectors.programs import merged, needs_gcc, reals, sanitized, traced, written
-from tests.graph.networks import profile_with
+from tests.graph.networks import counting, profile_with
 from tests.qgraph.texts import model, qdq, read
 from tests.simulator.nets import reals as images
 from tests.simulator.nets import small_net
@@ -62,8 +62,26 @@ def test_every_rounding_and_multiplier(tmp_path: Path) -> None:
     traces = {name: traced(one_conv(), profile_with("int8-npu", **change), x)
               for name, change in words.items()}  # fmt: skip
     one_scale = "wd = DequantizeLinear(w, sw)\nk = Conv(xd, wd)\nv = Relu(k)"
+    for rounding in ("half_even", "trunc"):
+        counted = counting(requant__rounding=rounding)
+        traces[f"thresholds {rounding}"] = traced(one_conv(), counted, x)
+    clamped = "wd = DequantizeLinear(w, sw)\nk = Conv(xd, wd)\nv = Clip(k, low, high)"
+    ends = {"low": np.float32(3), "high": np.float32(30)}
+    traces["thresholds of a layer, clamped"] = traced(one_conv(clamped, **ends), counting(), x)
     traces["shift"] = traced(one_conv(one_scale), "max78000", x)
     check(merged(traces), tmp_path)
+
+
+def test_thresholds_of_a_narrow_accumulator(tmp_path: Path) -> None:
+    """Its sums reach the first thresholds always, and the last ones never."""
+    words = {"accumulator__bits": 16, "accumulator__overflow": "wrap", "bias__signed_bits_max": 32}
+    coarse = one_conv(sy=np.float32(970), zy=np.uint8(128))
+    trace = traced(coarse, counting(**words), reals((2, 3, 8, 8), -1, 130))
+    (layer,) = trace.layers
+    assert layer.plan.scalings[0].counted is not None
+    held = layer.plan.scalings[0].counted.held(trace.accumulator)
+    assert (held.min(), held.max()) == (-(1 << 15), 1 << 15)
+    check(trace, tmp_path)
 
 
 @pytest.mark.parametrize("changes", [

@@ -134,6 +134,14 @@ def profile_with(base: str, **changes: Any) -> TargetProfile:
     return parse_profile(table, "test")
 
 
+def counting(**changes: Any) -> TargetProfile:
+    """int8-npu with thresholds for its layers, and other values."""
+    fixed = {"kind": "fixed", "multiplier_bits": 31}
+    by_op = dict.fromkeys(("Add", "Mul", "AveragePool", "GlobalAveragePool"), fixed)
+    words = {"kind": "thresholds", "multiplier_bits": None, "by_op": by_op}
+    return profile_with("int8-npu", **{f"requant__{k}": v for k, v in words.items()}, **changes)
+
+
 def calls_of(graph: fx.GraphModule) -> list[str]:
     """What the graph calls, without reads and outputs: ``conv2d relu FakeQuantize``."""
     found = []

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from deployq.arithmetic.contract import Accumulator
 from deployq.arithmetic.multiplier import FixedMultiplier
 from deployq.qgraph.nodes import Concat, Linear, Move, Pool
 from deployq.qgraph.ranges import pad_code
 from deployq_exporters.golden.c_text import CSource, braces, initializer, quoted, stored
+from deployq_exporters.golden.counting import Counted, number_bits
 from deployq_exporters.golden.moves import axis_moves
 from deployq_exporters.golden.scaling import Scaling, spread
 from deployq_exporters.golden.trace import Layer, Trace
@@ -30,7 +32,7 @@ def define_layer(source: CSource, index: int, layer: Layer, trace: Trace) -> tup
     if plan.zeros:
         fields["zeros"] = source.array("int64_t", f"{name}_zeros", plan.zeros)
     if plan.scalings:
-        fields["scalings"] = _scalings(source, name, plan.scalings)
+        fields["scalings"] = _scalings(source, name, plan.scalings, trace.accumulator)
     if plan.counts.size:
         fields["counts"] = source.array("int32_t", f"{name}_counts", plan.counts)
         fields["count_count"] = plan.counts.size
@@ -116,14 +118,29 @@ def _linear(source: CSource, name: str, node: Linear, trace: Trace) -> Fields:
 def bias_bits(node: Linear) -> int:
     """32, or 64 where a bias needs more."""
     assert node.bias is not None
-    low, high = int(node.bias.min(initial=0)), int(node.bias.max(initial=0))
-    return 32 if low >= -(1 << 31) and high < 1 << 31 else 64
+    return number_bits(node.bias)
 
 
-def _scalings(source: CSource, name: str, scalings: Sequence[Scaling]) -> str:
-    texts = [_scaling(source, f"{name}_scaling_{i}", s) for i, s in enumerate(scalings)]
+def _scalings(
+    source: CSource, name: str, scalings: Sequence[Scaling], accumulator: Accumulator
+) -> str:
+    names = [f"{name}_scaling_{i}" for i in range(len(scalings))]
+    texts = [
+        _scaling(source, own, scaling)
+        if scaling.counted is None
+        else _counted(source, own, scaling.counted, accumulator)
+        for own, scaling in zip(names, scalings, strict=True)
+    ]
     source.lines.append(f"static const dq_scaling {name}_scalings[] = {{{', '.join(texts)}}};")
     return f"{name}_scalings"
+
+
+def _counted(source: CSource, name: str, counted: Counted, accumulator: Accumulator) -> str:
+    held = counted.held(accumulator)
+    codes = source.codes(f"{name}_thresholds", held, number_bits(held), True)
+    return initializer(
+        count=len(held), thresholds=codes, threshold_count=held.shape[1], offset=counted.lowest
+    )
 
 
 def _scaling(source: CSource, name: str, scaling: Scaling) -> str:

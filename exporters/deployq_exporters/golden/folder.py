@@ -82,6 +82,11 @@ def _type_facts(qparams: QParams) -> dict[str, Any]:
 
 
 def _step_facts(scaling: Scaling) -> dict[str, Any]:
+    if scaling.counted is not None:
+        count = scaling.counted.thresholds.shape[1]
+        return {
+            "rounding": scaling.rounding, "thresholds": count, "lowest": scaling.counted.lowest,
+        }  # fmt: skip
     facts = {
         "rounding": scaling.rounding, "float_bits": scaling.precision, "offset": scaling.offset,
     }  # fmt: skip

@@ -12,6 +12,7 @@ from deployq.arithmetic.rounding import Int64Array
 from deployq.qgraph.nodes import Linear
 from deployq.qparams import IntArray, QParams
 from deployq_exporters.golden.c_layers import bias_bits
+from deployq_exporters.golden.counting import number_bits
 from deployq_exporters.golden.scaling import Scaling
 from deployq_exporters.golden.trace import Layer, Trace
 
@@ -51,7 +52,11 @@ def layer_items(layer: Layer, trace: Trace) -> Iterator[Item]:
         yield Item("table", plan.table, layer.out.qtype.container.bits, layer.out.qtype.signed)
     suffixes = PARTS if plan.op != "concat" else [f"_{i}" for i in range(len(plan.scalings))]
     for suffix, scaling in zip(suffixes, plan.scalings, strict=False):
-        yield from _of_scaling(suffix, scaling)
+        if scaling.counted is not None:
+            held = scaling.counted.held(trace.accumulator)
+            yield Item("thresholds", held, number_bits(held))
+        else:
+            yield from _of_scaling(suffix, scaling)
     if plan.numbers is not None:
         yield Item("real_mantissa", plan.numbers.mantissa, 64)
         yield Item("real_shift", plan.numbers.shift, 16)

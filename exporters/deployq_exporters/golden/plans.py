@@ -39,6 +39,7 @@ from deployq.qgraph.nodes import (
 )
 from deployq.qparams import IntArray, QParams
 from deployq_exporters.golden.add_plans import add_scalings
+from deployq_exporters.golden.counting import Counted
 from deployq_exporters.golden.pool_plans import mean_counts, mean_scaling
 from deployq_exporters.golden.scaling import (
     FLOAT32,
@@ -138,6 +139,10 @@ def _product(
     qw = node.weight_qparams if isinstance(node, Linear) else inputs[1]
     real = layer_multiplier(1, 0, scale_and_zero(qx, "input")[0], qw.scale, out, form)
     last = of_real(real, form, post_shift=form.post_shift)
+    if form.kind is Kind.THRESHOLDS:
+        x_scale = scale_and_zero(qx, "input")[0]
+        made = Counted.of(x_scale, qw.scale, out, _bounds(node, out), form.rounding)
+        last = replace(last, counted=made, rounding=form.rounding.value)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
         bias = node.bias if isinstance(node, Linear) else None
         folded = folded_zero(real, scale_and_zero(qx, "input")[0], qw.scale, bias, out, 1, 0)

@@ -15,6 +15,7 @@ from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.multiplier import FixedMultiplier, choose_fixed
 from deployq.arithmetic.rounding import Int64Array
 from deployq.errors import UnsupportedError
+from deployq_exporters.golden.counting import Counted
 
 FLOAT32, FLOAT64 = 24, 53
 """Significant bits of the binary floats."""
@@ -37,6 +38,8 @@ class Scaling:
         divisor: what the product is divided by, with a precision; or none.
         inner: real numbers that are added inside the rounding, with a precision; or none.
         offset: what is added behind the rounding.
+        counted: thresholds that make the code instead; the multiplier is the real number near
+            which they lie.
     """
 
     mantissa: Int64Array
@@ -48,6 +51,7 @@ class Scaling:
     divisor: FixedMultiplier | None = None
     inner: FixedMultiplier | None = None
     offset: int = 0
+    counted: Counted | None = None
 
     def with_offset(self, offset: int) -> Scaling:
         """The same with another ``offset``."""

@@ -316,9 +316,20 @@ static int64_t scale_float(const dq_scaling *scaling, int64_t value, size_t i)
     return nearest(result);
 }
 
+static int64_t reached(const dq_scaling *scaling, int64_t value, size_t i)
+{
+    size_t k, each = scaling->threshold_count;
+    int64_t count = 0;
+    for (k = 0; k < each; k++)
+        count += value >= code_at(&scaling->thresholds, i * each + k);
+    return count;
+}
+
 static int64_t scaled(const dq_scaling *scaling, int64_t value, size_t channel)
 {
     size_t i = scaling->count > 1 ? channel : 0;
+    if (scaling->threshold_count)
+        return reached(scaling, value, i) + scaling->offset;
     if (scaling->folded)
         value = sum(value, scaling->folded[i]);
     value = scaling->precision ? scale_float(scaling, value, i) : scale_integer(scaling, value, i);

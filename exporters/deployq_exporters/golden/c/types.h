@@ -45,7 +45,8 @@ typedef struct {
 
 /* From a sum to a code: code = clip(round((value + folded) * mantissa / 2^shift) + offset).
    With a precision of 24 or 53 bits every step is rounded as IEEE 754 binary floats are; the
-   product may then be divided, and `inner` be added before it becomes an integer. */
+   product may then be divided, and `inner` be added before it becomes an integer.
+   With thresholds: code = clip(offset + how many of the channel's threshold_count are <= value). */
 typedef struct {
     int precision;
     dq_rounding rounding;
@@ -57,6 +58,8 @@ typedef struct {
     const dq_number *divisor;
     const dq_number *inner;
     int64_t offset;
+    dq_codes thresholds;
+    size_t threshold_count;
 } dq_scaling;
 
 /* Where along one axis of the input the cells of one axis of the output come from; -1: fill. */
