@@ -20,6 +20,7 @@ from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import LayerRecipe, Recipe
 from deployq.train import learn_scales
 from deployq.verifier.report import Judged, Limits, Report
+from tests.graph.networks import counting
 
 LOW_EVIDENCE = Limits(min_images=64, min_codes=900_000, min_distinct=1)
 """A briefly trained network on few digits: enough to find a fault, thin as evidence."""
@@ -34,6 +35,19 @@ def test_every_builtin_target_verifies(
     exact = [parity for parity in report.parities if parity.judged is Judged.EXACT]
     assert len(exact) == 4 and all(p.different == 0 and p.compared > 10**6 for p in exact)
     assert report.latency.integer_share == 1.0 and report.latency.float_nodes == ()
+
+
+def test_codes_counted_by_thresholds_verify(
+    make_prepared: Callable[..., PreparedModel], unseen: Dataset, tmp_path: Path
+) -> None:
+    """Thresholds follow any scale, so BatchNorms are absorbed."""
+    prepared = make_prepared(counting())
+    assert "absorb" in {unit.batch_norm for unit in prepared.units().values()}
+    pipeline.export(prepared, tmp_path / "b", unseen.take(64))
+    report = pipeline.verify(tmp_path / "b", unseen.take(64), limits=LOW_EVIDENCE, latency_runs=1)
+    assert report.misses() == []
+    exact = [parity for parity in report.parities if parity.judged is Judged.EXACT]
+    assert len(exact) == 4 and all(p.different == 0 and p.compared > 10**6 for p in exact)
 
 
 @pytest.mark.parametrize(

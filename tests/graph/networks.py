@@ -139,7 +139,8 @@ def counting(**changes: Any) -> TargetProfile:
     fixed = {"kind": "fixed", "multiplier_bits": 31}
     by_op = dict.fromkeys(("Add", "Mul", "AveragePool", "GlobalAveragePool"), fixed)
     words = {"kind": "thresholds", "multiplier_bits": None, "by_op": by_op}
-    return profile_with("int8-npu", **{f"requant__{k}": v for k, v in words.items()}, **changes)
+    stated = {f"requant__{key}": value for key, value in words.items()}
+    return profile_with("int8-npu", **stated, **changes).model_copy(update={"name": "counting"})
 
 
 def calls_of(graph: fx.GraphModule) -> list[str]:

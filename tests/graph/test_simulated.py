@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from deployq.arithmetic.contract import Kind
 from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
@@ -18,7 +19,7 @@ from deployq.arithmetic.requant_words import (
     ScalePrecision,
     ZeroPointPlace,
 )
-from deployq.errors import DeployqError, UnsupportedError
+from deployq.errors import DeployqError, ProfileError, UnsupportedError
 from deployq.graph.capture import capture
 from deployq.graph.preparation import prepare_graph
 from deployq.graph.support import support
@@ -104,14 +105,32 @@ def test_documents_list_every_builtin_profile() -> None:
 def test_documents_explain_every_word_of_a_requantization() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     words = {*RequantChange.model_fields, *ScalePrecision, *ZeroPointPlace, *Addition}
-    words |= {*Averaging, *Functions, *Product, *Rescaling}
+    words |= {*Averaging, *Functions, *Product, *Rescaling, *Kind}
     assert sorted(word for word in words if f"`{word}`" not in text) == []
 
 
+def documented(section: str) -> str:
+    """The TOML in a section of the page."""
+    text = DOCUMENT.read_text(encoding="utf-8").partition(f"## {section}\n")[2]
+    return text.partition("```toml\n")[2].partition("```")[0]
+
+
 def test_documented_profile_is_prepared(tmp_path: Path) -> None:
-    block = DOCUMENT.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
     path = tmp_path / "my-chip.toml"
-    path.write_text(block, encoding="utf-8")
+    path.write_text(documented("A profile of your own"), encoding="utf-8")
     prepared = prepare_graph(conv_graph(), load_profile(str(path)))
     assert prepared.profile.contract().default.multiplier_bits == 16
     assert prepared.profile.op_status("Resize") == "unsupported"
+
+
+def test_documented_thresholds_are_prepared_and_need_every_kind(tmp_path: Path) -> None:
+    head = 'schema = 1\nname = "counting"\nsummary = "a chip that counts"\n'
+    path, text = tmp_path / "counting.toml", head + documented("Thresholds")
+    path.write_text(text, encoding="utf-8")
+    profile = load_profile(str(path))
+    assert profile.any_channel_scale and str(support(profile)) == "yes"
+    assert prepare_graph(residual_graph(), profile).profile.requant.kind is Kind.THRESHOLDS
+    path.write_text(text.replace("Mul =", "Gemm ="), encoding="utf-8")
+    with pytest.raises(ProfileError, match=r"requant\.by_op\.Mul") as caught:
+        load_profile(str(path))
+    assert caught.value.found == "kind thresholds, as [requant] says"

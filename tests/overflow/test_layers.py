@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from deployq.arithmetic.contract import Accumulator, Overflow
+from deployq.arithmetic.contract import Accumulator, Contract, Form, Kind, Overflow, Rounding
 from deployq.arithmetic.geometry import ConvGeometry, ConvTransposeGeometry
 from deployq.arithmetic.intervals import Interval
 from deployq.arithmetic.requant_words import BiasOrder, ZeroPointPlace
@@ -192,6 +192,22 @@ def test_a_folded_zero_point_counts_in_any_order_only() -> None:
     (channel,) = prove(product, {"a": (1, 1), "b": (1, 1)}, WIDE.model_copy(
         update={"requant": everywhere})).channels  # fmt: skip
     assert channel.any_order == Interval(-100 * 255, 155 * 255 + 3000)
+
+
+def test_thresholds_leave_sums_as_they_are() -> None:
+    """Output zero point 3, multiplier 1 / 1000: code 28 from 24 500 on."""
+    counted = WIDE.requant.model_copy(update={"kind": Kind.THRESHOLDS})
+    profile = WIDE.model_copy(update={"requant": counted})
+    made, shapes = linear("Gemm", np.full((2, 1), 80), [-300]), {"x": (1, 2)}
+    assert prove(made, shapes, profile).channels == prove(made, shapes).channels
+    low, high = witnesses(made, shapes, profile.model_copy(
+        update={"accumulator": register(12).accumulator}))  # fmt: skip
+    assert (low[0].reached, high[0].reached) == (-16300, 24500)
+    codes = {
+        mode: run_graph(made, Contract("counted", Form(Kind.THRESHOLDS, mode)), high[1]).codes["y"]
+        for mode in (Rounding.HALF_EVEN, Rounding.HALF_UP)
+    }
+    assert [found.tolist() for found in codes.values()] == [[[27]], [[28]]]
 
 
 @pytest.mark.parametrize(
