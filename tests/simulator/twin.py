@@ -8,8 +8,17 @@ import numpy as np
 
 from deployq import affine
 from deployq.arithmetic.contract import Contract
-from deployq.arithmetic.oracle import concat, conv_transpose, elementwise, linear, lookup, pooling
+from deployq.arithmetic.oracle import (
+    concat,
+    conv_transpose,
+    elementwise,
+    linear,
+    lookup,
+    pooling,
+    softmax,
+)
 from deployq.arithmetic.oracle.requantize import fit_accumulator, requantize
+from deployq.arithmetic.requant_words import BiasOrder
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph import nodes as n
 
@@ -34,7 +43,7 @@ def evaluate(graph: IntegerGraph, contract: Contract, inputs: dict[str, Array]) 
 
 
 def _compute(graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str, Array]) -> Array:
-    out, form = graph.qparams[node.output], contract.form(node.op_type)
+    out, form = graph.qparams[node.output], contract.form(node.form_name)
     qparams = [graph.qparams[name] for name in node.inputs]
     x, qx = codes[node.inputs[0]], qparams[0]
     rest = {"bounds": node.bounds}
@@ -53,6 +62,8 @@ def _compute(graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str
             node.op_type, qx, out, params=node.params, functions=form.functions
         )
         return lookup.apply_table(x, qx.qtype, table)
+    if isinstance(node, n.Softmax):
+        return softmax.softmax(x, qx, out, form, **rest)
     assert isinstance(node, n.Pool)
     if node.op_type == "MaxPool":
         return pooling.max_pool(x, node.geometry)
@@ -65,16 +76,20 @@ def _product(graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str
     x, qx = codes[node.inputs[0]], graph.qparams[node.inputs[0]]
     qw = node.weight_qparams if isinstance(node, n.Linear) else graph.qparams[node.inputs[1]]
     operands = x, int(qx.zero_point)
+    bias = node.bias if isinstance(node, n.Linear) else None
+    late = None
+    if bias is not None and contract.bias_order is BiasOrder.AFTER_SCALE:
+        step = np.asarray(np.float32(qx.scale) * np.asarray(qw.scale, np.float32), np.float64)
+        bias, late = None, bias * step
     if isinstance(node, n.MatMul):
         acc = linear.matmul_accumulate(*operands, codes[node.inputs[1]], int(qw.zero_point))
     elif node.op_type in CONVOLUTIONS:
-        weight = node.weight, qw.zero_point, node.bias, node.geometry
+        weight = node.weight, qw.zero_point, bias, node.geometry
         acc = CONVOLUTIONS[node.op_type](*operands, *weight)
     else:
-        acc = linear.gemm_accumulate(*operands, node.weight, qw.zero_point, node.bias)
+        acc = linear.gemm_accumulate(*operands, node.weight, qw.zero_point, bias)
     axis = 1 if node.op_type in CONVOLUTIONS else acc.ndim - 1
     acc = fit_accumulator(acc, contract.accumulator, node.name, channel_axis=axis)
-    form, out = contract.form(node.op_type), graph.qparams[node.output]
-    bias = node.bias if isinstance(node, n.Linear) else None
-    rest = {"channel_axis": axis, "bounds": node.bounds, "bias": bias}
+    form, out = contract.form(node.form_name), graph.qparams[node.output]
+    rest = {"channel_axis": axis, "bounds": node.bounds, "bias": bias, "late": late}
     return requantize(acc, qx.scale, qw.scale, out, form, **rest)
