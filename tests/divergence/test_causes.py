@@ -83,6 +83,14 @@ def test_thresholds_are_named() -> None:
     assert verdict(found) == Cause.MULTIPLIER and changes(found) == {"a mantissa of 8 bits"}
 
 
+def test_thresholds_that_round_unlike_the_file_are_named() -> None:
+    real = Contract("real", Form(Kind.EXACT))
+    counted = Contract("counted", Form(Kind.THRESHOLDS, Rounding.FLOOR))
+    found = compared(simulated(convs(), counted, "B"), simulated(convs(), real))
+    assert verdict(found) == Cause.ROUNDING
+    assert "floor for half_even, by thresholds" in changes(found)
+
+
 def test_the_rounding_of_thresholds_is_named() -> None:
     a, b = (
         Contract(mode, Form(Kind.THRESHOLDS, mode)) for mode in (Rounding.HALF_UP, Rounding.FLOOR)

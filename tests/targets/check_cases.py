@@ -126,6 +126,7 @@ SHIFTED = {
     "requant.kind": "shift", "requant.multiplier_bits": None, "weight.scale_form": "pow2",
     "activation.scale_form": "pow2",
 }  # fmt: skip
+COUNTED = {"requant.kind": "thresholds", "requant.multiplier_bits": None}
 NO_FLOATS = {"graph.unlisted_ops": "refuse"}
 
 
@@ -318,8 +319,10 @@ LAYER_CASES = (
          "multiplier of channel 0: 0.208"),
     Case("counted-output", ("requant.kind",), GOOD,
          net(opset=21, sy=np.float32(2**-8), zy=np.uint16(5)),
-         {"requant.kind": "thresholds", "requant.multiplier_bits": None}, {},
-         "16 bits: 65535 thresholds a channel"),
+         COUNTED, {}, "16 bits: 65535 thresholds a channel"),
+    Case("counted-output", ("activation.io.last_wide_bits",), GOOD,
+         net(opset=21, sy=np.float32(2**-8), zy=np.uint16(5)),
+         COUNTED, COUNTED | {"activation.io.last_wide_bits": 16}, "16 bits"),
     Case("fused-clamp", ("graph.relu_fusion",),
          net(WEIGHT + "c = Conv(xd, wd)\nv = Relu(c)", zy=np.uint8(0)),
          net(WEIGHT + "c = Conv(xd, wd)\nv = Relu(c)"), {}, {"graph.relu_fusion": "always"},

@@ -9,12 +9,14 @@ from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.precisions import LAYER_PRECISIONS
 from deployq.arithmetic.requant_words import ScalePrecision
 from deployq.divergence.facts import Cause
-from deployq.divergence.substitutions.case import Case, Change
+from deployq.divergence.substitutions.case import Case, Change, Key
 from deployq.divergence.substitutions.kinds import keeps_zero, to_kind
 
 WIDTHS = range(2, 33)
 """Bits of a mantissa that are tried."""
 MANTISSA = "a mantissa"
+THRESHOLDS: Key = (Cause.MULTIPLIER, "thresholds", None)
+"""The change to real numbers that keeps the rounding."""
 
 
 def changes(case: Case) -> Iterator[Change]:
@@ -41,7 +43,7 @@ def _reals(case: Case) -> Iterator[Change]:
         return
     if form.kind is not Kind.THRESHOLDS:
         counted = layer.with_form(Form(Kind.THRESHOLDS, form.rounding))
-        yield Change(Cause.MULTIPLIER, "thresholds", counted.codes)
+        yield Change(*THRESHOLDS[:2], counted.codes)
     if form.rounding is not Rounding.HALF_EVEN:
         return
     if form.kind is not Kind.FLOAT32:

@@ -12,7 +12,7 @@ from deployq.divergence.facts import Cause
 from deployq.divergence.layer import Layer
 from deployq.divergence.substitutions.case import Case, Change
 from deployq.divergence.substitutions.kinds import keeps_zero, to_kind
-from deployq.divergence.substitutions.multiplier import MANTISSA
+from deployq.divergence.substitutions.multiplier import MANTISSA, THRESHOLDS
 
 FLOAT32_BITS = 24
 """Of a float32 mantissa."""
@@ -44,9 +44,10 @@ def _own_modes(layer: Layer) -> Iterator[Change]:
 
 
 def _other_modes(layer: Layer) -> Iterator[Change]:
-    """Of another form: only an integer product can be rounded so; its mantissa is no shorter.
+    """Of another form: an integer product can be rounded so, whose mantissa is no shorter, and
+    thresholds can.
 
-    Where the mantissa alone gives every code, the rounding is no cause.
+    Where these alone give every code, the rounding is no cause.
     """
     form = layer.form
     if not keeps_zero(layer):
@@ -58,6 +59,8 @@ def _other_modes(layer: Layer) -> Iterator[Change]:
         yield Change(
             Cause.ROUNDING, f"{detail}, on a {Q31}-bit mantissa", long.codes, contains=alone
         )
+        counted = layer.with_form(Form(Kind.THRESHOLDS, mode))
+        yield Change(Cause.ROUNDING, f"{detail}, by thresholds", counted.codes, contains=THRESHOLDS)
         if form.kind is Kind.FLOAT32:
             same = layer.with_form(replace(fixed, scale_precision=form.precision))
             yield Change(Cause.ROUNDING, f"{detail}, on the float32 multiplier", same.codes)

@@ -21,7 +21,7 @@ def activation_type(file: CheckedFile, profile: TargetProfile) -> Iterator[Breac
     allowed = [t for bits in profile.activation.bits for t in profile.activation_qtypes(bits)]
     for name, qtype in file.activations.items():
         low, high = file.ranges[name].low, file.ranges[name].high
-        if qtype.bits == wide and _is_output(file, name):
+        if qtype.bits == wide and file.leaves(name):
             continue
         held = (t for t in allowed if profile.container.holder(t) == qtype)
         if not any(t.qmin <= low and high <= t.qmax for t in held):
@@ -112,12 +112,6 @@ def _activations(file: CheckedFile) -> Iterator[tuple[str, QParams]]:
 def _node(file: CheckedFile, tensor: str) -> str:
     maker: Node | None = file.makers.get(tensor)
     return maker.name if maker else ""
-
-
-def _is_output(file: CheckedFile, tensor: str) -> bool:
-    readers = file.readers.get(tensor, ())
-    outputs = set(file.graph.outputs)
-    return tensor in outputs or any(reader.output in outputs for reader in readers)
 
 
 RULES = (

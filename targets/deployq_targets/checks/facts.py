@@ -131,6 +131,11 @@ class CheckedFile:
                 found.setdefault(name, []).append(node)
         return {name: tuple(nodes) for name, nodes in found.items()}
 
+    def leaves(self, tensor: str) -> bool:
+        """True where codes are an output of the network, as they are or as reals."""
+        readers, outputs = self.readers.get(tensor, ()), set(self.graph.outputs)
+        return tensor in outputs or any(reader.output in outputs for reader in readers)
+
     @cached_property
     def weights(self) -> tuple[StoredWeight, ...]:
         """What products read as their weights, in file order."""

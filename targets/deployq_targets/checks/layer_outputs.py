@@ -45,13 +45,16 @@ def layer_shift(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 
 def counted_output(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
-    """Sums become codes by {requant.kind}; thresholds make 8 bits at most."""
+    """Sums become codes by {requant.kind}; thresholds make 8 bits at most, but for outputs of the
+    network that are not requantized: {activation.io.last_wide_bits}.
+    """
+    wide = profile.activation.io.last_wide_bits
     for node in file.graph.nodes:
         if not isinstance(node, Linear | MatMul):
             continue
         counted = profile.requant.for_op(node.form_name).kind is Kind.THRESHOLDS
         bits = file.graph.qparams[node.output].qtype.bits
-        if counted and bits > COUNTED_BITS:
+        if counted and bits > COUNTED_BITS and not (bits == wide and file.leaves(node.output)):
             change = "give the output fewer bits"
             yield Breach(
                 node.name, node.output, f"{bits} bits: {2**bits - 1} thresholds a channel",
@@ -93,7 +96,8 @@ RULES = (
         "A layer whose output scale is larger than 2**16 times that of its products.",
     ),
     Rule(
-        "counted-output", counted_output, ("requant.kind",),
+        "counted-output", counted_output,
+        ("requant.kind", "activation.io.last_wide_bits"),
         "A channel has a threshold in memory for each code of its output but the lowest.",
         "A layer with an output of 16 bits on a target that counts thresholds.",
     ),
