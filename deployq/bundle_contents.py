@@ -29,8 +29,9 @@ def write_golden(fed: Mapping[str, npt.NDArray[Any]], simulation: Simulation, pa
 
 
 def simulation_arrays(simulation: Simulation) -> dict[str, Any]:
-    """Every code tensor and every output, under ``codes/`` and ``output/``."""
+    """Codes, sums where they were asked for, outputs: under ``codes/``, ``sums/``, ``output/``."""
     codes = {f"codes/{name}": codes.numpy() for name, codes in simulation.codes.items()}
+    codes |= {f"sums/{name}": sums.numpy() for name, sums in simulation.sums.items()}
     return codes | {f"output/{name}": array for name, array in simulation.outputs.items()}
 
 

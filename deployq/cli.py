@@ -245,20 +245,23 @@ def verify(
 @app.command()
 def simulate(
     source: Annotated[Path, typer.Argument(help="A bundle, or a QDQ or QOperator .onnx file.")],
-    inputs: Annotated[Path, typer.Option("--input", "-i", help=".npz, arrays named as inputs.")],
+    inputs: Annotated[str, typer.Option("--input", "-i", help=f"Data: {flags.DATA}.")],
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="Whose arithmetic; a bundle's own.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help=".npz for codes and outputs.")
     ] = None,
+    sums: Annotated[
+        bool, typer.Option("--sums", help="Also the integer accumulators of each layer.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a file bit for bit under a target's arithmetic."""
     from deployq import jobs
     from deployq.rendering import simulation_facts, simulation_lines
 
-    simulation = jobs.simulate_file(source, inputs, target)
+    simulation = jobs.simulate_file(source, inputs, target, sums=sums)
     if output is not None:
         jobs.save_simulation(simulation, output)
     if as_json:

@@ -191,15 +191,17 @@ def fit_samples(samples: Samples, prepared: PreparedModel) -> Dataset:
     return samples.dataset(shapes, prepared.input_dtypes())
 
 
-def simulate_file(source: Path, data: Path, target: str | None) -> Simulation:
+def simulate_file(source: Path, data: str, target: str | None, *, sums: bool = False) -> Simulation:
     """Run a bundle's file, or a bare one, on data in the shapes and types that it declares.
 
-    An input that takes codes also takes float32, which is quantized by law 1, and says so.
+    An input that takes codes also takes float32, which is quantized by law 1, and says so. Images
+    take the preprocessing that the bundle was calibrated with.
     """
     opened = open_file(source)
-    arrays = file_samples(opened, data).inputs
+    images = None if opened.profile is None else exported_preprocessing(source)
+    arrays = file_samples(opened, DataRequest(data, images)).inputs
     return pipeline.simulate_graph(
-        opened.graph, arrays, opened.profile if target is None else target
+        opened.graph, arrays, opened.profile if target is None else target, sums=sums
     )
 
 
@@ -222,7 +224,7 @@ def inspect_file(source: Path) -> Inspection:
 
 
 def save_simulation(simulation: Simulation, path: Path) -> None:
-    """Write every code tensor and the outputs, under ``codes/`` and ``output/``, as ``.npz``.
+    """Write codes, sums and outputs, under ``codes/``, ``sums/`` and ``output/``, as ``.npz``.
 
     Raises:
         InputError: another suffix, or a path that cannot be written.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,6 +33,7 @@ from deployq.opened_file import open_file, open_model
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.edges import feed, with_ranges
 from deployq.simulator import Simulation, run_graph
+from deployq.simulator.recorded_sums import recorded_sums
 from deployq.verifier.evidence import CANONICAL_FILE, GOLDEN_FILE, Evidence
 from deployq.verifier.report import Limits, Report
 from deployq.verifier.verification import verify_bundle
@@ -242,6 +244,8 @@ def simulate(
     source: Path | onnx.ModelProto,
     inputs: Mapping[str, npt.NDArray[Any]],
     target: Target | None = None,
+    *,
+    sums: bool = False,
 ) -> Simulation:
     """Run a QDQ or QOperator file bit for bit under a target's arithmetic.
 
@@ -250,6 +254,7 @@ def simulate(
         inputs: graph input name to array, (N, ...); for an input that takes codes, codes or
             float32, which is quantized by law 1.
         target: whose arithmetic; a bundle's own by default.
+        sums: also return the integer accumulators of each layer.
 
     Raises:
         InputError: no target for a bare file, a missing input, or what is no code of its type.
@@ -260,14 +265,20 @@ def simulate(
     else:
         opened = open_file(Path(source))
         graph, own = opened.graph, opened.profile
-    return simulate_graph(graph, inputs, own if target is None else target)
+    return simulate_graph(graph, inputs, own if target is None else target, sums=sums)
 
 
 def simulate_graph(
-    graph: IntegerGraph, inputs: Mapping[str, npt.NDArray[Any]], target: Target | None
+    graph: IntegerGraph,
+    inputs: Mapping[str, npt.NDArray[Any]],
+    target: Target | None,
+    *,
+    sums: bool = False,
 ) -> Simulation:
     """As :func:`simulate`, of a file that was read before."""
-    return run_graph(graph, stated_profile(target).contract(), feed(graph, inputs))
+    contract, fed = stated_profile(target).contract(), feed(graph, inputs)
+    found = run_graph(graph, contract, fed)
+    return replace(found, sums=recorded_sums(graph, contract, found.codes)) if sums else found
 
 
 def stated_profile(target: Target | None) -> TargetProfile:

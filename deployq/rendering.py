@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
 from deployq.bundle import Bundle
 from deployq.console import open_console
@@ -84,21 +85,27 @@ def _latency_lines(report: Report) -> list[str]:
 
 
 def simulation_facts(simulation: Simulation) -> dict[str, Any]:
-    """Shapes and ranges of every tensor, and the outputs' shapes."""
+    """Shapes and ranges of every tensor, the outputs' shapes, and what ran in float."""
     return {
-        "codes": {
-            name: {"shape": list(codes.shape), "min": int(codes.min()), "max": int(codes.max())}
-            for name, codes in simulation.codes.items()
-        },
+        "codes": {name: _extent(codes) for name, codes in simulation.codes.items()},
+        "sums": {name: _extent(sums) for name, sums in simulation.sums.items()},
         "outputs": {name: list(array.shape) for name, array in simulation.outputs.items()},
+        "floats": list(simulation.floats),
     }
 
 
+def _extent(integers: Tensor) -> dict[str, Any]:
+    low, high = int(integers.min()), int(integers.max())
+    return {"shape": list(integers.shape), "min": low, "max": high}
+
+
 def simulation_lines(simulation: Simulation) -> list[str]:
-    """One line a tensor."""
+    """One line a tensor, then one for each operator in float."""
     facts = simulation_facts(simulation)
     lines = [
-        f"{name}  {entry['shape']}  codes {entry['min']}..{entry['max']}"
-        for name, entry in facts["codes"].items()
+        f"{name}  {entry['shape']}  {kind} {entry['min']}..{entry['max']}"
+        for kind in ("codes", "sums")
+        for name, entry in facts[kind].items()
     ]
-    return lines + [f"output {name}  {shape}" for name, shape in facts["outputs"].items()]
+    lines += [f"output {name}  {shape}" for name, shape in facts["outputs"].items()]
+    return lines + [f"float: {name}" for name in facts["floats"]]

@@ -57,8 +57,18 @@ def test_export_verify_simulate(
     good = run("verify", bundle, "--data", test_npz, "--latency-runs", "2")
     assert "100.0 % of the multiply-accumulates in integer kernels" in good.stdout
     codes = tmp_path / "codes.npz"
-    simulated = run("simulate", bundle, "--input", test_npz, "-o", codes, "--json")
-    assert json.loads(simulated.stdout)["outputs"] == {"head": [797, 10]} and codes.is_file()
+    simulated = run("simulate", bundle, "--input", test_npz, "--sums", "-o", codes, "--json")
+    facts = json.loads(simulated.stdout)
+    assert facts["outputs"] == {"head": [797, 10]} and facts["floats"] == []
+    with np.load(codes) as arrays:
+        sums = {name.removeprefix("sums/"): arrays[name] for name in arrays if "sums/" in name}
+    assert {n: s["shape"] for n, s in facts["sums"].items()} == {
+        n: [*s.shape] for n, s in sums.items()
+    }
+    assert (
+        set(sums) < set(facts["codes"])
+        and sums["stem.codes"].max() == facts["sums"]["stem.codes"]["max"]
+    )
 
 
 def test_observers_are_chosen_by_name(

@@ -108,6 +108,11 @@ def test_a_project_with_its_settings_needs_no_flags(run: Run, project: Path) -> 
     own = run("verify", "bundle", "--data", "images", *FEW, "--metric", "own:accuracy", "--json")
     assert json.loads(own.stdout)["accuracy"] == images["accuracy"]
     shown = run("verify", "bundle", "--data", "own:data", *FEW, "--metric", "output-difference")
+    alike = [json.loads(run("simulate", "bundle", "--input", data, "--json").stdout)
+             for data in ("images", "test.npz", "own:data")]  # fmt: skip
+    assert alike[0] == alike[1] == alike[2] and alike[0]["outputs"] == {"head": [96, 10]}
+    bare = run("simulate", "bundle/model.onnx", "-t", "int4-npu", "--input", "images", code=2)
+    assert "preprocessing" in bare.stderr
     assert "output-difference over 96 images" in shown.stdout and "max |difference|" in shown.stdout
 
 

@@ -16,8 +16,7 @@ from deployq.qgraph import IntegerGraph
 from deployq.qgraph.edges import feed
 from deployq.qgraph.nodes import Linear, MatMul
 from deployq.simulator import run_graph
-from deployq.simulator.biases import placed_bias
-from deployq.simulator.sums import accumulate, accumulate_product
+from deployq.simulator.recorded_sums import total_sums
 
 Sums: TypeAlias = dict[str, tuple[Interval, ...]]
 UNLIMITED = Accumulator(64, Overflow.REJECT)
@@ -55,12 +54,9 @@ def _ends(
     node: Linear | MatMul, codes: Mapping[str, Tensor], graph: IntegerGraph, contract: Contract
 ) -> tuple[Interval, ...]:
     operands = [(codes[name], graph.qparams[name]) for name in node.inputs]
-    if isinstance(node, MatMul):
-        rows = accumulate_product(*operands[0], *operands[1]).reshape(1, -1)
-    else:
-        scales = graph.qparams[node.inputs[0]].scale, node.weight_qparams.scale
-        held = replace(node, bias=placed_bias(node, scales, contract).steps)
-        sums, axis = accumulate(held, *operands[0])
-        rows = sums.movedim(axis, 0).flatten(1)
+    found = total_sums(node, operands, contract)
+    assert found is not None
+    sums, axis = found
+    rows = sums.movedim(axis, 0).flatten(1) if isinstance(node, Linear) else sums.reshape(1, -1)
     low, high = rows.amin(1).tolist(), rows.amax(1).tolist()
     return tuple(Interval(*ends) for ends in zip(low, high, strict=True))

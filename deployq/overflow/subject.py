@@ -17,13 +17,14 @@ import numpy as np
 
 from deployq.arithmetic.contract import Accumulator
 from deployq.arithmetic.intervals import Interval
-from deployq.arithmetic.requant_words import BiasOrder, ZeroPointPlace
+from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Int64Array
 from deployq.arithmetic.scales import folded_zero, layer_multiplier
 from deployq.errors import ProfileError
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.nodes import Linear, MatMul
 from deployq.qgraph.ranges import code_ranges
+from deployq.simulator.biases import summed_layer
 from deployq_targets import TargetProfile
 from deployq_targets.words import Bound
 
@@ -73,11 +74,16 @@ class Subject:
         return self.ranges[tensor].moved(-int(self.graph.qparams[tensor].zero_point))
 
     def bias(self, node: Linear) -> Int64Array:
-        """(O,): what the accumulator holds of it."""
-        late = self.profile.bias.order is BiasOrder.AFTER_SCALE
-        if node.bias is None or late:
+        """(O,): what the accumulator holds of it.
+
+        Raises:
+            UnsupportedError: it is no whole number of the steps that the sums count.
+        """
+        qx = self.graph.qparams[node.inputs[0]]
+        bias = summed_layer(node, qx, self.profile.contract()).bias
+        if bias is None:
             return np.zeros(node.weight.shape[node.channel_axis], np.int64)
-        return node.bias.astype(np.int64)
+        return bias.astype(np.int64)
 
     def folded(self, node: Linear | MatMul) -> Int64Array:
         """What stands for the output's zero point: one for each channel, or one for all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from deployq.arithmetic.requant_words import BiasOrder
 from deployq.arithmetic.rounding import Float64Array
 from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import Linear
-from deployq.qparams import IntArray
+from deployq.qparams import IntArray, QParams
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,3 +55,16 @@ def placed_bias(node: Linear, scales: tuple[Any, Any], contract: Contract) -> Pl
         allowed=f"that, where {contract.name} adds the bias to the sums",
         next_step="quantize the bias with this scale",
     )
+
+
+def summed_layer(node: Linear, qx: QParams, contract: Contract) -> Linear:
+    """The layer with the bias that its sums hold under a contract.
+
+    Args:
+        qx: parameters of what it reads.
+
+    Raises:
+        UnsupportedError: as :func:`placed_bias`.
+    """
+    steps = placed_bias(node, (qx.scale[()], node.weight_qparams.scale), contract).steps
+    return node if steps is node.bias else replace(node, bias=steps, bias_step=None)

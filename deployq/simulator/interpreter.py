@@ -9,7 +9,7 @@ was made. The reference on codes (``deployq.graph.codes``) shares the kernels an
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,15 @@ class Simulation:
         codes: every code tensor that is kept, but constants, by name, (N, ...) integers, in graph
             order: as computed, before any is forced.
         outputs: graph outputs by name: float32, or codes where the file ends in codes.
+        floats: names of the operators that ran in float32.
+        sums: the finished sums of each weighted layer and product as the accumulator holds them,
+            int64, by the tensor that it writes; none where they were not asked for.
     """
 
     codes: Mapping[str, Tensor]
     outputs: Mapping[str, Array]
+    floats: tuple[str, ...] = ()
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def run_graph(
@@ -82,7 +87,8 @@ def run_graph(
     for number, node in enumerate(graph.nodes):
         run.step(node)
         run.forget(name for name in {*node.inputs, node.output} if last.get(name, number) == number)
-    return Simulation(run.recorded, {name: run.output(name) for name in graph.outputs})
+    outputs = {name: run.output(name) for name in graph.outputs}
+    return Simulation(run.recorded, outputs, tuple(node.name for node in graph.floats))
 
 
 class _Run:

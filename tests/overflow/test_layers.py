@@ -172,13 +172,28 @@ def test_padding_helps_where_zero_is_no_code() -> None:
 
 
 def test_a_bias_behind_the_scale_is_not_in_the_accumulator() -> None:
-    late = WIDE.bias.model_copy(update={"order": BiasOrder.AFTER_SCALE})
-    profile = WIDE.model_copy(update={"bias": late})
+    early = register(64, base="int8-npu")
+    late = early.bias.model_copy(update={"order": BiasOrder.AFTER_SCALE})
+    profile = early.model_copy(update={"bias": late})
     made, shapes = linear("Gemm", [[1]], [1000]), {"x": (1, 1)}
-    assert prove(made, shapes).channels[0].worst == Interval(900, 1155)
+    assert prove(made, shapes, early).channels[0].worst == Interval(900, 1155)
     assert prove(made, shapes, profile).channels[0].worst == Interval(-100, 155)
     narrow = profile.model_copy(update={"accumulator": register(8).accumulator})
     assert [w.reached for w, _ in witnesses(made, shapes, narrow)] == [155]
+    data = Dataset({"x": np.uint8([[0], [255]])})
+    for stated, low in ((early, 900), (profile, -100)):
+        assert sample_sums(made, stated.contract(), data, 2)["y"] == (Interval(low, low + 255),)
+
+
+def test_a_bias_on_a_scale_of_its_own_is_in_no_accumulator() -> None:
+    """Real arithmetic adds it to the scaled sum; others have no place for it."""
+    made, shapes = linear("Gemm", [[1]], [1000]), {"x": (1, 1)}
+    node = replace(made.nodes[0], bias_step=np.array([0.25]))
+    made = replace(made, nodes=(node,))
+    real = register(32, base="tensorrt")
+    assert prove(made, shapes, real).channels[0].worst == Interval(-100, 155)
+    with pytest.raises(UnsupportedError, match=r"layer\.bias: the bias scale is"):
+        prove(made, shapes, WIDE)
 
 
 def test_a_folded_zero_point_counts_in_any_order_only() -> None:
