@@ -8,9 +8,9 @@ from enum import StrEnum
 import numpy as np
 
 from deployq.arithmetic.rounding import BoolArray, Int64Array
-from deployq.golden_vectors.last_steps import channels_along, tie_signs
+from deployq.golden_vectors.last_steps import channels_along, row_signs, unclipped_codes
 from deployq.golden_vectors.runs import Bench
-from deployq.golden_vectors.ties import halves
+from deployq.golden_vectors.ties import tie_signs
 from deployq.qgraph.nodes import Concat, Lookup, Move, Rescale, Softmax
 from deployq.qparams import IntArray
 from deployq_exporters.golden.plans import Plan
@@ -62,8 +62,8 @@ def masks(
     if sums is not None and plan.scalings[0].counted is not None:
         found |= _cut(plan, sums, bench.channel_axis(sums.ndim))
     elif not isinstance(bench.node, Softmax):
-        found |= _clipped(bench.unclipped(codes), plan)
-    signs = tie_signs(bench, plan, codes, sums)
+        found |= _clipped(unclipped_codes(bench, plan, codes), plan)
+    signs = row_signs(bench, plan, codes, sums)
     return found if signs is None else found | _ties(signs)
 
 
@@ -76,11 +76,10 @@ def is_rounded(bench: Bench, plan: Plan) -> bool:
 
 def sum_masks(bench: Bench, plan: Plan, sums: Int64Array) -> Masks:
     """The rows of (P, C) finished sums that reach each case."""
-    ties = halves(plan.scalings[0], sums, np.arange(sums.shape[1]))
-    signs = np.where(ties, np.sign(sums), 0)
+    signs = tie_signs(plan.scalings[0], sums, np.arange(sums.shape[1]))
     if plan.scalings[0].counted is not None:
         return _cut(plan, sums, 1) | _ties(signs)
-    return _clipped(bench.scaled(sums, clipped=False), plan) | _ties(signs)
+    return _clipped(bench.unclipped.scaled(sums), plan) | _ties(signs)
 
 
 def reached(found: Mapping[Case, BoolArray], rows: IntArray) -> tuple[tuple[str, ...], ...]:

@@ -75,7 +75,7 @@ def _inputs(
     bench: Bench, plan: Plan, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator
 ) -> tuple[tuple[IntArray, ...], tuple[int, int] | None]:
     """(M, ...) codes of each operand, none for operators without designs; bounds of the sums."""
-    node, inputs = bench.node, bench.inputs
+    node, inputs = bench.summed, bench.inputs
     qx, shape = inputs[0], shapes[0]
     if isinstance(node, Linear):
         window = layer_window(node)
@@ -103,9 +103,9 @@ def _inputs(
 
 
 def _accepted(bench: Bench, codes: tuple[IntArray, ...]) -> tuple[tuple[IntArray, ...], bool]:
-    """The rows whose sums the accumulator takes; true where some are left out."""
+    """The rows that the arithmetic has room for; true where some are left out."""
     try:
-        bench.sums(codes)
+        bench.output(codes)
         return codes, False
     except AccumulatorOverflowError:
         kept = [row for row in range(len(codes[0])) if _fits(bench, codes, row)]
@@ -114,7 +114,7 @@ def _accepted(bench: Bench, codes: tuple[IntArray, ...]) -> tuple[tuple[IntArray
 
 def _fits(bench: Bench, codes: Sequence[IntArray], row: int) -> bool:
     try:
-        bench.sums([c[row : row + 1] for c in codes])
+        bench.output([c[row : row + 1] for c in codes])
     except AccumulatorOverflowError:
         return False
     return True
@@ -148,6 +148,6 @@ def _why(case: Case, bench: Bench, plan: Plan, rejected: bool) -> str:
         return "the largest and smallest sums do not"
     sign = 1 if case is Case.TIE_ABOVE else -1
     channels = range(plan.scalings[0].mantissa.size)
-    if not any((tie_sums(plan, channel) * sign > 0).any() for channel in channels):
+    if not any(tie_sums(plan, channel, sign).size for channel in channels):
         return "no sum between two codes of the output is a tie"
     return "no input that was tried does"

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from deployq.arithmetic.contract import Rounding
 from deployq.arithmetic.float32 import fma
 from deployq.arithmetic.multiplier import FixedMultiplier, multiply
-from deployq.arithmetic.rounding import BoolArray, Int64Array
+from deployq.arithmetic.rounding import Int64Array
 from deployq.arithmetic.scales import shape_along
 from deployq.golden_vectors.runs import Bench
-from deployq.golden_vectors.ties import halves, is_half
+from deployq.golden_vectors.ties import Signs, is_half, stepped, tie_signs
 from deployq.qgraph.nodes import Pool
 from deployq.qparams import IntArray
 from deployq_exporters.golden.plans import Plan
 from deployq_exporters.golden.scaling import FLOAT32, Scaling
 
-Signs = Int64Array
-"""Of a tie +1 or -1, else 0."""
 
-
-def tie_signs(
+def row_signs(
     bench: Bench, plan: Plan, codes: Sequence[IntArray], sums: Int64Array | None
 ) -> Signs | None:
     """(M, ...) where the last step of each row ties; None where nothing is rounded so.
@@ -33,20 +30,26 @@ def tie_signs(
     """
     if sums is not None:
         channels = channels_along(sums, bench.channel_axis(sums.ndim))
-        return _signs(halves(plan.scalings[0], sums, channels), sums)
+        return tie_signs(plan.scalings[0], sums, channels)
     values = [c.astype(np.int64) - zero for c, zero in zip(codes, plan.zeros, strict=False)]
-    if plan.op == "mul":
-        return _of(plan, values[0] * values[1])
-    if plan.op == "add":
-        return _of(plan, _sum_of_scaled(plan, values))
+    if plan.op in _SCALED:
+        return _joined(map(tie_signs, plan.scalings, _SCALED[plan.op](plan, values)))
     if plan.op == "add_float":
         return _float_sum(plan, values)
     if plan.op == "mean_pool":
         return _means(bench, plan, values[0])
-    if plan.op == "concat":
-        parts = [_of(plan, v, i) for i, v in enumerate(values)]
-        return parts[0] if len(parts) == 1 else np.stack(parts, axis=1)
     return None
+
+
+def unclipped_codes(bench: Bench, plan: Plan, codes: Sequence[IntArray]) -> IntArray:
+    """Codes before the output's range clips them, (M, ...).
+
+    Lanes of 16 bits have no wider output: their steps are taken here.
+    """
+    if not any(scaling.before for scaling in plan.scalings):
+        return bench.unclipped.output(codes)
+    values = [c.astype(np.int64) - zero for c, zero in zip(codes, plan.zeros, strict=True)]
+    return _joined(map(stepped, plan.scalings, _SCALED[plan.op](plan, values)))
 
 
 def channels_along(sums: Int64Array, axis: int) -> Int64Array:
@@ -54,12 +57,10 @@ def channels_along(sums: Int64Array, axis: int) -> Int64Array:
     return np.arange(sums.shape[axis]).reshape(shape_along(sums.ndim, axis))
 
 
-def _signs(ties: BoolArray, values: Int64Array) -> Signs:
-    return np.where(ties, np.sign(values), 0)
-
-
-def _of(plan: Plan, values: Int64Array, scaling: int = 0) -> Signs:
-    return _signs(halves(plan.scalings[scaling], values), values)
+def _joined(parts: Iterable[Int64Array]) -> Int64Array:
+    """Of one operand as it is, of several side by side."""
+    whole = list(parts)
+    return whole[0] if len(whole) == 1 else np.stack(whole, axis=1)
 
 
 def _sum_of_scaled(plan: Plan, values: Sequence[Int64Array]) -> Int64Array:
@@ -91,12 +92,21 @@ def _means(bench: Bench, plan: Plan, values: Int64Array) -> Signs:
     geometry, size = bench.node.geometry, (values.shape[2], values.shape[3])
     zero = plan.zeros[0] if plan.keeps_zero else 0
     if geometry is None:
-        return _of(plan, values.sum(axis=(2, 3), keepdims=True) + plan.counts[0] * zero)
+        whole = values.sum(axis=(2, 3), keepdims=True) + plan.counts[0] * zero
+        return tie_signs(plan.scalings[0], whole)
     signs = np.zeros((*values.shape[:2], *geometry.output_size(size)), np.int64)
     for place in np.ndindex(*signs.shape[2:]):
         window = values[(..., *geometry.window(size, *place))].sum(axis=(2, 3))
         count = geometry.divisor(size, *place)
         at = np.flatnonzero(plan.counts == count)[0]
         total = window + count * zero
-        signs[(..., *place)] = _signs(halves(plan.scalings[0], total, at), total)
+        signs[(..., *place)] = tie_signs(plan.scalings[0], total, at)
     return signs
+
+
+_SCALED: dict[str, Callable[[Plan, Sequence[Int64Array]], Sequence[Int64Array]]] = {
+    "mul": lambda plan, values: [values[0] * values[1]],
+    "add": lambda plan, values: [_sum_of_scaled(plan, values)],
+    "concat": lambda plan, values: values,
+}
+"""What each scaling of an operator's output takes."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from deployq.arithmetic.rounding import Int64Array
 from deployq.golden_vectors.solving import solve
+from deployq.golden_vectors.step_sums import step_sums
 from deployq.golden_vectors.tie_sums import added, factor, largest_sum, wanted
 from deployq.golden_vectors.windows import Window
 from deployq.qparams import IntArray, QParams
@@ -40,11 +41,12 @@ def window_rows(window: Window, qx: QParams, plan: Plan, rng: np.random.Generato
 
 def _extremes(window: Window, plan: Plan, low: int, high: int) -> list[Int64Array]:
     """Largest and smallest sums, and codes: of the layer's first, of the other groups too."""
-    bounds = window.bounds(low, high)
-    factors = np.array([factor(plan.scalings[0], o) for o in range(len(window.offset))])
+    bounds, scaling, outputs = window.bounds(low, high), plan.scalings[0], range(len(window.offset))
+    factors = np.array([factor(scaling, o) for o in outputs])
+    beside = np.array([added(scaling, o) for o in outputs])
     rows = []
     for end, best, size in ((0, np.argmin, low), (1, np.argmax, high)):
-        for measure in (bounds[end], bounds[end] * factors):
+        for measure in (bounds[end], bounds[end] * factors + beside):
             row = np.zeros(window.shape, np.int64)
             run = len(measure) // window.groups
             for group in range(window.groups):
@@ -123,7 +125,9 @@ def sum_rows(plan: Plan, channels: int, limit: int) -> Int64Array:
     for channel in range(channels):
         near = (codes - added(scaling, channel)) / factor(scaling, channel)
         ties = [next(wanted(plan, iter([channel]), sign), (0, 0))[1] for sign in (1, -1)]
-        sums = np.concatenate([np.trunc(near), ties, [0, 1, -1]])
+        is_late = scaling.late is not None and not scaling.precision
+        beside = step_sums(plan, channel, most) if is_late else []
+        sums = np.concatenate([np.trunc(near), ties, beside, [0, 1, -1]])
         columns.append(np.clip(sums, -most, most).astype(np.int64))
     return np.stack(columns, axis=1)
 

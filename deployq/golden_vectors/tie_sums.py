@@ -8,7 +8,7 @@ import numpy as np
 
 from deployq.arithmetic.multiplier import Q31
 from deployq.arithmetic.rounding import Int64Array
-from deployq.golden_vectors.ties import DOUBLE, halves
+from deployq.golden_vectors.ties import DOUBLE, tie_signs
 from deployq_exporters.golden.plans import Plan
 from deployq_exporters.golden.scaling import QUOTIENT, Scaling, spread
 
@@ -18,20 +18,27 @@ MOST_CODES = 1 << 12
 """Of a wide output as many codes are looked at, evenly spread."""
 
 
-def tie_sums(plan: Plan, channel: int) -> Int64Array:
+def tie_sums(plan: Plan, channel: int, sign: int) -> Int64Array:
     """Every sum whose last rounding is a tie between codes that do not saturate, ascending.
 
     Of a layer that counts thresholds, these.
+
+    Args:
+        sign: of what is rounded, 1 or -1.
     """
-    if plan.scalings[0].counted is not None:
-        return plan.scalings[0].counted.row(channel)
+    counted = plan.scalings[0].counted
+    sums = sums_near(plan, channel, 0.5) if counted is None else counted.row(channel)
+    return np.asarray(sums[tie_signs(plan.scalings[0], sums, channel) == sign])
+
+
+def sums_near(plan: Plan, channel: int, above: float) -> Int64Array:
+    """The sums whose scaled values lie nearest to each code plus ``above``, ascending."""
     scaling, low, high = plan.scalings[0], plan.low, plan.high
     step = max(1, (high - low) // MOST_CODES)
-    places = np.arange(low, high, step) + 0.5 - added(scaling, channel)
+    places = np.arange(low, high, step) + above - added(scaling, channel)
     most = largest_sum(scaling, channel)
     middle = np.clip(np.rint(places / factor(scaling, channel)), -most, most).astype(np.int64)
-    sums = np.unique(middle[:, None] + NEAR) - folded(scaling, channel)
-    return sums[halves(scaling, sums, channel)]
+    return np.unique(middle[:, None] + NEAR) - folded(scaling, channel)
 
 
 def factor(scaling: Scaling, channel: int) -> float:
@@ -48,10 +55,9 @@ def factor(scaling: Scaling, channel: int) -> float:
 
 def added(scaling: Scaling, channel: int) -> float:
     """What lies between a scaled sum and its code, inside the rounding and behind it."""
-    if scaling.inner is None:
-        return scaling.offset
     at = channel if scaling.mantissa.size > 1 else 0
-    return scaling.offset + float(spread(scaling.inner, scaling).real[at])
+    inside = [reals for reals in (scaling.inner, scaling.late) if reals is not None]
+    return scaling.offset + sum(float(spread(reals, scaling).real[at]) for reals in inside)
 
 
 def largest_sum(scaling: Scaling, channel: int) -> int:
@@ -74,7 +80,6 @@ def folded(scaling: Scaling, channel: int) -> int:
 def wanted(plan: Plan, channels: Iterator[int], sign: int) -> Iterator[tuple[int, int]]:
     """Channels and sums to be reached, the smallest sums first."""
     for channel in channels:
-        found = tie_sums(plan, channel)
-        found = found[found * sign > 0]
+        found = tie_sums(plan, channel, sign)
         for total in found[np.argsort(np.abs(found), kind="stable")][:4]:
             yield channel, int(total)

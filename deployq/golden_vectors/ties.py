@@ -13,6 +13,27 @@ from deployq_exporters.golden.scaling import FLOAT32, QUOTIENT, Scaling, spread
 
 DOUBLE = (Rounding.DOUBLE.value, Rounding.DOUBLE_HALF_UP.value)
 
+Signs = Int64Array
+"""Of a tie +1 or -1, else 0."""
+
+
+def tie_signs(scaling: Scaling, values: Int64Array, channel: Int64Array | int = 0) -> Signs:
+    """Where the last rounding of ``values`` is a tie, the sign of what is rounded.
+
+    A bias after the scale counts in it, the zero point only where it joins behind a step before.
+
+    Args:
+        values, channel: as in :func:`halves`.
+    """
+    at = np.asarray(channel) if scaling.mantissa.size > 1 else np.zeros((), np.int64)
+    entering = values if scaling.before is None else _joined(scaling, values, at)
+    rounded = entering.astype(np.float64)
+    if scaling.late is not None:  # a tie is half a code from zero at least: float64 has its sign
+        factors = FixedMultiplier(scaling.mantissa, scaling.shift).real
+        rounded = rounded * factors[at] + scaling.late.real[at]
+    signs = np.where(halves(scaling, values, channel), np.sign(rounded), 0)
+    return signs.astype(np.int64)
+
 
 def halves(scaling: Scaling, values: Int64Array, channel: Int64Array | int = 0) -> BoolArray:
     """True where the last rounding of ``values`` is a tie, or where they are thresholds.
@@ -25,8 +46,7 @@ def halves(scaling: Scaling, values: Int64Array, channel: Int64Array | int = 0) 
         return scaling.counted.first(values, channel)
     at = np.asarray(channel) if scaling.mantissa.size > 1 else np.zeros((), np.int64)
     mantissa, shift = scaling.mantissa[at], scaling.shift[at]
-    if scaling.folded is not None:
-        values = values + scaling.folded[at]
+    values = _joined(scaling, values, at)
     if scaling.precision:
         return is_half(_in_floats(scaling, values, at))
     if scaling.rounding == QUOTIENT:
@@ -38,7 +58,24 @@ def halves(scaling: Scaling, values: Int64Array, channel: Int64Array | int = 0) 
     if scaling.post_shift >= 0:
         values = shift_right(values, shift - scaling.post_shift, Rounding.FLOOR)
         shift = np.full_like(shift, scaling.post_shift)
-    return _half_below(values * mantissa, shift)
+    product = values * mantissa
+    if scaling.late is not None:
+        product = product + scaling.late.mantissa[at]
+    return _half_below(product, shift)
+
+
+def stepped(scaling: Scaling, values: Int64Array) -> Int64Array:
+    """What a scaling of integers with one multiplier and one rounding makes of values."""
+    joined = _joined(scaling, values, np.zeros((), np.int64))
+    product, mode = joined * scaling.mantissa[0], Rounding(scaling.rounding)
+    return np.asarray(shift_right(product, scaling.shift[0], mode) + scaling.offset)
+
+
+def _joined(scaling: Scaling, values: Int64Array, at: Int64Array) -> Int64Array:
+    """Behind the step before, with what is added there."""
+    if scaling.before is not None:
+        values = stepped(scaling.before, values)
+    return values if scaling.folded is None else values + scaling.folded[at]
 
 
 def is_half(real: Any) -> BoolArray:
@@ -69,4 +106,6 @@ def _in_floats(scaling: Scaling, values: Int64Array, at: Int64Array) -> Any:
     result = values.astype(kind) * real(FixedMultiplier(scaling.mantissa, scaling.shift))
     if scaling.divisor is not None:
         result = result / real(scaling.divisor)
-    return result if scaling.inner is None else result + real(scaling.inner)
+    for added in (scaling.inner, scaling.late):
+        result = result if added is None else result + real(added)
+    return result

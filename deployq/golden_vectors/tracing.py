@@ -92,14 +92,14 @@ def _layer(bench: Bench, codes: Mapping[str, IntArray]) -> Layer:
     shapes = [c.shape for c in inputs]
     try:
         _check_types(bench)
-        made = plan(node, bench.inputs, bench.out, bench.form, shapes)
+        made = plan(bench.summed, bench.inputs, bench.out, bench.form, shapes, bench.late)
     except DeployqError as error:
         raise located(error, f"node {node.name} ({node.op_type})") from error
     designed = design(bench, made, shapes)
     data = Vectors(
         source=Source.DATA, inputs=inputs, sums=bench.sums(inputs), output=codes[node.output]
     )
-    return Layer(node=node, inputs=bench.inputs, out=bench.out, plan=made,
+    return Layer(node=bench.summed, inputs=bench.inputs, out=bench.out, plan=made,
                  vectors=(data, *designed.vectors), missed=designed.missed)  # fmt: skip
 
 

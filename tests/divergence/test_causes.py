@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 import deployq
 from deployq.arithmetic.contract import Contract, Form, Kind, Rounding
-from deployq.arithmetic.requant_words import Functions, Softmax
+from deployq.arithmetic.requant_words import BiasOrder, Functions, Softmax
 from deployq.divergence.facts import UNKNOWN, Cause, Divergence
 from deployq.divergence.layer import Layer
 from deployq.divergence.sides import Simulated
@@ -126,6 +127,17 @@ def test_a_bias_that_a_file_holds_as_reals() -> None:
     cut = np.trunc(reals / c["sb1"]).astype(np.int32)
     found = compared(simulated(convs(b1=cut), label="B"), simulated(whole))
     assert verdict(found) == Cause.BIAS and "bias rounded trunc" in changes(found)
+
+
+def test_biases_after_the_scale_have_no_codes_to_round() -> None:
+    """Other changes are tried on them as on any; a bias of another file is told as unknown."""
+    late = replace(FIXED, name="late", bias_order=BiasOrder.AFTER_SCALE)
+    a, short = simulated(convs(), late), replace(late, default=Form(Kind.FIXED, multiplier_bits=8))
+    same = deployq.diff(a, simulated(convs(), late, "B"), inputs())
+    assert same.exit_code == 0 and same.compared > 1000
+    assert verdict(compared(simulated(convs(), short, "B"), a)) == Cause.MULTIPLIER
+    other = convs(b1=constants()["b1"] - np.int32([1, 0, 1, 1]))
+    assert verdict(compared(simulated(other, late, "B"), a)) == UNKNOWN
 
 
 def test_the_order_of_clipping_is_named() -> None:

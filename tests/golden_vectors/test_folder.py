@@ -137,13 +137,13 @@ def test_a_fixed_batch_is_run_whole(file: Path) -> None:
     [
         (CONV, {}, (), "a file says nothing of the arithmetic: name a target"),
         (CONV, {}, ("-t", "qnn-htp", "--samples", "17"), "cannot take more samples"),
-        ("v = Add(xd, xd)", {}, ("-t", "qnn-htp"), "the program in C has every step of it"),
+        ("v = Add(xd, xd)", {"zx": np.uint16(3)}, ("-t", "qnn-htp"), "hold sums and products of"),
         ("v = Softmax <axis = -1> (xd)", {"zx": np.uint16(3), "zy": np.uint16(0)},
          ("-t", "ort-cpu"), "node v (Softmax), Softmax: a Softmax is written in integers"),
         (CONV, {"sx": np.float32(1e-36), "sy": np.float32(1e-3)}, ("-t", "ort-cpu"),
          "node v (Conv), scales: the steps of a float32 kernel"),
     ],
-    ids=["target", "samples", "unwritten", "wide softmax", "tiny scale"],
+    ids=["target", "samples", "wide lanes", "wide softmax", "tiny scale"],
 )  # fmt: skip
 def test_what_cannot_run_is_named(
     run: Run, file: Path, body: str, constants: dict[str, object], arguments: tuple[str, ...],

@@ -100,6 +100,56 @@ def test_accumulators_and_packings(changes: dict[str, Any], tmp_path: Path) -> N
     check(trace, tmp_path)
 
 
+def test_layers_of_a_target_whose_arithmetic_is_known_for_bytes_alone(tmp_path: Path) -> None:
+    """Each bias rounds with the zero point in float32: the sums of one scale differ by channel."""
+    one_scale = """wd = DequantizeLinear(w, sw)
+        bd = DequantizeLinear(b, sb)
+        v = Conv(xd, wd, bd)"""
+    wide = np.int32([10, -(2**25) - 1, 2**26 + 3, 2**27 + 5])
+    x, pool = reals((2, 3, 8, 8), -1, 20), "v = GlobalAveragePool(xd)"
+    graphs = {"conv": one_conv(), "one scale": one_conv(one_scale, b=wide), "pool": one_conv(pool)}
+    traces = {name: traced(graph, "qnn-htp", x) for name, graph in graphs.items()}
+    scaling = traces["one scale"].layers[0].plan.scalings[0]
+    assert scaling.folded is not None and len(set(scaling.folded.tolist())) > 1
+    check(merged(traces), tmp_path)
+
+
+LANES = {
+    "sum": """cd = DequantizeLinear(c, sc, zc)
+        v = Add(xd, cd)""",
+    "doubled": "v = Add(xd, xd)",
+    "product": """cd = DequantizeLinear(c, sc, zc)
+        v = Mul(cd, xd)""",
+    "square": "v = Mul(xd, xd)",
+    "joined": """cd = DequantizeLinear(d, sc, zc)
+        v = Concat <axis = 1> (xd, cd)""",
+}  # fmt: skip
+
+
+def test_lanes_of_sixteen_bits(tmp_path: Path) -> None:
+    """Add, Mul and Concat of HTP, whose zero points come behind a first cut."""
+    x, every = reals((1, 3, 8, 8), -1, 130), np.arange(256, dtype=np.uint8)
+    wide = {"c": every[::12].reshape(1, 22)[:, :8], "d": every[:192].reshape(1, 3, 8, 8)}
+    scales = {
+        "sc": np.float32(0.31),
+        "zc": np.uint8(77),
+        "sy": np.float32(0.83),
+        "zy": np.uint8(40),
+    }
+    traces = {
+        name: traced(read(body, **wide | scales), "qnn-htp", x) for name, body in LANES.items()
+    }
+    for name, trace in traces.items():
+        layer = trace.layers[-1]
+        assert any(scaling.before for scaling in layer.plan.scalings), name
+        (designed,) = (v for v in layer.vectors if v.source is Source.DESIGNED)
+        reached = {case for row in designed.reaches for case in row}
+        assert {"tie, positive", "lowest code", "highest code"} <= reached, name
+        clipped = [i for i, row in enumerate(designed.reaches) if "saturation high" in row]
+        assert all((designed.output[i] == 255).any() for i in clipped), name
+    check(merged(traces), tmp_path)
+
+
 T = np.random.default_rng(1).integers(-9, 10, (4, 2, 3, 3)).astype(np.int8)
 W4 = "wd = DequantizeLinear <axis = 1> (t, sw2)\n"
 BODIES = {

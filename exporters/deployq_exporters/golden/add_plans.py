@@ -10,7 +10,8 @@ from deployq.arithmetic.multiplier import FixedMultiplier, choose_fixed
 from deployq.arithmetic.requant_words import Addition
 from deployq.arithmetic.scales import aligning, float64_scales, operand_form, weighted_sum
 from deployq.qparams import QParams
-from deployq_exporters.golden.scaling import Scaling, of_multiplier, of_real
+from deployq_exporters.golden.lane_plans import lane_sum
+from deployq_exporters.golden.scaling import Scaling, of_multiplier, of_real, whole
 
 
 def add_scalings(
@@ -23,17 +24,15 @@ def add_scalings(
         fine = min(sa, sb)
         last = of_real(fine / sy, form).with_offset(zero)
         left, right = (int(choose_fixed(fine / s, aligning(form)).shift) for s in (sa, sb))
-        return 0, (last, _whole(1 << left), _whole(1 << right))
+        return 0, (last, whole(1 << left), whole(1 << right))
+    if form.addition is Addition.CUT_SUM:
+        return 0, lane_sum(qa, qb, out, form)
     if form.addition is Addition.WEIGHTED_SUM:
         weight_a, weight_b, common = weighted_sum(qa, qb, out, form)
         shift = FixedMultiplier(np.ones(1, np.int64), np.array([common], np.int64))
         last = of_multiplier(shift, form).with_offset(zero)
-        return 0, (last, _whole(weight_a), _whole(weight_b))
+        return 0, (last, whole(weight_a), whole(weight_b))
     twice = 2 * max(sa, sb)
     last = of_real(twice / (2.0**form.left_shift * sy), form).with_offset(zero)
     each = operand_form(form)
     return form.left_shift, (last, of_real(sa / twice, each), of_real(sb / twice, each))
-
-
-def _whole(weight: int) -> Scaling:
-    return Scaling(np.array([weight], np.int64), np.zeros(1, np.int64))

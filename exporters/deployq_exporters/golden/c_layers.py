@@ -105,7 +105,7 @@ def _linear(source: CSource, name: str, node: Linear, trace: Trace) -> Fields:
         "weight_zero_count": zeros.size,
     }  # fmt: skip
     if node.bias is not None:
-        fields["bias"] = source.codes(f"{name}_bias", node.bias, bias_bits(node), True)
+        fields["bias"] = source.codes(f"{name}_bias", node.bias, number_bits(node.bias), True)
     if node.weight.ndim == 4:
         fields |= {
             "kernel": braces(node.weight.shape[2:]), "strides": braces(geometry.strides),
@@ -113,12 +113,6 @@ def _linear(source: CSource, name: str, node: Linear, trace: Trace) -> Fields:
             "groups": geometry.groups,
         }  # fmt: skip
     return fields
-
-
-def bias_bits(node: Linear) -> int:
-    """32, or 64 where a bias needs more."""
-    assert node.bias is not None
-    return number_bits(node.bias)
 
 
 def _scalings(
@@ -153,9 +147,19 @@ def _scaling(source: CSource, name: str, scaling: Scaling) -> str:
         "shift": source.array("int16_t", f"{name}_shift", scaling.shift),
         "offset": scaling.offset,
     }
+    if scaling.before is not None:
+        first = f"{name}_before"
+        fields["before"] = source.struct(
+            "dq_scaling", first, _scaling(source, first, scaling.before)
+        )
     if scaling.folded is not None:
         fields["folded"] = source.array("int64_t", f"{name}_folded", scaling.folded)
-    for key, reals in (("divisor", scaling.divisor), ("inner", scaling.inner)):
+    late = scaling.late
+    if late is not None and not scaling.precision:
+        steps, bits = late.mantissa, number_bits(late.mantissa)
+        fields["late"] = source.codes(f"{name}_bias", steps, bits, True)
+        late = None
+    for key, reals in (("divisor", scaling.divisor), ("inner", scaling.inner or late)):
         if reals is not None:
             fields[key] = numbers(source, f"{name}_{key}", spread(reals, scaling))
     return initializer(**fields)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from deployq.arithmetic.requant_words import BiasOrder
 from deployq.qgraph.nodes import Linear
 from deployq.qparams import QParams
 from deployq_exporters.golden.header import HEADER, PROGRAM, header_text, program_text
@@ -62,6 +63,7 @@ def _write_layer(index: int, layer: Layer, trace: Trace, folder: Path) -> dict[s
         "name": node.name, "op": node.op_type,
         "inputs": list(node.inputs), "output": node.output,
         "types": {name: _type_facts(qparams) for name, qparams in operands.items()},
+        **_bias_facts(layer),
         "clip": [layer.plan.low, layer.plan.high],
         "steps": [_step_facts(scaling) for scaling in layer.plan.scalings],
         "arrays": f"{ARRAYS}/{stem}.npz", "images": images,
@@ -81,15 +83,26 @@ def _type_facts(qparams: QParams) -> dict[str, Any]:
     return {"type": qtype.name, "range": [qtype.qmin, qtype.qmax]}
 
 
+def _bias_facts(layer: Layer) -> dict[str, Any]:
+    """Where the array ``bias`` is added; nothing of a layer without."""
+    node, scalings = layer.node, layer.plan.scalings
+    if any(scaling.late is not None for scaling in scalings):
+        return {"bias_order": BiasOrder.AFTER_SCALE.value}
+    is_summed = isinstance(node, Linear) and node.bias is not None
+    return {"bias_order": BiasOrder.BEFORE_SCALE.value} if is_summed else {}
+
+
 def _step_facts(scaling: Scaling) -> dict[str, Any]:
     if scaling.counted is not None:
         count = scaling.counted.thresholds.shape[1]
         return {
             "rounding": scaling.rounding, "thresholds": count, "lowest": scaling.counted.lowest,
         }  # fmt: skip
-    facts = {
+    facts: dict[str, Any] = {
         "rounding": scaling.rounding, "float_bits": scaling.precision, "offset": scaling.offset,
     }  # fmt: skip
+    if scaling.before is not None:
+        facts["before"] = _step_facts(scaling.before)
     return facts | ({} if scaling.post_shift < 0 else {"post_shift": scaling.post_shift})
 
 

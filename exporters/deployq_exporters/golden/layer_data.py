@@ -11,7 +11,6 @@ from deployq.arithmetic.contract import Accumulator
 from deployq.arithmetic.rounding import Int64Array
 from deployq.qgraph.nodes import Linear
 from deployq.qparams import IntArray, QParams
-from deployq_exporters.golden.c_layers import bias_bits
 from deployq_exporters.golden.counting import number_bits
 from deployq_exporters.golden.scaling import Scaling
 from deployq_exporters.golden.trace import Layer, Trace
@@ -83,14 +82,21 @@ def _of_linear(node: Linear) -> Iterator[Item]:
     zeros = np.atleast_1d(node.weight_qparams.zero_point)
     yield Item("weight_zero_point", zeros, qtype.container.bits, qtype.signed)
     if node.bias is not None:
-        yield Item("bias", node.bias, bias_bits(node))
+        yield Item("bias", node.bias, number_bits(node.bias))
 
 
 def _of_scaling(suffix: str, scaling: Scaling) -> Iterator[Item]:
+    if scaling.before is not None:
+        yield from _of_scaling(f"{suffix}_before", scaling.before)
     yield Item(f"multiplier{suffix}", scaling.mantissa, _mantissa_bits(scaling.mantissa), False)
     yield Item(f"shift{suffix}", scaling.shift, 16)
     if scaling.folded is not None:
         yield Item(f"folded_zero_point{suffix}", scaling.folded, 64)
+    if scaling.late is not None:
+        bits = 64 if scaling.precision else number_bits(scaling.late.mantissa)
+        yield Item("bias", scaling.late.mantissa, bits)
+        if scaling.precision:
+            yield Item("bias_shift", scaling.late.shift, 16)
     for name, reals in (("divisor", scaling.divisor), ("inner", scaling.inner)):
         if reals is not None:
             yield Item(f"{name}{suffix}", reals.mantissa, 64)

@@ -16,6 +16,7 @@ from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.multiplier import FixedMultiplier
 from deployq.arithmetic.oracle.lookup import lookup_table
 from deployq.arithmetic.requant_words import Addition, Product, Rescaling, ZeroPointPlace
+from deployq.arithmetic.rounding import Float64Array
 from deployq.arithmetic.scales import (
     add_constants,
     folded_zero,
@@ -24,7 +25,6 @@ from deployq.arithmetic.scales import (
     mul_multiplier,
     rescale_real,
 )
-from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import (
     Concat,
     Elementwise,
@@ -40,6 +40,7 @@ from deployq.qgraph.nodes import (
 from deployq.qparams import IntArray, QParams
 from deployq_exporters.golden.add_plans import add_scalings
 from deployq_exporters.golden.counting import Counted
+from deployq_exporters.golden.lane_plans import lane_product, lane_rescale
 from deployq_exporters.golden.pool_plans import mean_counts, mean_scaling
 from deployq_exporters.golden.scaling import (
     FLOAT32,
@@ -96,32 +97,31 @@ class Plan:
         return self.clip[1]
 
 
-UNWRITTEN = (Addition.CUT_SUM, Product.CENTRED, Rescaling.TWICE)
-"""Words of a contract that the program in C does not have."""
-
-
-def plan(node: Node, inputs: Sequence[QParams], out: QParams, form: Form, shapes: Shapes) -> Plan:
+def plan(
+    node: Node,
+    inputs: Sequence[QParams],
+    out: QParams,
+    form: Form,
+    shapes: Shapes,
+    late: Float64Array | None = None,
+) -> Plan:
     """The plan of a node.
 
     Args:
+        node: with the bias that its sums hold.
         inputs, out: parameters of its code tensors.
         form: of its operator.
         shapes: of its operands.
+        late: (O,) reals of a bias that is added after the multiplication.
 
     Raises:
         UnsupportedError: what cannot be written in integers; the message says what.
         QuantizationError: the form cannot express a multiplier.
     """
-    words = (form.addition, form.product, form.rescaling)
-    unwritten = next((word for word in words if word in UNWRITTEN), None)
-    if unwritten is not None:
-        raise UnsupportedError(
-            f"arithmetic of {node.op_type}",
-            "the program in C has every step of it",
-            found=unwritten.value,
-            next_step="simulate, which has, or name another target",
-        )
-    return _PLANS[type(node)](node, inputs, out, form, shapes)
+    made = _PLANS[type(node)](node, inputs, out, form, shapes)
+    if late is None:
+        return made
+    return replace(made, scalings=(made.scalings[0].with_late(late, out, form),))
 
 
 def _zero(qparams: QParams) -> int:
@@ -145,8 +145,10 @@ def _product(
         last = replace(last, counted=made, rounding=form.rounding.value)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
         bias = node.bias if isinstance(node, Linear) else None
-        folded = folded_zero(real, scale_and_zero(qx, "input")[0], qw.scale, bias, out, 1, 0)
-        last = replace(last, folded=np.atleast_1d(folded))
+        folded = np.atleast_1d(
+            folded_zero(real, scale_and_zero(qx, "input")[0], qw.scale, bias, out, 1, 0)
+        )
+        last = replace(last.of_channels(folded.size), folded=folded)
     else:
         last = last.with_offset(_zero(out))
     op = {"Conv": "conv", "ConvTranspose": "conv_transpose"}.get(node.op_type, "gemm")
@@ -164,6 +166,8 @@ def _elementwise(
         return Plan(op="mul", zeros=zeros, scalings=(_mul(qa, qb, out, form),), clip=bounds)
     if form.kind in (Kind.FIXED, Kind.SHIFT):
         left_shift, scalings = add_scalings(qa, qb, out, form)
+        if form.addition is Addition.CUT_SUM and form.kind is Kind.FIXED:
+            zeros = (0, 0)  # they join behind the cut
         return Plan(op="add", zeros=zeros, scalings=scalings, left_shift=left_shift, clip=bounds)
     if form.kind is Kind.EXACT:
         scales = binary([float(q.scale) for q in (qa, qb, out)])
@@ -179,6 +183,8 @@ def _elementwise(
 
 
 def _mul(qa: QParams, qb: QParams, out: QParams, form: Form) -> Scaling:
+    if form.product is Product.CENTRED and form.kind in (Kind.FIXED, Kind.SHIFT):
+        return lane_product(qa, qb, out, form)
     last = of_real(mul_multiplier(qa, qb, out, form), form)
     if form.kind is not Kind.FLOAT32 or form.zero_point is ZeroPointPlace.AFTER_ROUNDING:
         return last.with_offset(_zero(out))
@@ -206,19 +212,18 @@ def _pool(node: Pool, inputs: Sequence[QParams], out: QParams, form: Form, shape
 def _concat(
     node: Concat | Rescale, inputs: Sequence[QParams], out: QParams, form: Form, shapes: Shapes
 ) -> Plan:
-    scalings = tuple(
-        kept(_zero(out)) if qx == out else _moved(qx, out, form).with_offset(_zero(out))
-        for qx in inputs
-    )
+    scalings = tuple(kept(_zero(out)) if qx == out else _moved(qx, out, form) for qx in inputs)
     return Plan(op="concat", zeros=tuple(_zero(q) for q in inputs), scalings=scalings,
                 clip=_bounds(node, out))  # fmt: skip
 
 
 def _moved(qx: QParams, out: QParams, form: Form) -> Scaling:
-    (sx, _), (sy, _) = scale_and_zero(qx, "input"), scale_and_zero(out, "output")
-    if form.kind in (Kind.FIXED, Kind.SHIFT):
-        return of_real(rescale_real(sx, sy, form), form)
-    return of_ratio(sx, sy, form)
+    (sx, _), (sy, zero) = scale_and_zero(qx, "input"), scale_and_zero(out, "output")
+    if form.kind not in (Kind.FIXED, Kind.SHIFT):
+        return of_ratio(sx, sy, form).with_offset(zero)
+    if form.rescaling is Rescaling.TWICE:
+        return lane_rescale(qx, out, form)
+    return of_real(rescale_real(sx, sy, form), form).with_offset(zero)
 
 
 def _lookup(

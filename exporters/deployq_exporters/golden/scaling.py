@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from deployq.arithmetic.contract import Form, Kind, Rounding
+from deployq.arithmetic.late_bias import late_steps, late_units
 from deployq.arithmetic.multiplier import FixedMultiplier, choose_fixed
-from deployq.arithmetic.rounding import Int64Array
+from deployq.arithmetic.rounding import Float64Array, Int64Array
 from deployq.errors import UnsupportedError
+from deployq.qparams import QParams
 from deployq_exporters.golden.counting import Counted
 
 FLOAT32, FLOAT64 = 24, 53
@@ -27,7 +29,7 @@ SMALLEST, LARGEST = 2.0**-100, 2.0**60
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """``code = clip(round((value + folded) * mantissa * 2**-shift) + offset)``.
+    """``code = clip(round((value + folded) * mantissa * 2**-shift + late) + offset)``.
 
     Args:
         mantissa, shift: (1,) or (C,) int64.
@@ -37,7 +39,10 @@ class Scaling:
         folded: what stands for the zero point in the sum, like ``mantissa``; or none.
         divisor: what the product is divided by, with a precision; or none.
         inner: real numbers that are added inside the rounding, with a precision; or none.
+        late: a bias that is added inside the rounding, like ``mantissa``: without a precision in
+            steps of ``2**-shift``; or none.
         offset: what is added behind the rounding.
+        before: a step of integers that the value takes first; or none.
         counted: thresholds that make the code instead; the multiplier is the real number near
             which they lie.
     """
@@ -50,12 +55,33 @@ class Scaling:
     folded: Int64Array | None = None
     divisor: FixedMultiplier | None = None
     inner: FixedMultiplier | None = None
+    late: FixedMultiplier | None = None
     offset: int = 0
+    before: Scaling | None = None
     counted: Counted | None = None
 
     def with_offset(self, offset: int) -> Scaling:
         """The same with another ``offset``."""
         return replace(self, offset=offset)
+
+    def of_channels(self, count: int) -> Scaling:
+        """The same with a multiplier for each of ``count`` channels."""
+        mantissa, shift = (np.broadcast_to(part, (count,)) for part in (self.mantissa, self.shift))
+        return replace(self, mantissa=mantissa, shift=shift)
+
+    def with_late(self, reals: Float64Array, out: QParams, form: Form) -> Scaling:
+        """The same with a bias, float64 (C,), that is added after the multiplication.
+
+        Raises:
+            UnsupportedError: the form has no place for it.
+            AccumulatorOverflowError: 62 bits do not hold its steps.
+        """
+        units = late_units(reals, 1, 0, out, form)
+        each = self.of_channels(units.size)
+        if self.precision:
+            return replace(each, late=binary(units))
+        steps = late_steps(units, FixedMultiplier(each.mantissa, each.shift))
+        return replace(each, late=FixedMultiplier(steps, each.shift))
 
     def of_count(self, at: int) -> Scaling:
         """The same with the multiplier at one place."""
@@ -77,6 +103,18 @@ def spread(reals: FixedMultiplier, scaling: Scaling) -> FixedMultiplier:
 def kept(offset: int = 0) -> Scaling:
     """Integers as they are."""
     return Scaling(np.ones(1, np.int64), np.zeros(1, np.int64), offset=offset)
+
+
+def whole(weight: int) -> Scaling:
+    """Integers times another."""
+    return Scaling(np.array([weight], np.int64), np.zeros(1, np.int64))
+
+
+def cut(shift: int, form: Form, *, mantissa: int = 1, added: int = 0) -> Scaling:
+    """``(value + added) * mantissa >> shift`` with the rounding of a form."""
+    chosen = FixedMultiplier(np.array([mantissa], np.int64), np.array([shift], np.int64))
+    folded = np.array([added], np.int64) if added else None
+    return replace(of_multiplier(chosen, form), folded=folded)
 
 
 def of_quotient(count: Int64Array) -> Scaling:

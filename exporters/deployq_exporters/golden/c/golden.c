@@ -169,8 +169,12 @@ static int64_t scale_integer(const dq_scaling *scaling, int64_t value, size_t i)
     case DQ_NATURAL_PLUS_ONE:
         return shift_right(product(value, mantissa + 1), shift, DQ_HALF_UP);
     default:
-        if (scaling->post_shift < 0)
-            return shift_right(product(value, mantissa), shift, scaling->rounding);
+        if (scaling->post_shift < 0) {
+            kept = product(value, mantissa);
+            if (scaling->late.count)
+                kept = sum(kept, code_at(&scaling->late, i));
+            return shift_right(kept, shift, scaling->rounding);
+        }
         kept = shift_right(value, shift - scaling->post_shift, DQ_FLOOR);
         return shift_right(product(kept, mantissa), scaling->post_shift, scaling->rounding);
     }
@@ -328,6 +332,8 @@ static int64_t reached(const dq_scaling *scaling, int64_t value, size_t i)
 static int64_t scaled(const dq_scaling *scaling, int64_t value, size_t channel)
 {
     size_t i = scaling->count > 1 ? channel : 0;
+    if (scaling->before)
+        value = scaled(scaling->before, value, channel);
     if (scaling->threshold_count)
         return reached(scaling, value, i) + scaling->offset;
     if (scaling->folded)

@@ -43,11 +43,13 @@ typedef struct {
     int16_t shift;
 } dq_number;
 
-/* From a sum to a code: code = clip(round((value + folded) * mantissa / 2^shift) + offset).
+/* From a sum to a code: code = clip(round((value + folded) * mantissa / 2^shift) + offset); a bias
+   that is added after the multiplication, `late`, joins the product before the shift.
    With a precision of 24 or 53 bits every step is rounded as IEEE 754 binary floats are; the
    product may then be divided, and `inner` be added before it becomes an integer.
    With thresholds: code = clip(offset + how many of the channel's threshold_count are <= value). */
-typedef struct {
+typedef struct dq_scaling {
+    const struct dq_scaling *before; /* a step that the value takes first */
     int precision;
     dq_rounding rounding;
     int post_shift;
@@ -55,6 +57,7 @@ typedef struct {
     const int64_t *mantissa;
     const int16_t *shift;
     const int64_t *folded;
+    dq_codes late;
     const dq_number *divisor;
     const dq_number *inner;
     int64_t offset;
