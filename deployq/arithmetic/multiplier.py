@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployq.arithmetic.contract import Form, Kind, Rounding
-from deployq.arithmetic.rounding import Float64Array, Int64Array, round_real, shift_right
+from deployq.arithmetic.long_products import MOST, multiply_long
+from deployq.arithmetic.rounding import (
+    Float64Array,
+    Int64Array,
+    check_shift,
+    round_real,
+    shift_right,
+)
 from deployq.errors import AccumulatorOverflowError, ProfileError, QuantizationError
 
 Q31 = 31
@@ -194,13 +201,21 @@ def multiply(
         addend: what is added to ``acc * mantissa`` before the shift.
 
     Raises:
-        AccumulatorOverflowError: the product could leave 63 bits.
+        AccumulatorOverflowError: the product could leave 63 bits; of a mode that rounds once and
+            shifts to the right, :data:`~deployq.arithmetic.long_products.MOST`.
     """
-    most = 0 if addend is None else int(np.abs(addend).max(initial=0))
-    check_product(int(np.abs(acc).max(initial=0)), m, mode, most)
+    acc, most = np.asarray(acc, np.int64), 0 if addend is None else magnitude(addend)
+    if is_long(magnitude(acc), m, mode, most):
+        added = np.int64(0) if addend is None else addend
+        return multiply_long(acc, raised(m, mode), m.shift, last_step(mode), np.asarray(added))
     if addend is not None:
-        return shift_right(np.asarray(acc, np.int64) * m.mantissa + addend, m.shift, mode)
-    return _BY_MODE.get(mode, _single)(np.asarray(acc, np.int64), m, mode)
+        return shift_right(acc * m.mantissa + addend, m.shift, mode)
+    return _BY_MODE.get(mode, _single)(acc, m, mode)
+
+
+def magnitude(values: Int64Array) -> int:
+    """The largest absolute value; -2**63 has one too."""
+    return max(int(values.max(initial=0)), -int(values.min(initial=0)))
 
 
 def multiply_split(
@@ -210,17 +225,19 @@ def multiply_split(
 
     The others come first and round down: low bits of the sum do not reach the product.
     """
-    check_split(int(np.abs(acc).max(initial=0)), m, post_shift)
-    kept = shift_right(np.asarray(acc, np.int64), m.shift - post_shift, Rounding.FLOOR)
+    acc = np.asarray(acc, np.int64)
+    check_split(magnitude(acc), m, post_shift)
+    kept = shift_right(acc, m.shift - post_shift, Rounding.FLOOR)
     return shift_right(kept * m.mantissa, post_shift, mode)
 
 
 def check_split(largest: int, m: FixedMultiplier, post_shift: int) -> None:
-    """As :func:`check_product` for a split shift."""
+    """Raises AccumulatorOverflowError when the product of a split shift leaves 63 bits."""
     left = max(post_shift - int(m.shift.min(initial=post_shift)), 0)
-    check_product(
-        largest << left, FixedMultiplier(m.mantissa, np.maximum(m.shift, 0)), Rounding.FLOOR
-    )
+    plain = FixedMultiplier(m.mantissa, np.maximum(m.shift, 0))
+    product = _product(largest << left, plain, Rounding.FLOOR, 0)
+    if product >= 1 << 63:
+        raise _too_long(largest, product, 1 << 63)
 
 
 def divided(m: FixedMultiplier, count: Int64Array) -> FixedMultiplier:
@@ -233,31 +250,53 @@ def divided(m: FixedMultiplier, count: Int64Array) -> FixedMultiplier:
     return FixedMultiplier((m.mantissa << gained) // count, m.shift + gained)
 
 
-def check_product(largest: int, m: FixedMultiplier, mode: Rounding, addend: int = 0) -> None:
-    """Raises AccumulatorOverflowError when ``largest * mantissa``, shifted left, leaves int64.
+def is_long(largest: int, m: FixedMultiplier, mode: Rounding, addend: int = 0) -> bool:
+    """Whether ``largest * mantissa + addend`` needs more than 63 bits, and may have them.
 
-    Args:
-        addend: the largest magnitude of what is added to it before the shift.
+    Raises:
+        AccumulatorOverflowError: it may not.
     """
+    product = _product(largest, m, mode, addend)
+    if product < 1 << 63:
+        return False
+    once = mode not in DOUBLE_ROUNDINGS and int(m.shift.min(initial=0)) >= 0
+    if not once or product >= MOST:
+        raise _too_long(largest, product, MOST if once else 1 << 63)
+    check_shift(m.shift)
+    return True
+
+
+def _too_long(largest: int, product: int, most: int) -> AccumulatorOverflowError:
+    return AccumulatorOverflowError(
+        "requantization",
+        "accumulator times mantissa fits 64-bit arithmetic, or 95 bits where it is rounded once "
+        "and shifted to the right as a whole",
+        found=f"a sum of {largest} and {product.bit_length()} bits",
+        allowed=f"{most.bit_length() - 1} bits",
+        next_step="use a shorter multiplier (multiplier_bits) or a narrower accumulator",
+    )
+
+
+def _product(largest: int, m: FixedMultiplier, mode: Rounding, addend: int) -> int:
+    """Its largest magnitude, with gemmlowp's nudge added to it."""
     unshifted = Q31 if mode in DOUBLE_ROUNDINGS else 0
     left = max(unshifted - int(m.shift.min(initial=unshifted)), 0)
     product = (largest * (int(m.mantissa.max(initial=0)) + 1) + addend) << left
-    if product + (1 << 30) >= 1 << 63:  # gemmlowp's nudge is added to it
-        raise AccumulatorOverflowError(
-            "requantization",
-            "accumulator times mantissa fits 64-bit arithmetic",
-            found=f"a sum of {largest} and {product.bit_length()} bits",
-            allowed="63 bits",
-            next_step="use a shorter multiplier (multiplier_bits) or a narrower accumulator",
-        )
+    return product + (1 << 30)
+
+
+def raised(m: FixedMultiplier, mode: Rounding) -> Int64Array:
+    """The mantissa that a mode multiplies by."""
+    return m.mantissa + 1 if mode is Rounding.NATURAL_PLUS_ONE else m.mantissa
+
+
+def last_step(mode: Rounding) -> Rounding:
+    """The mode that rounds the shift of one that multiplies once."""
+    return Rounding.HALF_UP if mode is Rounding.NATURAL_PLUS_ONE else mode
 
 
 def _single(acc: Int64Array, m: FixedMultiplier, mode: Rounding) -> Int64Array:
-    return shift_right(acc * m.mantissa, m.shift, mode)
-
-
-def _plus_one(acc: Int64Array, m: FixedMultiplier, mode: Rounding) -> Int64Array:
-    return shift_right(acc * (m.mantissa + 1), m.shift, Rounding.HALF_UP)
+    return shift_right(acc * raised(m, mode), m.shift, last_step(mode))
 
 
 def _high_multiply(acc: Int64Array, m: FixedMultiplier) -> tuple[Int64Array, Int64Array]:
@@ -283,5 +322,4 @@ def _double_half_up(acc: Int64Array, m: FixedMultiplier, mode: Rounding) -> Int6
 _BY_MODE: dict[Rounding, Callable[[Int64Array, FixedMultiplier, Rounding], Int64Array]] = {
     Rounding.DOUBLE: _double,
     Rounding.DOUBLE_HALF_UP: _double_half_up,
-    Rounding.NATURAL_PLUS_ONE: _plus_one,
 }

@@ -89,14 +89,23 @@ def shift_right(value: Int64Array | int, shift: int | Int64Array, mode: Rounding
     right = np.maximum(shifts, 0)
     shifted_left = np.asarray(value, np.int64) << np.maximum(-shifts, 0)
     floor = np.asarray(shifted_left >> right)
-    rest = shifted_left - (floor << right)  # in [0, 2**right)
+    return floor + round_up(shifted_left - (floor << right), right, floor, mode)
+
+
+def round_up(rest: Int64Array, right: Int64Array, floor: Int64Array, mode: Rounding) -> BoolArray:
+    """True where ``floor + rest / 2**right`` rounds to ``floor + 1``.
+
+    Args:
+        rest: in [0, 2**right).
+        right: 0 to 62.
+        mode: a mode that rounds once.
+    """
     if mode is Rounding.FLOOR:
-        return floor
+        return np.zeros(np.shape(floor), np.bool_)
     if mode is Rounding.TRUNC:
-        up: BoolArray = (rest != 0) & (floor < 0)
-        return floor + up
+        return (rest != 0) & (floor < 0)
     whole = np.int64(1) << right
-    return floor + _MOVES_UP[mode](2 * rest > whole, 2 * rest == whole, floor)
+    return _MOVES_UP[mode](2 * rest > whole, 2 * rest == whole, floor)
 
 
 def check_shift(shifts: Int64Array) -> None:

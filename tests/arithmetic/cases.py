@@ -82,12 +82,17 @@ def rounded(value: Fraction, mode: Rounding) -> int:
     return floor + (value - floor > Fraction(1, 2))
 
 
+def rounded_shift(value: int, shift: int, mode: Rounding) -> int:
+    """value / 2**shift in Python integers, of a mode that rounds once."""
+    return rounded(Fraction(value) / Fraction(2) ** shift, mode)
+
+
 def times(acc: int, mantissa: int, shift: int, mode: Rounding) -> int:
     """acc * mantissa / 2**shift in Python integers, every mode."""
     if mode is Rounding.NATURAL_PLUS_ONE:
-        return rounded(Fraction(acc * (mantissa + 1)) / Fraction(2) ** shift, Rounding.HALF_UP)
+        return rounded_shift(acc * (mantissa + 1), shift, Rounding.HALF_UP)
     if mode in SINGLE:
-        return rounded(Fraction(acc * mantissa) / Fraction(2) ** shift, mode)
+        return rounded_shift(acc * mantissa, shift, mode)
     exponent = 31 - shift
     high = rounded(Fraction(acc * 2 ** max(exponent, 0) * mantissa, 2**31), Rounding.HALF_UP)
     second = Rounding.HALF_AWAY if mode is Rounding.DOUBLE else Rounding.HALF_UP

@@ -119,7 +119,7 @@ def test_a_table_of_pairs_is_the_oracle(
 
 
 def test_codes_that_do_not_occur_overflow_nothing() -> None:
-    draw, form = Draw(3), Form(Kind.FIXED, Rounding.HALF_UP, left_shift=27)
+    draw, form = Draw(3), Form(Kind.FIXED, Rounding.DOUBLE, left_shift=27)
     q, high = QParams(U8, np.asarray(1, np.float32)), np.uint8([255])
     a = draw.codes(QType(2, False), 70_000)
     found = add(tensor(a), q, tensor(a), q, q, form)

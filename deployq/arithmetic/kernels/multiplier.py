@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from deployq.arithmetic.contract import Rounding
+from deployq.arithmetic.kernels.long_products import multiply_long
 from deployq.arithmetic.kernels.rounding import shift_right
-from deployq.arithmetic.multiplier import Q31, FixedMultiplier, check_product, check_split
+from deployq.arithmetic.multiplier import (
+    Q31,
+    FixedMultiplier,
+    check_split,
+    is_long,
+    last_step,
+    magnitude,
+    raised,
+)
 from deployq.arithmetic.rounding import Int64Array, check_shift
 
 
-@dataclass(frozen=True, eq=False)
-class _OnDevice:
+class _OnDevice(NamedTuple):
     """A FixedMultiplier as int64 tensors."""
 
     mantissa: Tensor
@@ -29,16 +37,19 @@ def multiply(
     """``acc * m`` rounded to int64; see ``arithmetic.multiplier.multiply``.
 
     Raises:
-        AccumulatorOverflowError: the product could leave 63 bits.
+        AccumulatorOverflowError: as there.
     """
-    most = 0 if addend is None else int(np.abs(addend).max(initial=0))
-    check_product(_largest(acc), m, mode, most)
+    most = 0 if addend is None else magnitude(addend)
+    long = is_long(_largest(acc), m, mode, most)
     check_shift(m.shift)
-    if addend is not None:
-        there = _there(m, acc)
-        product = acc.long() * there.mantissa + torch.as_tensor(addend, device=acc.device)
-        return shift_right(product, there.shift, mode)
-    return _BY_MODE.get(mode, _single)(acc.long(), _there(m, acc), mode)
+    there = _there(FixedMultiplier(raised(m, mode), m.shift), acc)
+    added = torch.as_tensor(np.int64(0) if addend is None else addend, device=acc.device)
+    if long:
+        return multiply_long(acc.long(), *there, last_step(mode), added)
+    if mode in _BY_MODE:
+        return _BY_MODE[mode](acc.long(), *there)
+    product = acc.long() * there.mantissa
+    return shift_right(product if addend is None else product + added, there.shift, last_step(mode))
 
 
 def multiply_split(acc: Tensor, m: FixedMultiplier, post_shift: int, mode: Rounding) -> Tensor:
@@ -50,7 +61,8 @@ def multiply_split(acc: Tensor, m: FixedMultiplier, post_shift: int, mode: Round
 
 
 def _largest(acc: Tensor) -> int:
-    return int(acc.abs().max()) if acc.numel() else 0
+    low, high = acc.aminmax() if acc.numel() else (0, 0)
+    return max(int(high), -int(low))
 
 
 def _there(m: FixedMultiplier, acc: Tensor) -> _OnDevice:
@@ -60,32 +72,23 @@ def _there(m: FixedMultiplier, acc: Tensor) -> _OnDevice:
     )
 
 
-def _single(acc: Tensor, m: _OnDevice, mode: Rounding) -> Tensor:
-    return shift_right(acc * m.mantissa, m.shift, mode)
-
-
-def _plus_one(acc: Tensor, m: _OnDevice, mode: Rounding) -> Tensor:
-    return shift_right(acc * (m.mantissa + 1), m.shift, Rounding.HALF_UP)
-
-
-def _high_multiply(acc: Tensor, m: _OnDevice) -> tuple[Tensor, Tensor]:
-    exponent = Q31 - m.shift
-    product = (acc << exponent.clamp(min=0)) * m.mantissa
+def _high_multiply(acc: Tensor, mantissa: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    exponent = Q31 - shift
+    product = (acc << exponent.clamp(min=0)) * mantissa
     # gemmlowp's nudge and truncating division are one rounding half up
     high = (product + (1 << (Q31 - 1))) >> Q31
     return high, (-exponent).clamp(min=0)
 
 
-def _double(acc: Tensor, m: _OnDevice, mode: Rounding) -> Tensor:
-    return shift_right(*_high_multiply(acc, m), Rounding.HALF_AWAY)
+def _double(acc: Tensor, mantissa: Tensor, shift: Tensor) -> Tensor:
+    return shift_right(*_high_multiply(acc, mantissa, shift), Rounding.HALF_AWAY)
 
 
-def _double_half_up(acc: Tensor, m: _OnDevice, mode: Rounding) -> Tensor:
-    return shift_right(*_high_multiply(acc, m), Rounding.HALF_UP)
+def _double_half_up(acc: Tensor, mantissa: Tensor, shift: Tensor) -> Tensor:
+    return shift_right(*_high_multiply(acc, mantissa, shift), Rounding.HALF_UP)
 
 
-_BY_MODE: dict[Rounding, Callable[[Tensor, _OnDevice, Rounding], Tensor]] = {
+_BY_MODE: dict[Rounding, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     Rounding.DOUBLE: _double,
     Rounding.DOUBLE_HALF_UP: _double_half_up,
-    Rounding.NATURAL_PLUS_ONE: _plus_one,
 }

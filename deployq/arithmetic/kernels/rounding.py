@@ -28,8 +28,14 @@ def shift_right(value: Tensor, shift: Tensor, mode: Rounding) -> Tensor:
     floor = shifted_left >> right
     if mode is Rounding.FLOOR:
         return floor
-    rest = shifted_left - (floor << right)  # in [0, 2**right)
+    return floor + round_up(shifted_left - (floor << right), right, floor, mode)
+
+
+def round_up(rest: Tensor, right: Tensor, floor: Tensor, mode: Rounding) -> Tensor:
+    """True where ``floor + rest / 2**right`` rounds to ``floor + 1``."""
+    if mode is Rounding.FLOOR:
+        return torch.zeros_like(floor, dtype=torch.bool)
     if mode is Rounding.TRUNC:
-        return floor + ((rest != 0) & (floor < 0))
+        return (rest != 0) & (floor < 0)
     whole = torch.ones_like(right) << right
-    return floor + _MOVES_UP[mode](2 * rest > whole, 2 * rest == whole, floor)
+    return _MOVES_UP[mode](2 * rest > whole, 2 * rest == whole, floor)

@@ -53,7 +53,7 @@ def requantize(
         UnsupportedError: the kind of the form has no requantization, or no place for a bias, or
             thresholds would make codes of more than 8 bits.
         QuantizationError: the form cannot express a multiplier.
-        AccumulatorOverflowError: accumulator times mantissa leaves 64 bits.
+        AccumulatorOverflowError: accumulator times mantissa is too long (see ``multiply``).
     """
     layer = LayerScales(x_scale, w_scale, out, acc.ndim, channel_axis)
     rescale = pick("requantize", _FORMS, form)
