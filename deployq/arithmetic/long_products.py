@@ -45,7 +45,7 @@ def multiply_long(
     kept = np.clip(high, -half - half, half - 1 + half)
     floor = ((kept >> long) << (LOW_BITS - short)) + (low >> short)
     rest = ((kept & ((np.int64(1) << long) - 1)) << LOW_BITS) + (low & ((1 << short) - 1))
-    return floor + round_up(rest, shift, floor, mode)
+    return np.asarray(floor + round_up(rest, shift, floor, mode))
 
 
 def _product(

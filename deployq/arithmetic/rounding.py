@@ -103,7 +103,7 @@ def round_up(rest: Int64Array, right: Int64Array, floor: Int64Array, mode: Round
     if mode is Rounding.FLOOR:
         return np.zeros(np.shape(floor), np.bool_)
     if mode is Rounding.TRUNC:
-        return (rest != 0) & (floor < 0)
+        return np.asarray((rest != 0) & (floor < 0))
     whole = np.int64(1) << right
     return _MOVES_UP[mode](2 * rest > whole, 2 * rest == whole, floor)
 

@@ -100,7 +100,7 @@ class LinearCodes:
         scale: float32 weight scale after absorption, rank 0 or (C,).
         bias: (C,) int64, in steps of ``bias_scale``, multiples of ``2**bias_shift``.
         bias_scale: float32 ``s_x * s_w``, the shape of ``scale``.
-        bias_shift: the file holds ``bias >> bias_shift``.
+        bias_shift: the file holds ``bias >> bias_shift``; one, or (C,).
         rescued: channels whose weight codes became zero (law 2's exception).
         late: the codes that the file holds where the target adds the bias after the scale; ``bias``
             is then what comes nearest to them in steps of the sums.
@@ -110,7 +110,7 @@ class LinearCodes:
     scale: FloatArray
     bias: IntArray
     bias_scale: FloatArray
-    bias_shift: int
+    bias_shift: int | IntArray
     rescued: tuple[int, ...]
     late: LateBias | None = None
 
@@ -174,7 +174,9 @@ def absorb(
         else:
             absorbed = np.asarray(least, np.float32)
     bias_scale = np.asarray(np.float32(input_scale) * absorbed, np.float32)
-    bias_codes, shift = bias_type.round(bias / bias_scale.astype(np.float64))
+    steps = bias / bias_scale.astype(np.float64)
+    each = bias_type.by_channel and bias_scale.ndim
+    bias_codes, shift = bias_type.round_each(steps) if each else bias_type.round(steps)
     channels = tuple(int(c) for c in np.flatnonzero(lost))
     return LinearCodes(codes, absorbed, bias_codes, bias_scale, shift, channels)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deployq.qparams import FloatArray, IntArray
-from deployq_targets.tensors import Bias
+from deployq_targets.tensors import BIAS_FILE_BITS, Bias
 from deployq_targets.words import BiasForm, BiasScaleRule
 
 ACCUMULATOR_BITS = 32
@@ -30,6 +30,7 @@ class BiasType:
     Args:
         bits: signed width of a code.
         shift, shift_max: every layer takes the least shift between them that holds its bias.
+        by_channel: every channel with a scale of its own takes one of its own.
         real: the file holds the real value that the code stands for, as float32.
     """
 
@@ -37,6 +38,7 @@ class BiasType:
     shift: int = 0
     shift_max: int = 0
     real: bool = False
+    by_channel: bool = False
 
     @classmethod
     def of(cls, section: Bias) -> BiasType:
@@ -48,7 +50,8 @@ class BiasType:
             return cls(section.bits, shift, shift)
         if section.scale_rule is BiasScaleRule.ACT_TIMES_WEIGHT_SHIFTED:
             return cls(section.bits, 0, ACCUMULATOR_BITS - section.bits)
-        return cls(section.bits)
+        stored = min(section.bits, BIAS_FILE_BITS)
+        return cls(stored, 0, section.bits - stored, by_channel=section.bits > stored)
 
     @property
     def most(self) -> int:
@@ -90,6 +93,12 @@ class BiasType:
             shift += 1
         codes = np.clip(np.rint(steps / 2.0**shift), -self.most, self.most).astype(np.int64)
         return codes << shift, shift
+
+    def round_each(self, steps: FloatArray) -> tuple[IntArray, IntArray]:
+        """As :meth:`round`, each of (C,) biases with a shift of its own."""
+        rounded = [self.round(np.asarray(step)) for step in steps]
+        codes, shifts = zip(*rounded, strict=True)
+        return np.array(codes, np.int64), np.array(shifts, np.int64)
 
     def config(self) -> dict[str, Any]:
         return asdict(self)

@@ -94,7 +94,11 @@ LIMITS: tuple[Limit, ...] = (
     ),
     _one_of("weight.symmetry", Symmetry.SYMMETRIC, Symmetry.ANY),
     _one_of("bias.form", BiasForm.INT, BiasForm.FLOAT),
-    _one_of("bias.bits", *BIAS_BITS),
+    Limit(
+        "bias.bits",
+        lambda found: found in BIAS_BITS or found > max(BIAS_BITS),
+        f"{' or '.join(map(_text, BIAS_BITS))}, or more",
+    ),
     _one_of(
         "bias.scale_rule",
         BiasScaleRule.ACT_TIMES_WEIGHT,
@@ -184,6 +188,15 @@ def _narrow_biases(profile: TargetProfile) -> Iterator[Unobeyed]:
         yield Unobeyed("bias.bits", _text(section.bits), f"{max(BIAS_BITS)} on the scale s_x s_w")
 
 
+def _long_biases(profile: TargetProfile) -> Iterator[Unobeyed]:
+    """More bits than a file holds are written as a power of two of the plain scale."""
+    section = profile.bias
+    plain = section.scale_rule is BiasScaleRule.ACT_TIMES_WEIGHT
+    if section.bits > max(BIAS_BITS) and not (section.form is BiasForm.INT and plain):
+        allowed = f"up to {max(BIAS_BITS)}, or more of form int on the scale s_x s_w"
+        yield Unobeyed("bias.bits", _text(section.bits), allowed)
+
+
 def _coarse_biases(profile: TargetProfile) -> Iterator[Unobeyed]:
     """A step of whole powers of two, weights on a lattice that can follow the bias."""
     section = profile.bias
@@ -222,6 +235,7 @@ FINDERS: tuple[Finder, ...] = (
     _other_axes,
     _late_biases,
     _narrow_biases,
+    _long_biases,
     _coarse_biases,
     _clipped_codes,
     _position_rules,

@@ -27,8 +27,8 @@ from deployq.qgraph.walk import PENDING, Handler, Walk
 from deployq.qgraph.windows import check_channels, conv_geometry
 from deployq.qparams import FloatArray, IntArray, PerChannel, PerTensor
 
-WIDEST_SHIFT = 24
-"""Of bias codes: beyond it a byte leaves 32 bits."""
+WIDEST_SHIFT = 32
+"""Of bias codes: beyond it 32 bits leave 64."""
 
 MOST_STEPS = 2.0**53
 """Of a float bias: float64 counts as far."""
@@ -215,14 +215,16 @@ def _per_channel(
     return np.broadcast_to(data.reshape(-1), (outputs,))
 
 
-def _bias_shift(scale: FloatArray, expected: FloatArray) -> int | None:
-    """k, 0 or more, of a bias on the scale ``s_x * s_w * 2**k``; None on every other scale."""
+def _bias_shift(scale: FloatArray, expected: FloatArray) -> IntArray | None:
+    """k, 0 or more, one or for each channel, of a bias on the scale ``s_x * s_w * 2**k``; None on
+    every other scale.
+    """
     if not (scale.size in (1, expected.size) or expected.size == 1):
         return None
-    ratio = np.float64(scale.flat[0]) / np.float64(expected.flat[0])
-    shift = max(0, round(float(np.log2(ratio))))
-    near = np.allclose(scale, np.ldexp(expected, shift), rtol=BIAS_SCALE_RTOL, atol=0)
-    return shift if near and shift <= WIDEST_SHIFT else None
+    ratio = scale.astype(np.float64) / expected.astype(np.float64)
+    shift = np.clip(np.rint(np.log2(ratio)), 0, WIDEST_SHIFT).astype(np.int64)
+    near = np.allclose(ratio, np.exp2(shift), rtol=BIAS_SCALE_RTOL, atol=0)
+    return shift if near else None
 
 
 def _check_bias_zero_point(node: onnx.NodeProto, bias: QuantizedConstant) -> None:

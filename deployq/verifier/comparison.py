@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deployq.verifier.report import DECIDED_LSB, Judged, Parity, Top1
-from deployq.verifier.tally import Tally
+from deployq.verifier.tally import Tally, float_noise
 
 Array = npt.NDArray[Any]
 
@@ -31,16 +31,24 @@ class Comparison:
     images: int = 0
     top1: Top1 | None = None
 
-    def add(
-        self, tensor: str, wanted: int, reference: Array, found: Array, steps: Array | None = None
-    ) -> None:
+    def add(self, tensor: str, wanted: int, reference: Array, found: Array) -> None:
         """Count one tensor of a batch; both sides are on one zero point.
 
         Args:
             wanted: distinct codes that make the row telling.
-            steps: the reference's value before rounding, in LSB.
         """
-        tally = self.tallies.setdefault(tensor, Tally(tensor, wanted))
+        self.tallies.setdefault(tensor, Tally(tensor, wanted)).add(reference, found)
+
+    def add_near(
+        self, tensor: str, wanted: int, reference: Array, found: Array, steps: Array, bits: int
+    ) -> None:
+        """As :meth:`add`, of a run in float.
+
+        Args:
+            steps: the reference's value before rounding, in LSB.
+            bits: width of the codes.
+        """
+        tally = self.tallies.setdefault(tensor, Tally(tensor, wanted, float_noise(bits)))
         tally.add(reference, found, steps)
 
     def add_output(self, name: str, reference: Array, found: Array, scale: float) -> None:

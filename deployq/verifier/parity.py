@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from deployq import affine
-from deployq.arithmetic.contract import QDQ
+from deployq.arithmetic.contract import QDQ, Contract
 from deployq.data import Dataset
 from deployq.graph.codes import Evaluation, evaluate_steps
 from deployq.graph.preparation import PreparedModel
@@ -34,7 +34,7 @@ from deployq.verifier.classes import (
 from deployq.verifier.comparison import Comparison
 from deployq.verifier.evidence import Evidence, tensor_name
 from deployq.verifier.file_session import FileSession
-from deployq.verifier.placement import float_tensors, tensors_from_floats
+from deployq.verifier.placement import float_tensors, only_floats, tensors_from_floats
 from deployq.verifier.report import Judged, Parity
 from deployq.verifier.tally import wanted_distinct
 
@@ -68,7 +68,8 @@ def reference_against_simulator(
         )
         for name, steps in reference.steps.items():
             found = codes[code_tensor(graph, name)]
-            near.add(name, 0, reference.codes[name].numpy(), found, steps.numpy())
+            expected, bits = reference.codes[name].numpy(), evidence.grids[name].qtype.bits
+            near.add_near(name, 0, expected, found, steps.numpy(), bits)
         for part in (exact, near):
             part.images += len(batch)
         progress(exact.name)
@@ -114,10 +115,12 @@ def runtime_against_reference(
 ) -> Parity:
     """The runtime's file as it runs against the prepared model under the runtime's arithmetic.
 
-    Exact where every operator runs in integers; else only the best class can be asked for.
+    Exact where every operator runs in integers; else only the best class can be asked for. Where
+    none does, the runtime's arithmetic is that of reals.
     """
-    graph, contract = evidence.runtime_graph, evidence.runtime_contract
-    floats = float_tensors(graph, session.placement)
+    graph, floats = evidence.runtime_graph, float_tensors(evidence.runtime_graph, session.placement)
+    real = only_floats(graph, session.placement)
+    contract = QDQ if real else evidence.runtime_contract
     judged = Judged.TOP1 if floats else Judged.EXACT
     result = Comparison("reference = runtime", contract.name, judged)
     wanted = wanted_distinct(graph, contract)
@@ -125,7 +128,7 @@ def runtime_against_reference(
         outputs, codes = session.run(batch.inputs)
         inputs = tensors_of(evidence.prepared, batch)
         reference = evaluate_steps(evidence.prepared, contract, *inputs, names=())
-        explains = partial(_substituted, evidence, session, batch, codes, outputs)
+        explains = partial(_substituted, evidence, contract, session, batch, codes, outputs)
         substituted = explains if floats else None
         _compare_whole(
             result, evidence, reference, graph, codes, outputs, wanted, substituted=substituted
@@ -136,12 +139,17 @@ def runtime_against_reference(
 
 
 def _substituted(
-    evidence: Evidence, session: FileSession, batch: Dataset, codes: Codes, outputs: Codes
+    evidence: Evidence,
+    contract: Contract,
+    session: FileSession,
+    batch: Dataset,
+    codes: Codes,
+    outputs: Codes,
 ) -> Array | None:
     """Class codes of the reference fed what the runtime's file computed before its last layer."""
     graph, prepared = evidence.runtime_graph, evidence.prepared
     own = own_codes(evidence, graph, {**codes, **session.edge_codes(batch.inputs)})
-    inputs, contract = tensors_of(prepared, batch), evidence.runtime_contract
+    inputs = tensors_of(prepared, batch)
     fed = evaluate_steps(prepared, contract, *inputs, names=(), forced=own)
     return class_codes_when_fed(fed, own, class_codes_of_file(graph, codes, outputs))
 
@@ -153,8 +161,10 @@ def runtime_against_simulator(
 
     End to end, and layer by layer with each layer fed the codes that the runtime computed before
     it. Tensors of operators that the runtime left in float are not here but in
-    :func:`float_layers_against_reference`.
+    :func:`float_layers_against_reference`; where that is all of them, nothing is compared.
     """
+    if only_floats(evidence.runtime_graph, session.placement):
+        return ()
     graph, contract = evidence.runtime_graph, evidence.runtime_contract
     floats = float_tensors(graph, session.placement)
     wanted, label = wanted_distinct(graph, contract), "runtime = simulator"
@@ -239,10 +249,10 @@ def _compare_float(
         fed = evaluate_steps(prepared, QDQ, *inputs, names=only, forced=forced)
         for tensor, steps in fed.steps.items():
             if names[tensor] not in graph.inputs:
-                reference = fed.codes[tensor].numpy()
-                result.add(
-                    tensor, wanted[names[tensor]], reference, forced[tensor].numpy(), steps.numpy()
-                )
+                both, bits = (fed.codes, forced), evidence.grids[tensor].qtype.bits
+                reference, codes = (side[tensor].numpy() for side in both)
+                wish = wanted[names[tensor]]
+                result.add_near(tensor, wish, reference, codes, steps.numpy(), bits)
         if only is None:
             free = evaluate_steps(prepared, QDQ, *inputs, names=())
             classes = class_codes_of_file(graph, found, outputs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from deployq.errors import InputError
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.edges import changes_container
@@ -34,15 +36,21 @@ def not_in_integers(graph: IntegerGraph, placement: Placement) -> dict[str, str]
 
     Movement, the law-1 edges and changes of container compute nothing.
     """
-    found = tensors_from_floats(graph)
+    left = (n for n in _computing(graph) if not placement.runs_in_integers(n.name))
+    return tensors_from_floats(graph) | {node.output: node.name for node in left}
+
+
+def only_floats(graph: IntegerGraph, placement: Placement) -> bool:
+    """True where the runtime has no integer kernel for anything that the graph computes."""
+    floats = not_in_integers(graph, placement)
+    return bool(floats) and not any(node.output not in floats for node in _computing(graph))
+
+
+def _computing(graph: IntegerGraph) -> Iterator[Node]:
     for node in graph.nodes:
-        if isinstance(node, (Move, Quantize)) or not node.writes_codes or node.op_type == "MaxPool":
-            continue
-        if changes_container(graph, node):
-            continue
-        if not placement.runs_in_integers(node.name):
-            found[node.output] = node.name
-    return found
+        moves = isinstance(node, (Move, Quantize)) or node.op_type == "MaxPool"
+        if node.writes_codes and not moves and not changes_container(graph, node):
+            yield node
 
 
 def float_operators(graph: IntegerGraph, placement: Placement) -> tuple[str, ...]:

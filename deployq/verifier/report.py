@@ -13,7 +13,7 @@ from deployq.verifier.metrics.metric import Measured
 from deployq.verifier.tally import LayerRow
 
 FLOAT_RATE = 5e-5
-"""Share of a layer's codes that a run in float may change (law 12 b)."""
+"""Share of a layer's codes, of up to 8 bits, that a run in float may change (law 12 b)."""
 FLOAT_TOP1 = 0.999
 """Share of decided images on which a run in float must agree (law 12 c)."""
 DECIDED_LSB = 2
@@ -146,10 +146,10 @@ def _near(row: LayerRow) -> bool:
 def allowed(row: LayerRow) -> int:
     """Codes of a layer that a run in float may change.
 
-    :data:`FLOAT_RATE` of them, with three standard deviations and one for chance, which in a layer
-    of few codes is more than the rate; and every exact tie.
+    :data:`FLOAT_RATE` of them, more where codes are wide, with three standard deviations and one
+    for chance, which in a layer of few codes is more than the rate; and every exact tie.
     """
-    expected = FLOAT_RATE * row.compared
+    expected = FLOAT_RATE * row.noise * row.compared
     return int(expected + 3 * math.sqrt(expected)) + 1 + row.exact_ties
 
 
@@ -221,7 +221,11 @@ class Report:
             return "limits missed"
         if self.limits.lowered:
             return f"no difference found, with less evidence than the law asks for: {self.limits}"
-        return "good: what was trained is what the file computes"
+        good = "good: what was trained is what the file computes"
+        latency = self.latency
+        if latency.float_nodes and not latency.integer_share:
+            return f"{good}; the runtime has no integer kernels for its layers"
+        return good
 
     @property
     def exit_code(self) -> int:

@@ -33,6 +33,7 @@ class LayerRow:
         wanted_distinct: at least so many make the comparison telling.
         by_lsb: (size of the difference, codes that differ by it), ascending; the last size,
             :data:`MOST_LSB`, stands for all from there on. Empty where nothing differs.
+        noise: what the limits of a run in float are multiplied by (see :func:`float_noise`).
     """
 
     tensor: str
@@ -44,6 +45,7 @@ class LayerRow:
     wanted_distinct: int
     by_lsb: tuple[tuple[int, int], ...] = ()
     at_tie: int = 0
+    noise: int = 1
 
     @property
     def exact_ties(self) -> int:
@@ -58,11 +60,19 @@ class LayerRow:
 MOST_LSB = 8
 """Larger differences are counted together."""
 TIE_LSB = 1e-3
-"""A value this near a tie may go either way in float32 (law 12 b)."""
+"""A value this near a tie may go either way in float32 (law 12 b), of codes of up to 8 bits."""
 AT_TIE_LSB = 2**-15
 """Two last bits of a float32 near 255, and half the resolution of steps (``STEP_BITS``): a step
 that is at a tie may be this far from it. By chance 6e-5 of all values are.
 """
+
+
+def float_noise(bits: int) -> int:
+    """How much more of an LSB the last bit of a float32 is than for codes of 8 bits.
+
+    A float32 has 24 bits, whatever the width of the code that it becomes.
+    """
+    return 1 << max(0, bits - 8)
 
 
 @dataclass
@@ -71,6 +81,7 @@ class Tally:
 
     tensor: str
     wanted_distinct: int
+    noise: int = 1
     compared: int = 0
     different: int = 0
     max_lsb: int = 0
@@ -96,12 +107,13 @@ class Tally:
         if steps is not None:
             off = np.abs(steps - np.floor(steps) - 0.5)
             self.at_tie += int((off < AT_TIE_LSB).sum())
-            self.far_from_tie += int((off[wrong] >= TIE_LSB).sum())
+            self.far_from_tie += int((off[wrong] >= self.noise * TIE_LSB).sum())
 
     def row(self) -> LayerRow:
         return LayerRow(
             self.tensor, self.compared, self.different, self.max_lsb, self.far_from_tie,
             len(self.values), self.wanted_distinct, tuple(sorted(self.by_lsb.items())), self.at_tie,
+            self.noise,
         )  # fmt: skip
 
 

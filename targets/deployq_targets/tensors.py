@@ -27,6 +27,10 @@ SharingList: TypeAlias = Annotated[tuple[Sharing, ...], Field(min_length=1)]
 Axis: TypeAlias = int | Literal["n"]
 
 
+BIAS_FILE_BITS = 32
+"""Widest integers that ONNX's DequantizeLinear reads."""
+
+
 def zero_points(rule: ZeroPoint, qtype: QType) -> tuple[int, int]:
     """The codes of ``qtype`` that may stand for 0.0, lowest and highest (low > high: none)."""
     low, high = qtype.qmin, qtype.qmax
@@ -181,8 +185,9 @@ class Bias(Section):
 
     form: BiasForm
     """How the bias travels."""
-    bits: Bits = 32
-    """Width of the codes of an integer bias in the file."""
+    bits: Annotated[int, Field(ge=1, le=64)] = 32
+    """Width of the codes of an integer bias. ONNX has no more than 32 bits of them: a file holds
+    wider ones as 32 bits of s_x * s_w * 2**k, with the least k that holds the layer's largest."""
     signed_bits_max: Annotated[int, Field(ge=1, le=64)] | None = None
     """Documented width of the adder where it is wider than the accumulator or the file's codes."""
     scale_rule: BiasScaleRule = BiasScaleRule.ACT_TIMES_WEIGHT

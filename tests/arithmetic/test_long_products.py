@@ -41,9 +41,7 @@ def check(acc: list[int], m: FixedMultiplier, mode: Rounding, addend: int | None
 
 @settings(max_examples=60, deadline=None)
 @pytest.mark.parametrize("mode", MODES)
-@given(
-    acc=st.lists(sums, min_size=1, max_size=5), mantissa=mantissas, shift=st.integers(0, 62)
-)
+@given(acc=st.lists(sums, min_size=1, max_size=5), mantissa=mantissas, shift=st.integers(0, 62))
 @example(acc=[2**62, -(2**62), 1, -1, 0], mantissa=2**31 - 1, shift=0)
 @example(acc=[2**62, 3 << 31, -(3 << 31), 5 << 40], mantissa=1 << 30, shift=62)
 @example(acc=[2**63 - 1, -(2**63), -(1 << 32), 3 << 32], mantissa=2**31 - 1, shift=62)
@@ -54,7 +52,12 @@ def test_the_product_is_exact(mode: Rounding, acc: list[int], mantissa: int, shi
 
 @settings(max_examples=60, deadline=None)
 @pytest.mark.parametrize("mode", SINGLE)
-@given(acc=st.integers(-(2**62), 2**62), mantissa=mantissas, shift=st.integers(0, 62), addend=st.integers(-(2**61), 2**61))
+@given(
+    acc=st.integers(-(2**62), 2**62),
+    mantissa=mantissas,
+    shift=st.integers(0, 62),
+    addend=st.integers(-(2**61), 2**61),
+)
 def test_a_late_bias_joins_the_product(
     mode: Rounding, acc: int, mantissa: int, shift: int, addend: int
 ) -> None:

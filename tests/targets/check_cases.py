@@ -299,6 +299,8 @@ LAYER_CASES = (
          {"bias.scale_rule": "act_times_weight_pow2", "bias.scale_rule_exp": 2},
          {"bias.scale_rule": "act_times_weight_pow2", "bias.scale_rule_exp": 0},
          "s_x s_w times 1"),
+    Case("bias-scale", ("bias.bits",), net(BIASED), net(BIASED, sb=np.float32(0.25)), {},
+         {"bias.bits": 34, "bias.signed_bits_max": 34}, "s_x s_w times 4"),
     Case("bias-scale", ("bias.scale_rtol",), net(BIASED), net(BIASED, sb=np.float32(0.063)), {},
          {"bias.scale_rtol": 0.01}, "s_x s_w times 1.008"),
     Case("bias-scale", ("bias.scale_rule",), net(BIASED),

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from deployq.arithmetic.fan_in import absolute_sums
+from deployq.errors import AccumulatorOverflowError
 
 FLOAT32_EXACT = 2.0**24
 FLOAT64_EXACT = 2.0**53
+INT64_EXACT = 1 << 63
 
 
 class Product(Protocol):
@@ -104,9 +106,20 @@ def exact_sums(codes: Tensor, zero_point: int, weight: Weights, product: Product
 
     Returns:
         int64; or, where every sum is below 2**24, float32.
+
+    Raises:
+        AccumulatorOverflowError: 64 bits may not hold a sum.
     """
     span, reach = _extent(codes, zero_point)
     largest = max(span * weight.most, reach, weight.most)
+    if int(largest) + weight.offset >= INT64_EXACT:
+        raise AccumulatorOverflowError(
+            "sum",
+            "every sum of the simulator fits 64 bits",
+            found=f"products up to {largest:.6g}, a bias up to {weight.offset:.6g}",
+            allowed="2**63",
+            next_step="use fewer weight, activation or bias bits in this layer",
+        )
     with plain_float32(codes.device):
         if largest + weight.offset < FLOAT32_EXACT:
             bias = None if weight.bias is None else weight.bias.float()

@@ -4,7 +4,8 @@
     Conv(x, w, DequantizeLinear(int8 q, s))    with s = s_x s_w 2**k: codes q << k
 
 so ConvTranspose and Gemm. ONNX Runtime's integer kernels take no other bias. The reals are the
-same, but those of a bias on a scale of its own: they become the nearest steps.
+same, but those of a bias on a scale of its own: they become the nearest steps. A bias that 32 bits
+do not hold stays as it is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
 
 OPERATORS = ("Conv", "ConvTranspose", "Gemm")
 
+MOST = (1 << 31) - 1
+
 
 def match(node: ir.Node) -> bool:
     if node.op_type not in OPERATORS or len(node.inputs) < 3:
@@ -25,10 +28,11 @@ def match(node: ir.Node) -> bool:
     if any(_dequantize(value) is None for value in node.inputs[:2]):
         return False
     maker = _dequantize(node.inputs[2])
-    if maker is None or maker.inputs[0] is None:
-        return initializer_array(node.inputs[2]) is not None
-    plain = np.array_equal(_scale(node.inputs[2]), _product_scale(node))
-    return maker.inputs[0].dtype != ir.DataType.INT32 or not plain
+    stored = initializer_array(node.inputs[2] if maker is None else maker.inputs[0])
+    if stored is None or np.abs(_steps(node, stored)).max(initial=0) > MOST:
+        return False
+    plain = maker is not None and np.array_equal(_scale(node.inputs[2]), _product_scale(node))
+    return not plain or stored.dtype != np.int32
 
 
 def _product_scale(node: ir.Node) -> Any:
@@ -41,12 +45,15 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     bias, maker = node.inputs[2], _dequantize(node.inputs[2])
     stored = initializer_array(bias if maker is None else maker.inputs[0])
     assert bias is not None and stored is not None
-    if maker is None:
-        steps, name = stored.astype(np.float64) / scale, str(bias.name)
-    else:
-        steps = stored * _scale(bias).astype(np.float64) / scale.astype(np.float64)
-        name = str(maker.name).removesuffix(".dequantize")
-    _replace(graph, node, name, np.rint(steps), scale)
+    name = str(bias.name) if maker is None else str(maker.name).removesuffix(".dequantize")
+    _replace(graph, node, name, _steps(node, stored), scale)
+
+
+def _steps(node: ir.Node, stored: Any) -> Any:
+    """The bias in whole steps of ``s_x s_w``, float64."""
+    step = 1.0 if _dequantize(node.inputs[2]) is None else _scale(node.inputs[2])
+    reals = stored * np.asarray(step, np.float64)
+    return np.rint(reals / _product_scale(node).astype(np.float64))
 
 
 def _replace(graph: ir.Graph, node: ir.Node, name: str, codes: Any, scale: Any) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from deployq.arithmetic.rounding import Float64Array
 from deployq.qgraph.nodes import Linear
 from deployq.qparams import PerBlock
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule
 from deployq_targets.checks.weights import layers
 from deployq_targets.profile import TargetProfile
+from deployq_targets.tensors import BIAS_FILE_BITS, Bias
 from deployq_targets.words import BiasForm, BiasScaleRule
 
 
@@ -22,7 +24,7 @@ def bias_form(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
         found = "float" if node.bias_type is None else f"int, {node.bias_type.bits} bits"
         allowed = section.form.value
         if section.form is BiasForm.INT:
-            allowed += f", {section.bits} bits"
+            allowed += f", {min(section.bits, BIAS_FILE_BITS)} bits"
         if section.form in (BiasForm.INT, BiasForm.FLOAT) and found != allowed:
             change = (
                 "store the bias as code times scale, in float32"
@@ -37,7 +39,7 @@ def bias_form(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 def bias_scale(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """The scale of an integer bias is {bias.scale_rule} (exponent {bias.scale_rule_exp}), within
-    {bias.scale_rtol} of it.
+    {bias.scale_rtol} of it; times a power of two where its {bias.bits} bits are more than 32.
     """
     section = profile.bias
     if section.scale_rule in (BiasScaleRule.FREE, BiasScaleRule.OWN_POW2):
@@ -54,12 +56,14 @@ def bias_scale(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
             continue
         ratio = stated.astype(np.float64) / product.astype(np.float64)
         shifts = np.log2(ratio)
-        wanted = _exponent(section.scale_rule, section.scale_rule_exp, shifts)
+        wanted = _exponent(section, shifts)
         off = np.abs(ratio / 2.0**wanted - 1)
         if off.max() > max(section.scale_rtol, np.finfo(np.float32).eps):
+            worst = off.argmax()
+            allowed = np.broadcast_to(2.0**wanted, ratio.shape).flat[worst]
             yield Breach(
-                node.name, f"{node.name}.bias", f"s_x s_w times {ratio.flat[off.argmax()]:.6g}",
-                f"s_x s_w times {2.0**wanted:g}", "quantize the bias anew with this scale",
+                node.name, f"{node.name}.bias", f"s_x s_w times {ratio.flat[worst]:.6g}",
+                f"s_x s_w times {allowed:g}", "quantize the bias anew with this scale",
             )  # fmt: skip
 
 
@@ -72,16 +76,12 @@ def bias_zero_point(file: CheckedFile, profile: TargetProfile) -> Iterator[Breac
             yield Breach(node.name, f"{node.name}.bias", found, "0", change)
 
 
-def _exponent(
-    rule: BiasScaleRule,
-    stated: int | None,
-    shifts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-) -> float:
-    if rule is BiasScaleRule.ACT_TIMES_WEIGHT_POW2:
-        return float(stated or 0)
-    if rule is BiasScaleRule.ACT_TIMES_WEIGHT_SHIFTED:
-        return max(0.0, float(np.rint(np.median(shifts))))
-    return 0.0
+def _exponent(section: Bias, shifts: Float64Array) -> Float64Array:
+    if section.scale_rule is BiasScaleRule.ACT_TIMES_WEIGHT_POW2:
+        return np.asarray(section.scale_rule_exp or 0, np.float64)
+    if section.scale_rule is BiasScaleRule.ACT_TIMES_WEIGHT_SHIFTED:
+        return np.asarray(max(0.0, np.rint(np.median(shifts))))
+    return np.asarray(np.clip(np.rint(shifts), 0.0, max(0, section.bits - BIAS_FILE_BITS)))
 
 
 def bias_channels(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
@@ -108,7 +108,8 @@ RULES = (
         "An int32 bias for a parser that takes float.",
     ),
     Rule(
-        "bias-scale", bias_scale, ("bias.scale_rule", "bias.scale_rule_exp", "bias.scale_rtol"),
+        "bias-scale", bias_scale,
+        ("bias.scale_rule", "bias.scale_rule_exp", "bias.scale_rtol", "bias.bits"),
         "The bias is added to the sum of products, whose step is s_x s_w: another scale is read as "
         "this one, and every output is off by a constant.",
         "A bias that was quantized with the scale of the layer's output.",

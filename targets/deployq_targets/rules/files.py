@@ -9,6 +9,7 @@ from deployq.arithmetic.form_names import KIND
 from deployq.qtypes import QType
 from deployq_targets.profile import CONTAINER_OPSETS, TargetProfile
 from deployq_targets.rules.clash import Clash
+from deployq_targets.tensors import BIAS_FILE_BITS
 from deployq_targets.words import BiasForm, OpStatus, Subbyte
 
 
@@ -28,7 +29,7 @@ def _declared_types(profile: TargetProfile) -> Iterator[tuple[str, str]]:
     if profile.weight.only:
         yield from (("weight.only.types", name) for name in profile.weight.only.types)
     if profile.bias.form is BiasForm.INT:
-        yield "bias.bits", f"s{profile.bias.bits}"
+        yield "bias.bits", f"s{min(profile.bias.bits, BIAS_FILE_BITS)}"
 
 
 def containers_are_onnx_types(profile: TargetProfile) -> Iterator[Clash]:
