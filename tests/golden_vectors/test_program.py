@@ -84,6 +84,24 @@ def test_thresholds_of_a_narrow_accumulator(tmp_path: Path) -> None:
     check(trace, tmp_path)
 
 
+def test_products_beyond_64_bits(tmp_path: Path) -> None:
+    """Biases of 47 bits and a scale that leaves 16 of them; by another all saturate."""
+    once, x = [r for r in ROUNDINGS if "double" not in r], reals((2, 3, 8, 8), -1, 20)
+    bias, traces = np.int32([1 << 27, -(1 << 27), 3 << 25, 5]) + np.arange(4, dtype=np.int32), {}
+    for rounding in once:
+        words = {"requant__rounding": rounding, "accumulator__bits": 48}
+        wide = one_conv(sb4=SB4["sb4"] * 2**19, b=bias, sy=np.float32(2.0**27),
+                        zy=np.uint16(32768), opset=21)  # fmt: skip
+        near = one_conv(sb4=SB4["sb4"] * 2**19, b=bias, sy=np.float32(0.25))
+        for name, graph in (("wide", wide), ("near", near)):
+            trace = traced(graph, profile_with("int8-npu", **words), x)
+            traces[f"{name} {rounding}"] = trace
+            sums = max(int(np.abs(v.sums).max()) for v in trace.layers[0].vectors
+                       if v.sums is not None)  # fmt: skip
+            assert sums > 1 << 45
+    check(merged(traces), tmp_path)
+
+
 @pytest.mark.parametrize("changes", [
     {"accumulator__bits": 16, "accumulator__overflow": "wrap", "bias__signed_bits_max": 32},
     {"accumulator__bits": 16, "accumulator__overflow": "saturate", "bias__signed_bits_max": 32},

@@ -100,41 +100,66 @@ static int64_t shift_left(int64_t value, int bits)
     return bits > 63 ? 0 : to_signed((uint64_t)value << bits);
 }
 
+/* Whether floor + rest / (2 half) rounds to floor + 1. */
+static int rounds_up(int64_t floor, uint64_t rest, uint64_t half, dq_rounding rounding)
+{
+    switch (rounding) {
+    case DQ_FLOOR:
+        return 0;
+    case DQ_TRUNC:
+        return rest && floor < 0;
+    case DQ_HALF_EVEN:
+        return rest > half || (rest == half && floor % 2);
+    case DQ_HALF_AWAY:
+        return rest > half || (rest == half && floor >= 0);
+    case DQ_HALF_DOWN:
+        return rest > half;
+    case DQ_HALF_ZERO:
+        return rest > half || (rest == half && floor < 0);
+    default:
+        return rest >= half;
+    }
+}
+
+static int64_t floor_shift(int64_t value, int bits)
+{
+    return value >= 0 ? value >> bits : ~(~value >> bits);
+}
+
 static int64_t shift_right(int64_t value, int bits, dq_rounding rounding)
 {
     int64_t floor;
-    uint64_t rest, half;
-    int up;
+    uint64_t rest;
     if (bits <= 0)
         return shift_left(value, -bits);
     if (bits > 63)
         bits = 63;
-    floor = value >= 0 ? value >> bits : ~(~value >> bits);
+    floor = floor_shift(value, bits);
     rest = (uint64_t)value - ((uint64_t)floor << bits);
-    half = (uint64_t)1 << (bits - 1);
-    switch (rounding) {
-    case DQ_FLOOR:
-        return floor;
-    case DQ_TRUNC:
-        up = rest && floor < 0;
-        break;
-    case DQ_HALF_EVEN:
-        up = rest > half || (rest == half && floor % 2);
-        break;
-    case DQ_HALF_AWAY:
-        up = rest > half || (rest == half && floor >= 0);
-        break;
-    case DQ_HALF_DOWN:
-        up = rest > half;
-        break;
-    case DQ_HALF_ZERO:
-        up = rest > half || (rest == half && floor < 0);
-        break;
-    default:
-        up = rest >= half;
-        break;
+    return floor + rounds_up(floor, rest, (uint64_t)1 << (bits - 1), rounding);
+}
+
+/* value * mantissa / 2^bits; the product is high * 2^32 + low. */
+static int64_t scale_once(int64_t value, int64_t mantissa, int bits, dq_rounding rounding)
+{
+    uint64_t lower = (uint64_t)value & UINT32_MAX, factor = (uint64_t)mantissa;
+    uint64_t last = (lower & 0xffff) * factor, middle = (lower >> 16) * factor + (last >> 16);
+    uint64_t low = (middle & 0xffff) << 16 | (last & 0xffff), rest;
+    int64_t high = sum(product(floor_shift(value, 32), mantissa), (int64_t)(middle >> 16)), floor;
+    if ((high >= INT32_MIN && high <= INT32_MAX) || bits <= 0)
+        return shift_right(product(value, mantissa), bits, rounding);
+    if (bits > 62)
+        bits = 62;
+    if (bits < 32) {
+        if (floor_shift(high, 28 + bits) != 0 && floor_shift(high, 28 + bits) != -1)
+            return high < 0 ? -((int64_t)1 << 60) : (int64_t)1 << 60; /* saturates every code */
+        floor = sum(shift_left(high, 32 - bits), (int64_t)(low >> bits));
+        rest = low & (((uint64_t)1 << bits) - 1);
+    } else {
+        floor = floor_shift(high, bits - 32);
+        rest = (((uint64_t)high & (((uint64_t)1 << (bits - 32)) - 1)) << 32) | low;
     }
-    return floor + up;
+    return floor + rounds_up(floor, rest, (uint64_t)1 << (bits - 1), rounding);
 }
 
 /* gemmlowp's high multiply and division by a power of two; both steps half up where stated. */
@@ -167,14 +192,14 @@ static int64_t scale_integer(const dq_scaling *scaling, int64_t value, size_t i)
     case DQ_DOUBLE_HALF_UP:
         return scale_twice(value, mantissa, shift, scaling->rounding);
     case DQ_NATURAL_PLUS_ONE:
-        return shift_right(product(value, mantissa + 1), shift, DQ_HALF_UP);
+        return scale_once(value, mantissa + 1, shift, DQ_HALF_UP);
     default:
-        if (scaling->post_shift < 0) {
-            kept = product(value, mantissa);
-            if (scaling->late.count)
-                kept = sum(kept, code_at(&scaling->late, i));
+        if (scaling->post_shift < 0 && scaling->late.count) {
+            kept = sum(product(value, mantissa), code_at(&scaling->late, i));
             return shift_right(kept, shift, scaling->rounding);
         }
+        if (scaling->post_shift < 0)
+            return scale_once(value, mantissa, shift, scaling->rounding);
         kept = shift_right(value, shift - scaling->post_shift, DQ_FLOOR);
         return shift_right(product(kept, mantissa), scaling->post_shift, scaling->rounding);
     }
