@@ -33,7 +33,7 @@ from benchmarks.litert_runs import (
 from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
 from benchmarks.part import Facts, Table, show
-from benchmarks.sweeps import every_sweep
+from benchmarks.sweeps import sweeps_of
 from deployq.opened_file import open_file
 from deployq.progress import progress
 from deployq_exporters.runtimes.litert import Kernels
@@ -45,7 +45,7 @@ COLUMNS = (
     "delegated",
 )  # fmt: skip
 NETWORKS = "cifar10_mlperf_resnet8,kws_mlperf_dscnn"
-TARGETS = "litert-ref,litert-xnnpack,litert-optimized"
+TARGETS = "litert-ref,litert-xnnpack,litert-optimized,litert-16x8"
 SWEEPS = "sweeps"
 CODES, DISTINCT = 10_000, 32
 """Fewer of an operator's are thin evidence; of a network's operator only the distinct codes count.
@@ -77,7 +77,8 @@ def litert_parity(work: Path, models: str = NETWORKS, targets: str = TARGETS) ->
     with progress(len(profiles) * (1 + len(specs))) as advance:
         for profile in profiles:
             advance(f"{SWEEPS}, {profile.name}")
-            found = [compare_alone(s.graph, profile, s.inputs) for s in every_sweep()]
+            sweeps = sweeps_of(profile.default_activation_bits)
+            found = [compare_alone(s.graph, profile, s.inputs) for s in sweeps]
             results.append(_result(SWEEPS, profile, found))
             for spec in specs:
                 advance(f"{spec.name}, {profile.name}")

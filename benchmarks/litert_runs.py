@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -144,7 +143,8 @@ def _compare(
     """Tensors by name, and what :class:`Comparison` counts end to end."""
     contract = profile.contract()
     free = run_graph(graph, contract, inputs).codes
-    fed = {name: free[name].numpy().astype(np.int8) for name in probed.inputs}
+    qparams = graph.qparams
+    fed = {n: free[n].numpy().astype(qparams[n].qtype.dtype) for n in probed.inputs}
     outputs, found = probed.run(fed)
     forced = {name: torch.from_numpy(codes) for name, codes in found.items() if name in free}
     own = run_graph(graph, contract, inputs, forced=forced).codes

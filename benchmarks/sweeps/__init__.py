@@ -14,10 +14,16 @@ from benchmarks.sweeps.elementwise import broadcasts, functions, pairs, rescales
 from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, pools
 from benchmarks.sweeps.sweep import Sweep
+from benchmarks.sweeps.wide import wide_sweeps
+
+
+def sweeps_of(bits: int) -> Iterator[Sweep]:
+    """Those over signed codes of 8 or 16 bits."""
+    return {8: every_sweep, 16: wide_sweeps}[bits]()
 
 
 def every_sweep() -> Iterator[Sweep]:
-    """All of them, operator by operator."""
+    """All of those over s8 codes, operator by operator."""
     for operator in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         yield from every_sum(operator)
         yield from windows(operator)

@@ -41,11 +41,13 @@ def linear(
     geometry: ConvGeometry | None = None,
     bounds: Bounds | None = None,
     scales: tuple[float, float] = EXACT,
+    qtype: QType = S8,
 ) -> Sweep:
     """A layer whose sums are multiplied by ``multipliers``, one or one for each output channel.
 
     Args:
         scales: of input and output.
+        qtype: of their codes.
     """
     convolution = geometry is not None
     axis = PerChannel(0 if convolution else 1)
@@ -57,8 +59,8 @@ def linear(
         weight_qparams=QParams(S8, scale, granularity=granularity), bias=bias.astype(np.int64),
         bias_type=S32, geometry=geometry or ConvGeometry(),
     )  # fmt: skip
-    grids = {"x": grid(scales[0], zero_points[0]), "y": grid(scales[1], zero_points[1])}
-    return of(node, grids, x=x)
+    ends = zip("xy", scales, zero_points, strict=True)
+    return of(node, {name: grid(scale, zero, qtype) for name, scale, zero in ends}, x=x)
 
 
 def every_sum(operator: str) -> Iterator[Sweep]:

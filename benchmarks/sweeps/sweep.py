@@ -11,7 +11,7 @@ from deployq.qgraph.nodes import IntegerGraph, Node
 from deployq.qparams import IntArray, QParams
 from deployq.qtypes import QType
 
-S8 = QType(8, signed=True)
+S8, S16 = QType(8, signed=True), QType(16, signed=True)
 EVERY_CODE = np.arange(-128, 128)
 ZERO_POINTS = ((0, 0), (-128, 127), (5, -7), (-33, 64), (127, -128))
 """Of input and output: both signs, odd and even, and the edges."""
@@ -25,19 +25,19 @@ class Sweep:
 
     Args:
         graph: of one node that computes.
-        inputs: graph input to s8 codes, (N, ...).
+        inputs: graph input to codes, (N, ...).
     """
 
     graph: IntegerGraph
     inputs: Mapping[str, IntArray]
 
 
-def grid(scale: float, zero_point: int = 0) -> QParams:
-    """Parameters of s8 codes."""
-    return QParams(S8, np.asarray(scale, np.float32), np.asarray(zero_point))
+def grid(scale: float, zero_point: int = 0, qtype: QType = S8) -> QParams:
+    """Parameters of codes, s8 where nothing else is said."""
+    return QParams(qtype, np.asarray(scale, np.float32), np.asarray(zero_point))
 
 
 def of(node: Node, grids: Mapping[str, QParams], **codes: IntArray) -> Sweep:
     """A graph that is one node; codes in, codes out."""
     graph = IntegerGraph((node,), dict(grids), tuple(codes), (node.output,))
-    return Sweep(graph, {name: array.astype(np.int8) for name, array in codes.items()})
+    return Sweep(graph, {n: array.astype(grids[n].qtype.dtype) for n, array in codes.items()})

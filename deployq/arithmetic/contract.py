@@ -18,6 +18,7 @@ from deployq.arithmetic.requant_words import (
     Averaging,
     BiasOrder,
     Functions,
+    Mantissa,
     Product,
     Rescaling,
     ScalePrecision,
@@ -72,6 +73,7 @@ class Form:
         kind: family.
         rounding: rounding of the last step (FLOAT32 and EXACT allow HALF_EVEN only).
         multiplier_bits: significant bits of a FIXED mantissa (31 for Q31).
+        mantissa: how it is rounded to them, FIXED only.
         shift_min, shift_max: allowed right shifts of mantissa times accumulator, negative = left.
         shared_shift: one shift for all channels of a layer, the smallest that any channel needs.
         left_shift: bits that elementwise operands gain before their first rescale (TFLite: 20).
@@ -94,6 +96,7 @@ class Form:
     kind: Kind
     rounding: Rounding = Rounding.HALF_EVEN
     multiplier_bits: int = 31
+    mantissa: Mantissa = Mantissa.NEAREST
     shift_min: int = -31
     shift_max: int = 62
     shared_shift: bool = False

@@ -13,6 +13,7 @@ import numpy as np
 
 from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.long_products import MOST, multiply_long
+from deployq.arithmetic.requant_words import Mantissa
 from deployq.arithmetic.rounding import (
     Float64Array,
     Int64Array,
@@ -46,17 +47,19 @@ class FixedMultiplier:
 def choose_fixed(real: Float64Array | float, form: Form) -> FixedMultiplier:
     """The closest mantissa and shift of a FIXED or SHIFT form.
 
-    The mantissa is rounded half away from zero. Where the form has one shift alone, mantissas do
-    not fill their bits: they are rounded half to even to that shift (XNNPACK's QUANTIZE). Under
-    ``shared_shift`` the largest multiplier fills the mantissa and smaller ones lose bits; one that
-    is 2**-bits times smaller becomes 0, which is what such hardware does.
+    The mantissa is rounded half away from zero; a REDUCED one comes from that of 31 bits. Where
+    the form has one shift alone, mantissas do not fill their bits: they are rounded half to even
+    to that shift (XNNPACK's QUANTIZE). Under ``shared_shift`` the largest multiplier fills the
+    mantissa and smaller ones lose bits; one that is 2**-bits times smaller becomes 0, which is what
+    such hardware does.
 
     Args:
         real: positive float64 multipliers, any shape.
-        form: its kind, multiplier_bits, shift_min, shift_max and shared_shift are used.
+        form: its kind, multiplier_bits, mantissa, shift_min, shift_max and shared_shift are used.
 
     Raises:
-        ProfileError: the form has no fixed multiplier, or double rounding without Q31.
+        ProfileError: the form has no fixed multiplier, double rounding without Q31, or a reduced
+            mantissa with one shift or with no bit less.
         QuantizationError: a shift is out of the form's range, or, for SHIFT, a multiplier is not a
             power of two.
     """
@@ -108,6 +111,16 @@ def _check_form(form: Form) -> None:
             next_step="state half_up or half_away for another width",
         )
 
+    if form.mantissa is Mantissa.REDUCED:
+        one_shift = form.shared_shift or form.shift_min == form.shift_max
+        if form.kind is not Kind.FIXED or form.multiplier_bits >= Q31 or one_shift:
+            raise ProfileError(
+                "form.mantissa",
+                "a reduced mantissa is the upper part of one of 31 bits, with a shift of its own",
+                found=f"kind {form.kind}, multiplier_bits = {form.multiplier_bits}",
+                allowed=f"fixed, fewer than {Q31} bits, a shift for each multiplier",
+            )
+
 
 def _one_shift(real: Float64Array, form: Form) -> FixedMultiplier:
     mantissa = round_real(np.ldexp(real, form.shift_max), Rounding.HALF_EVEN)
@@ -127,12 +140,21 @@ def _mantissa(real: Float64Array, form: Form) -> FixedMultiplier:
     if form.shift_min == form.shift_max:
         return _one_shift(real, form)
     fraction, exponent = np.frexp(real)  # real = fraction * 2**exponent, fraction in [1/2, 1)
-    bits = form.multiplier_bits
+    reduced = form.mantissa is Mantissa.REDUCED
+    bits = Q31 if reduced else form.multiplier_bits
     mantissa = round_real(np.ldexp(fraction, bits), Rounding.HALF_AWAY)
     # a split shift keeps its place: 2**bits stays a mantissa (HTP)
     overflow = (mantissa == 1 << bits) & (form.post_shift is None)
     shift = bits - exponent.astype(np.int64) - overflow
-    return FixedMultiplier(np.where(overflow, mantissa >> 1, mantissa), np.asarray(shift))
+    chosen = FixedMultiplier(np.where(overflow, mantissa >> 1, mantissa), np.asarray(shift))
+    return _reduce(chosen, form.multiplier_bits) if reduced else chosen
+
+
+def _reduce(m: FixedMultiplier, bits: int) -> FixedMultiplier:
+    """The upper bits of mantissas of 31, half up; one that would carry over stays all ones."""
+    dropped = Q31 - bits
+    upper = (m.mantissa + (1 << (dropped - 1))) >> dropped
+    return FixedMultiplier(np.minimum(upper, (1 << bits) - 1), m.shift - dropped)
 
 
 def _power_of_two(real: Float64Array) -> FixedMultiplier:

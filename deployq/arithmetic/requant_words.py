@@ -27,6 +27,13 @@ class ZeroPointPlace(StrEnum):
     APART = "apart"  # z_y and z_x * s_x / s_y as one number, to the scaled sum of raw codes
 
 
+class Mantissa(StrEnum):
+    """How a real number becomes a mantissa of few bits."""
+
+    NEAREST = "nearest"  # the closest one
+    REDUCED = "reduced"  # upper bits of the one of 31 bits, half up, at most all ones (LiteRT 16x8)
+
+
 class BiasOrder(StrEnum):
     """Where the bias of a layer is added."""
 

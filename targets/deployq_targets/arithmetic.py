@@ -14,6 +14,7 @@ from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
     Functions,
+    Mantissa,
     Product,
     Rescaling,
     ScalePrecision,
@@ -51,6 +52,8 @@ class RequantChange(Section):
     """Rounding of the last step; "vendor" only with kind "vendor"."""
     multiplier_bits: Annotated[int, Field(ge=1, le=32)] | None = None
     """Significant bits of the fixed multiplier's mantissa, without sign: 31 for Q31."""
+    mantissa: Mantissa | None = None
+    """How a real number becomes a mantissa of multiplier_bits; absent: nearest."""
     multiplier_scope: Scope | None = None
     """Each channel its own multiplier, or one for the layer."""
     shift_min: Shift | None = None
@@ -124,7 +127,7 @@ class Requant(RequantChange):
 
 
 _OF_FORM = (
-    "multiplier_bits", "shift_min", "shift_max", "left_shift", "s8_as_u8", "code_bits",
+    "multiplier_bits", "mantissa", "shift_min", "shift_max", "left_shift", "s8_as_u8", "code_bits",
     "post_shift", "scale_precision", "zero_point", "addition", "product", "rescaling", "averaging",
     "functions", "softmax",
 )  # fmt: skip

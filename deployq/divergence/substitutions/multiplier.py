@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.precisions import LAYER_PRECISIONS
-from deployq.arithmetic.requant_words import ScalePrecision
+from deployq.arithmetic.requant_words import Mantissa, ScalePrecision
 from deployq.divergence.facts import Cause
 from deployq.divergence.substitutions.case import Case, Change, Key
 from deployq.divergence.substitutions.kinds import keeps_zero, to_kind
@@ -30,8 +30,8 @@ def changes(case: Case) -> Iterator[Change]:
     if form.kind is not Kind.FIXED:  # a float32 product is none of the integer words'
         fixed = replace(fixed, scale_precision=ScalePrecision.F64)
     for bits in WIDTHS:
-        if (form.kind, form.multiplier_bits) != (Kind.FIXED, bits):
-            other = replace(fixed, multiplier_bits=bits)
+        other = replace(fixed, multiplier_bits=bits, mantissa=Mantissa.NEAREST)
+        if other != form:
             yield Change(Cause.MULTIPLIER, MANTISSA, layer.with_form(other).codes, bits)
     yield from _reals(case)
 
@@ -56,7 +56,8 @@ def _reals(case: Case) -> Iterator[Change]:
 def _words(form: Form) -> Iterator[tuple[str, Form]]:
     if form.kind is Kind.FIXED:
         shared = "a shift for each channel" if form.shared_shift else "one shift for all channels"
-        yield shared, replace(form, shared_shift=not form.shared_shift)
+        nearest = replace(form, mantissa=Mantissa.NEAREST)
+        yield shared, replace(nearest, shared_shift=not form.shared_shift)
     if form.kind in (Kind.FIXED, Kind.FLOAT32):
         for precision in LAYER_PRECISIONS:
             if precision is not form.precision:

@@ -78,18 +78,20 @@ class Session:
         """Outputs and, with probes, what every operator wrote: codes (int64) by tensor name.
 
         Args:
-            inputs: name to int8 codes, (N, ...); four axes in ONNX's order, as the results.
+            inputs: name to codes of the input's own type, int8 or int16, (N, ...); four axes in
+                ONNX's order, as the results.
 
         Raises:
-            InputError: an array is missing or is no int8, or a kernel refuses its shape.
+            InputError: an array is missing or of another type, or a kernel refuses its shape.
         """
-        for name in self._inputs:
-            if name not in inputs or inputs[name].dtype != np.int8:
+        for name, detail in self._inputs.items():
+            wanted = np.dtype(detail["dtype"])
+            if name not in inputs or inputs[name].dtype != wanted:
                 raise InputError(
                     f"input {name}",
-                    "a .tflite file takes int8 codes",
+                    f"this .tflite file takes {wanted} codes",
                     found=str(inputs[name].dtype) if name in inputs else "nothing",
-                    allowed="int8",
+                    allowed=str(wanted),
                 )
         try:
             self._resize(len(inputs[self.inputs[0]]))

@@ -59,7 +59,9 @@ def clamp(
     for code, limit in needed:
         last = (code, limit) == needed[-1]
         made = file.codes(name if last else f"{name}.above", shape, qparams)
-        edge = file.constant(f"{name}.{code.lower()}", np.asarray([limit], np.int8), qparams)
+        edge = file.constant(
+            f"{name}.{code.lower()}", np.asarray([limit], qparams.qtype.dtype), qparams
+        )
         file.operator(code, [index, edge], made, file.schema.MaximumMinimumOptionsT())
         index = made
     return index

@@ -18,6 +18,9 @@ FIRST_BYTES = 1 << 16
 OLD_CODES = 127
 """Operators beyond this number have it in the file's older field."""
 
+KINDS = {8: "INT8", 16: "INT16", 32: "INT32", 64: "INT64"}
+"""Width of signed integers to the schema's name of their type."""
+
 VERSIONS: Mapping[str, int] = MappingProxyType(
     {
         "ADD": 2, "AVERAGE_POOL_2D": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3,
@@ -27,6 +30,15 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
     }
 )  # fmt: skip
 """Operator to the first version that takes 8-bit codes (tflite, ``op_version.cc``)."""
+
+WIDE_VERSIONS: Mapping[str, int] = MappingProxyType(
+    {
+        "ADD": 5, "AVERAGE_POOL_2D": 3, "CONCATENATION": 3, "CONV_2D": 4, "DEPTHWISE_CONV_2D": 5,
+        "FULLY_CONNECTED": 7, "MAXIMUM": 4, "MAX_POOL_2D": 3, "MEAN": 3, "MINIMUM": 4, "MUL": 4,
+        "PAD": 3, "PADV2": 3, "QUANTIZE": 3, "STRIDED_SLICE": 4, "TRANSPOSE": 4,
+    }
+)  # fmt: skip
+"""The same of 16-bit codes, where it is another."""
 
 
 class FlatFile:
@@ -44,15 +56,15 @@ class FlatFile:
         self._codes: dict[tuple[str, int], int] = {}
 
     def codes(self, name: str, shape: Sequence[int], qparams: QParams) -> int:
-        """Add a tensor of s8 codes that an operator or the user writes; its index."""
-        return self._add(name, shape, "INT8", qparams)
+        """Add a tensor of signed codes that an operator or the user writes; its index."""
+        return self._add(name, shape, KINDS[qparams.qtype.bits], qparams)
 
     def constant(self, name: str, data: npt.NDArray[Any], qparams: QParams | None = None) -> int:
-        """Add int8 or int32 data; its index."""
+        """Add signed integers of 8 to 64 bits; its index."""
         buffer = self.schema.BufferT()
         buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
         self._buffers.append(buffer)
-        kind = {np.dtype(np.int8): "INT8", np.dtype(np.int32): "INT32"}[data.dtype]
+        kind = KINDS[8 * data.dtype.itemsize]
         return self._add(name, data.shape, kind, qparams, buffer=len(self._buffers) - 1)
 
     def operator(

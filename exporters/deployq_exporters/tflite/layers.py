@@ -1,4 +1,4 @@
-"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED: s8 weights, one s32 bias for each channel."""
+"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED: s8 weights, one bias for each channel."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from deployq_exporters.tflite.windows import Window, padded
 from deployq_exporters.tflite.writing import Writing
 
 S32 = QType(32, signed=True)
+BIASES: dict[int, type[np.signedinteger[Any]]] = {8: np.int32, 16: np.int64}
+"""Width of the input's codes to the integers of the bias."""
 GROUPED_VERSION, PER_CHANNEL_VERSION = 6, 12
 """Of CONV_2D with groups, of FULLY_CONNECTED with one scale a channel (``op_version.cc``)."""
 
@@ -88,18 +90,20 @@ def _weight(writing: Writing, node: Linear, codes: IntArray, axis: int) -> int:
 def _bias(writing: Writing, node: Linear, outputs: int) -> int:
     """Codes of scale ``s_x * s_w``, zeros where the layer has none."""
     codes = np.zeros(outputs, np.int64) if node.bias is None else node.bias
-    if int(np.abs(codes).max(initial=0)) > S32.qmax:
+    x = writing.qparams(node.inputs[0])
+    kind = BIASES[x.qtype.bits]
+    if kind is np.int32 and int(np.abs(codes).max(initial=0)) > S32.qmax:
         raise refuse(
             node,
-            "a bias has 32 bits",
+            "the bias of a layer of 8-bit codes has 32 bits",
             found=f"a code of magnitude {np.abs(codes).max()}",
             allowed=str(S32),
             next_step="raise the scale of this layer's weights",
         )
-    scale = writing.qparams(node.inputs[0]).scale * node.weight_qparams.scale
+    scale = x.scale * node.weight_qparams.scale
     granularity = PerChannel(0) if scale.ndim else PerTensor()
     qparams = QParams(S32, scale, granularity=granularity)
-    return writing.file.constant(f"{node.output}.bias", codes.astype(np.int32), qparams)
+    return writing.file.constant(f"{node.output}.bias", codes.astype(kind), qparams)
 
 
 def _check_weight(node: Linear) -> None:

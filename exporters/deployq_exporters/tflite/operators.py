@@ -26,7 +26,9 @@ def write_elementwise(writing: Writing, node: Elementwise) -> None:
             next_step="reshape the smaller one before it",
         )
     rank = len(writing.shapes[node.output])
-    options = schema.AddOptionsT() if node.op_type == "Add" else schema.MulOptionsT()
+    options: Any = schema.AddOptionsT() if node.op_type == "Add" else schema.MulOptionsT()
+    if node.op_type == "Add":
+        options.potScaleInt16 = False
     operands = [writing.operand(name, rank) for name in node.inputs]
     writing.emit(node, node.op_type.upper(), operands, options)
 

@@ -1,4 +1,4 @@
-"""The same network with signed codes: a ``.tflite`` file has s8 codes only."""
+"""The same network with signed codes: a ``.tflite`` file has no others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deployq.qparams import QParams
 from deployq.qtypes import QType
 
 SHIFT = 128
-U8, S8 = QType(8, signed=False), QType(8, signed=True)
+U8, S8, S16 = QType(8, signed=False), QType(8, signed=True), QType(16, signed=True)
 
 
 def signed_graph(graph: IntegerGraph) -> IntegerGraph:

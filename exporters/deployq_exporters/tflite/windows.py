@@ -83,7 +83,8 @@ def pad(
     qparams = writing.qparams(name)
     if fill is None or fill == int(qparams.zero_point):
         return "PAD", inputs, schema.PadOptionsT()
-    code = writing.file.constant(f"{node.output}.fill", np.asarray([fill], np.int8), qparams)
+    filling = np.asarray([fill], qparams.qtype.dtype)
+    code = writing.file.constant(f"{node.output}.fill", filling, qparams)
     return "PADV2", [*inputs, code], schema.PadV2OptionsT()
 
 

@@ -11,7 +11,7 @@ from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import IntegerGraph, Node
 from deployq.qparams import QParams
 from deployq_exporters.tflite.clamp import FUSING, clamp, fused
-from deployq_exporters.tflite.flatfile import FlatFile
+from deployq_exporters.tflite.flatfile import VERSIONS, WIDE_VERSIONS, FlatFile
 from deployq_exporters.tflite.layout import (
     Shape,
     file_axes,
@@ -20,7 +20,7 @@ from deployq_exporters.tflite.layout import (
     same_bytes,
     to_file,
 )
-from deployq_exporters.tflite.signed import S8
+from deployq_exporters.tflite.signed import S8, S16
 
 
 class Writing:
@@ -39,16 +39,17 @@ class Writing:
         """Parameters of a code tensor.
 
         Raises:
-            UnsupportedError: it has no 8-bit codes.
+            UnsupportedError: it has no 8-bit codes, and no 16-bit codes with zero point 0.
         """
         qparams = self.graph.qparams[name]
-        if qparams.qtype != S8:
+        if qparams.qtype != S8 and (qparams.qtype != S16 or int(qparams.zero_point)):
             raise UnsupportedError(
                 f"tensor {name}",
-                "a .tflite file has activations of 8 bits that use every code",
-                found=str(qparams.qtype),
-                allowed=str(S8),
-                next_step="quantize activations to 8 bits",
+                "a .tflite file has activations of 8 bits, or of 16 with zero point 0, that use "
+                "every code",
+                found=f"{qparams.qtype}, zero point {qparams.zero_point}",
+                allowed=f"{S8}, or {S16} with zero point 0",
+                next_step="quantize activations to 8 bits, or symmetrically to 16",
             )
         return qparams
 
@@ -64,7 +65,7 @@ class Writing:
         """
         if name not in self.graph.constants:
             return self.index[name]
-        codes = self.graph.constants[name].astype(np.int8)
+        codes = self.graph.constants[name].astype(self.qparams(name).qtype.dtype)
         added = (rank or codes.ndim) - codes.ndim
         stored = f"{name}.{rank}d" if added else name
         if stored not in self.index:
@@ -100,7 +101,9 @@ class Writing:
         shape = file_shape(self.shapes[node.output])
         name = node.output if bounds is None else f"{node.output}.unclamped"
         made = self.codes(name, shape, node.output)
-        self.file.operator(code, inputs, made, options, version=version)
+        wide = self.qparams(node.output).qtype == S16
+        first = WIDE_VERSIONS.get(code, VERSIONS[code]) if wide else VERSIONS[code]
+        self.file.operator(code, inputs, made, options, version=max(first, version or 0))
         self.index[node.output] = self._clamped(node, made, bounds)
 
     def keep(self, node: Node) -> None:

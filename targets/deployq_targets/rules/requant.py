@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployq.arithmetic.contract import Kind, Rounding
+from deployq.arithmetic.multiplier import Q31
 from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
     BiasOrder,
+    Mantissa,
     Product,
     Rescaling,
     ZeroPointPlace,
@@ -16,7 +18,7 @@ from deployq.arithmetic.requant_words import (
 from deployq_targets.arithmetic import Requant, RequantChange
 from deployq_targets.profile import TargetProfile
 from deployq_targets.rules.clash import Clash
-from deployq_targets.words import ZeroPointWord
+from deployq_targets.words import Scope, ZeroPointWord
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 POOLS = ("AveragePool", "GlobalAveragePool")
@@ -55,6 +57,19 @@ def precision_belongs_to_multipliers(profile: TargetProfile) -> Iterator[Clash]:
         if own.scale_precision is not None and form.kind not in (Kind.FIXED, Kind.FLOAT32):
             found = f"{own.scale_precision} with kind {form.kind}"
             yield Clash(f"{key}.scale_precision", found, "kind fixed, kind float32")
+
+
+def reduced_mantissas_are_short(profile: TargetProfile) -> Iterator[Clash]:
+    """A reduced mantissa is of kind fixed, shorter than 31 bits and has a shift of its own."""
+    for key, _, own, form in _stated(profile):
+        if own.mantissa is not Mantissa.REDUCED:
+            continue
+        one_shift = form.shift_scope is Scope.LAYER or form.shift_min == form.shift_max
+        if form.kind is not Kind.FIXED or (form.multiplier_bits or Q31) >= Q31 or one_shift:
+            found = f"reduced with kind {form.kind}, multiplier_bits {form.multiplier_bits}, "
+            found += f"shift_scope {form.shift_scope}"
+            allowed = "kind fixed, multiplier_bits below 31, a shift for each channel"
+            yield Clash(f"{key}.mantissa", found, allowed)
 
 
 def place_belongs_to_zero_points(profile: TargetProfile) -> Iterator[Clash]:
@@ -129,6 +144,7 @@ def late_biases_stand_before_one_shift(profile: TargetProfile) -> Iterator[Clash
 RULES = (
     late_biases_stand_before_one_shift,
     split_shift_belongs_to_fixed,
+    reduced_mantissas_are_short,
     precision_belongs_to_multipliers,
     place_belongs_to_zero_points,
     operator_words_stand_at_their_operator,
