@@ -73,7 +73,6 @@ class Form:
         kind: family.
         rounding: rounding of the last step (FLOAT32 and EXACT allow HALF_EVEN only).
         multiplier_bits: significant bits of a FIXED mantissa (31 for Q31).
-        mantissa: how it is rounded to them, FIXED only.
         shift_min, shift_max: allowed right shifts of mantissa times accumulator, negative = left.
         shared_shift: one shift for all channels of a layer, the smallest that any channel needs.
         left_shift: bits that elementwise operands gain before their first rescale (TFLite: 20).
@@ -83,6 +82,7 @@ class Form:
         code_bits: widest codes that the form is known for; None: any.
         post_shift: bits of the right shift that follow the multiplication, the rest precedes it,
             rounded down; None: all follow.
+        mantissa: how a real multiplier becomes a mantissa, FIXED only.
         scale_precision: of the real multiplier; None: as the kind has it.
         zero_point: where the output's zero point is added; None: as the kind has it.
         addition: how Add joins two scales, FIXED only.
@@ -96,7 +96,6 @@ class Form:
     kind: Kind
     rounding: Rounding = Rounding.HALF_EVEN
     multiplier_bits: int = 31
-    mantissa: Mantissa = Mantissa.NEAREST
     shift_min: int = -31
     shift_max: int = 62
     shared_shift: bool = False
@@ -104,6 +103,7 @@ class Form:
     s8_as_u8: bool = False
     code_bits: int | None = None
     post_shift: int | None = None
+    mantissa: Mantissa = Mantissa.NEAREST
     scale_precision: ScalePrecision | None = None
     zero_point: ZeroPointPlace | None = None
     addition: Addition = Addition.RESCALED

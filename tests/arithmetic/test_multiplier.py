@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.kernels import multiplier as kernels
 from deployq.arithmetic.multiplier import FixedMultiplier, choose_fixed, multiply
+from deployq.arithmetic.requant_words import Mantissa
 from deployq.errors import ProfileError, QuantizationError
 from tests.arithmetic.cases import EXACT, SHIFT, rounded, times
 
@@ -38,6 +39,27 @@ def test_known_multipliers() -> None:
     half, nearly_one = choose_fixed(0.5, Q31), choose_fixed(1 - 1e-12, Q31)
     assert (int(half.mantissa), int(half.shift)) == (1 << 30, 31)
     assert (int(nearly_one.mantissa), int(nearly_one.shift)) == (1 << 30, 30)  # carried over
+
+
+@given(real=reals)
+@example(real=1 - 2.0**-17)
+@example(real=1 / 2 - 2.0**-18)
+@example(real=5 * 2.0**-31)
+def test_a_reduced_mantissa_is_the_upper_part_of_31_bits(real: float) -> None:
+    """``reduced = m < 0x7FFF0000 ? (m + (1 << 15)) >> 16 : 0x7FFF``, shifted by ``15 - e``."""
+    form = replace(Q31, multiplier_bits=15, mantissa=Mantissa.REDUCED)
+    whole, chosen = choose_fixed(real, Q31), choose_fixed(real, form)
+    m = int(whole.mantissa)
+    assert int(chosen.mantissa) == ((m + (1 << 15)) >> 16 if m < 0x7FFF0000 else 0x7FFF)
+    assert int(chosen.shift) == int(whole.shift) - 16
+
+
+def test_a_reduced_mantissa_does_not_carry_over() -> None:
+    nearest = replace(Q31, multiplier_bits=15)
+    real = 1 - 2.0**-17
+    assert choose_fixed(real, nearest).real == 1.0
+    reduced = choose_fixed(real, replace(nearest, mantissa=Mantissa.REDUCED))
+    assert reduced.real == 1 - 2.0**-15
 
 
 @given(real=st.lists(reals, min_size=1, max_size=5), bits=st.sampled_from([8, 15, 16, 31]))
@@ -79,6 +101,9 @@ def test_a_shared_shift_form_takes_one_power() -> None:
     [
         EXACT,
         replace(Q31, multiplier_bits=33),
+        replace(Q31, mantissa=Mantissa.REDUCED),
+        replace(Q31, mantissa=Mantissa.REDUCED, multiplier_bits=15, shared_shift=True),
+        replace(SHIFT, mantissa=Mantissa.REDUCED, multiplier_bits=15),
         replace(SHIFT, rounding=Rounding.DOUBLE),
         Form(Kind.FIXED, Rounding.DOUBLE, multiplier_bits=16),
     ],

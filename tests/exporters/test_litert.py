@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,15 @@ from torch import Tensor, nn
 
 from benchmarks.litert_parity import NOT_DELEGATED
 from benchmarks.litert_runs import compare, compare_alone, kernels_of, merged, scalar_contract
+from benchmarks.sweeps import wide
 from benchmarks.sweeps.elementwise import broadcasts, functions, pairs, rescales
 from benchmarks.sweeps.layers import ROUGH, every_sum, linear, rows, windows
 from benchmarks.sweeps.pools import means, pools
 from benchmarks.sweeps.sweep import Sweep
 from deployq import pipeline
+from deployq.arithmetic.contract import Rounding
 from deployq.arithmetic.geometry import ConvGeometry
+from deployq.arithmetic.requant_words import Mantissa
 from deployq.bundle import Bundle
 from deployq.data import Dataset
 from deployq.errors import InputError
@@ -56,6 +60,24 @@ SWEEPS = {
 """A part of what the benchmark runs: each operator with every kind of graph."""
 
 
+WIDE = {
+    "CONV_2D": lambda: (*wide.every_sum("CONV_2D"), *_some(wide.windows("CONV_2D"), 9)),
+    "DEPTHWISE_CONV_2D": lambda: (
+        *_some(wide.every_sum("DEPTHWISE_CONV_2D"), 2),
+        *_some(wide.windows("DEPTHWISE_CONV_2D"), 6),
+    ),
+    "FULLY_CONNECTED": lambda: (*wide.every_sum("FULLY_CONNECTED"), *_some(wide.rows(), 3)),
+    "ADD": lambda: _some(wide.pairs("ADD"), 5),
+    "MUL": lambda: _some(wide.pairs("MUL"), 9),
+    "MEAN": lambda: _some(wide.means(), 2),
+    "QUANTIZE": lambda: _some(wide.rescales(), 5),
+    "AVERAGE_POOL_2D": lambda: [*wide.pools("AVERAGE_POOL_2D")],
+    "MAX_POOL_2D": lambda: [*wide.pools("MAX_POOL_2D")],
+    "CONCATENATION": lambda: [*wide.joined()],
+}  # fmt: skip
+"""The same of 16-bit codes."""
+
+
 def _some(sweeps: Iterator[Sweep], step: int) -> list[Sweep]:
     return list(islice(sweeps, 0, None, step))
 
@@ -88,8 +110,32 @@ def test_no_code_differs_behind_a_fused_clamp(operator: str, target: str) -> Non
     assert tally.different == tally.scalar == found.end_to_end == 0
 
 
+@pytest.mark.parametrize("operator", WIDE)
+def test_no_code_of_16_bits_differs(operator: str) -> None:
+    profile = load_profile("litert-16x8")
+    compared = [compare_alone(s.graph, profile, s.inputs) for s in WIDE[operator]()]
+    (tally,) = merged(t for c in compared for t in c.tallies if t.operator == operator)
+    assert tally.codes > 10_000 and tally.distinct > 100
+    assert (tally.different, sum(c.end_to_end for c in compared)) == (0, 0)
+
+
+@pytest.mark.parametrize("words", [
+    {"mantissa": Mantissa.NEAREST}, {"rounding": Rounding.HALF_AWAY}, {"multiplier_bits": 14},
+    {"mantissa": Mantissa.NEAREST, "multiplier_bits": 31},
+], ids=str)  # fmt: skip
+def test_every_word_of_a_16_bit_convolution_tells(words: dict[str, Any]) -> None:
+    contract = load_profile("litert-16x8").contract()
+    form = replace(contract.form("Conv"), **words)
+    other = replace(contract, by_op={**contract.by_op, "Conv": form})
+    sweeps = wide.every_sum("CONV_2D")
+    assert any(
+        (run_graph(s.graph, other, s.inputs).codes["y"].numpy() != run(s, Kernels.REFERENCE)).any()
+        for s in sweeps
+    )
+
+
 def run(sweep: Sweep, kernels: Kernels) -> np.ndarray:
-    codes = run_graph(sweep.graph, load_profile("litert-ref").contract(), sweep.inputs).codes
+    codes = run_graph(sweep.graph, load_profile("litert-16x8").contract(), sweep.inputs).codes
     file = write_tflite(sweep.graph, {name: (1, *c.shape[1:]) for name, c in codes.items()})
     return Session(file, kernels).run(sweep.inputs)[0]["y"]
 
@@ -150,6 +196,22 @@ def export(net: nn.Module, target: str, path: Path) -> tuple[Bundle, Dataset]:
     data = Dataset(dict.fromkeys(model.inputs, x))
     pipeline.calibrate(model, data, CalibrationSettings(corrections=()))
     return pipeline.export(model, path, data), data
+
+
+def test_a_network_of_16_bits_computes_what_the_simulator_says(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    bundle, data = export(Net(), "litert-16x8", tmp_path / "b")
+    content = (bundle.path / "model.tflite").read_bytes()
+    profile = load_profile("litert-16x8")
+    found = compare(open_file(bundle.path).graph, content, profile, [data.inputs])
+    assert found.end_to_end == 0 and all(tally.different == 0 for tally in found.tallies)
+    assert {tally.operator for tally in found.tallies} >= {
+        "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION",
+        "STRIDED_SLICE", "MEAN", "FULLY_CONNECTED",
+    }  # fmt: skip
+    session = Session(content, Kernels.REFERENCE)
+    with pytest.raises(InputError, match="takes int16 codes"):
+        session.run({"x.codes": np.zeros((1, 3, 19, 17), np.int8)})
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.sweeps.layers import linear
-from benchmarks.sweeps.sweep import S8, Sweep, grid, of
+from benchmarks.sweeps.sweep import S8, S16, Sweep, grid, of
 from deployq.arithmetic.geometry import ConvGeometry, Pads, PoolGeometry
 from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import (
@@ -272,6 +272,18 @@ OTHER = grid(0.2, 5)
                  y=QParams(QType(4, signed=True), np.asarray(0.1))),
             "activations of 8 bits", "s4[-8,7]",
         ),
+        (
+            _one(Rescale(op_type="QuantizeLinear", **TWO), y=grid(0.1, 3, S16)),
+            "or of 16 with zero point 0", "s16[-32768,32767], zero point 3",
+        ),
+        (
+            _one(Rescale(op_type="QuantizeLinear", **TWO), y=grid(0.1, 0, S16)),
+            "codes of one width", "s8[-128,127], s16[-32768,32767]",
+        ),
+        (
+            _one(Lookup(op_type="Tanh", **TWO), x=grid(0.1, 0, S16), y=grid(1 / 128, 0, S16)),
+            "the output of TANH has one grid", "s16[-32768,32767], 0.0078125, 0",
+        ),
         (_one(Lookup(op_type="HardSwish", **TWO)), "the codes that LiteRT computes", "HardSwish"),
         (_one(Lookup(op_type="Sigmoid", **TWO)), "the output of LOGISTIC has one grid", ", 5"),
         (
@@ -285,7 +297,7 @@ OTHER = grid(0.2, 5)
         ),
         (
             replace(LAYER.graph, nodes=(replace(WEIGHTED, bias=np.asarray([1 << 31] * 4)),)),
-            "a bias has 32 bits", "2147483648",
+            "the bias of a layer of 8-bit codes has 32 bits", "2147483648",
         ),
         (
             replace(LAYER.graph, nodes=(replace(WEIGHTED, weight_qparams=QParams(

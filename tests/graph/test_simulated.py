@@ -14,6 +14,7 @@ from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
     Functions,
+    Mantissa,
     Product,
     Rescaling,
     ScalePrecision,
@@ -29,9 +30,9 @@ from tests.graph.networks import Net, conv, profile_with, residual_graph
 
 PREPARED = (
     "cmsis-nn", "ethos-u55-128", "ethos-u55-256", "ethos-u65-512", "ethos-u85-1024",
-    "ethos-u85-512", "int2-vlsi", "int4-npu", "int8-npu", "litert-optimized", "litert-ref",
-    "litert-xnnpack", "lowbit-vlsi", "max78000", "nvdla-small", "openvino-cpu", "ort-cpu",
-    "qnn-htp", "tensorrt",
+    "ethos-u85-512", "int2-vlsi", "int4-npu", "int8-npu", "litert-16x8", "litert-optimized",
+    "litert-ref", "litert-xnnpack", "lowbit-vlsi", "max78000", "nvdla-small", "openvino-cpu",
+    "ort-cpu", "qnn-htp", "tensorrt",
 )  # fmt: skip
 
 
@@ -105,7 +106,7 @@ def test_documents_list_every_builtin_profile() -> None:
 def test_documents_explain_every_word_of_a_requantization() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     words = {*RequantChange.model_fields, *ScalePrecision, *ZeroPointPlace, *Addition}
-    words |= {*Averaging, *Functions, *Product, *Rescaling, *Kind}
+    words |= {*Averaging, *Functions, *Kind, *Mantissa, *Product, *Rescaling}
     assert sorted(word for word in words if f"`{word}`" not in text) == []
 
 

@@ -219,6 +219,11 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {"requant.by_op.Conv": {"post_shift": 14, "rounding": "double"}},
         "requant.by_op.Conv.post_shift",
     ),
+    "reduced_mantissas_are_short": (
+        {"requant.mantissa": "reduced", "requant.multiplier_bits": 15},
+        {"requant.mantissa": "reduced"},
+        "requant.mantissa",
+    ),
     "precision_belongs_to_multipliers": (
         {"requant.scale_precision": "f32_product"},
         {**SHIFT, "requant.scale_precision": "f32"},

@@ -1,4 +1,4 @@
-"""Integer graphs as int8 ``.tflite`` files, through the schema of LiteRT's package."""
+"""Integer graphs as int8 or int16 ``.tflite`` files, through the schema of LiteRT's package."""
 
 from __future__ import annotations
 

@@ -33,12 +33,13 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
 
 WIDE_VERSIONS: Mapping[str, int] = MappingProxyType(
     {
-        "ADD": 5, "AVERAGE_POOL_2D": 3, "CONCATENATION": 3, "CONV_2D": 4, "DEPTHWISE_CONV_2D": 5,
+        "ADD": 3, "AVERAGE_POOL_2D": 3, "CONCATENATION": 3, "CONV_2D": 4, "DEPTHWISE_CONV_2D": 5,
         "FULLY_CONNECTED": 7, "MAXIMUM": 4, "MAX_POOL_2D": 3, "MEAN": 3, "MINIMUM": 4, "MUL": 4,
         "PAD": 3, "PADV2": 3, "QUANTIZE": 3, "STRIDED_SLICE": 4, "TRANSPOSE": 4,
     }
 )  # fmt: skip
-"""The same of 16-bit codes, where it is another."""
+"""The same of 16-bit codes, where it is another. LiteRT's resolvers take these; they look at
+numbers alone, not at types."""
 
 
 class FlatFile:

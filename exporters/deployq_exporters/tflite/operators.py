@@ -7,6 +7,7 @@ from typing import Any
 from deployq.qgraph.nodes import Concat, Elementwise, Lookup, Node, Pool, Rescale
 from deployq_exporters.tflite.layout import onnx_axes
 from deployq_exporters.tflite.refusals import refuse
+from deployq_exporters.tflite.signed import S8
 from deployq_exporters.tflite.windows import Window, check_inside, padded
 from deployq_exporters.tflite.writing import Writing
 
@@ -92,7 +93,8 @@ def write_lookup(writing: Writing, node: Lookup) -> None:
     word of a contract states.
 
     Raises:
-        UnsupportedError: another function, or an output on another grid than LiteRT fixes.
+        UnsupportedError: another function, or an output on another grid than LiteRT fixes. Of 16
+            bits, LiteRT computes both from tables of its own.
     """
     if node.op_type not in FUNCTIONS:
         raise refuse(
@@ -103,12 +105,12 @@ def write_lookup(writing: Writing, node: Lookup) -> None:
         )
     code, scale, zero_point = FUNCTIONS[node.op_type]
     out = writing.qparams(node.output)
-    if (float(out.scale), int(out.zero_point)) != (scale, zero_point):
+    if out.qtype != S8 or (float(out.scale), int(out.zero_point)) != (scale, zero_point):
         raise refuse(
             node,
             f"the output of {code} has one grid",
-            found=f"{out.scale}, {out.zero_point}",
-            allowed=f"{scale}, {zero_point}",
+            found=f"{out.qtype}, {out.scale}, {out.zero_point}",
+            allowed=f"{S8}, {scale}, {zero_point}",
             next_step="state activation.fixed_output in the profile",
         )
     writing.emit(node, code, [writing.operand(node.inputs[0])])

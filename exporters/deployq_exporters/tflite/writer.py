@@ -1,4 +1,4 @@
-"""From an integer graph to the bytes of an int8 ``.tflite`` file."""
+"""From an integer graph to the bytes of a ``.tflite`` file of int8 or int16 codes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from deployq_exporters.tflite.writing import Writing
 
 
 def write_tflite(graph: IntegerGraph, shapes: Mapping[str, Shape]) -> bytes:
-    """The graph as int8 operators of TFLite; the same graph gives the same bytes.
+    """The graph as integer operators of TFLite; the same graph gives the same bytes.
 
     The file takes codes and gives codes: its inputs are those that a QuantizeLinear of a graph
     input makes, its outputs those behind the graph's. Tensors are named as in the graph. Those of
@@ -87,7 +87,19 @@ def _write(writing: Writing, node: Node) -> None:
             found=f"{node.op_type} ({type(node).__name__})",
             allowed=", ".join(kind.__name__ for kind in _WRITERS),
         )
+    _check_width(writing, node)
     write(writing, node)
+
+
+def _check_width(writing: Writing, node: Node) -> None:
+    widths = {writing.qparams(name).qtype for name in (*node.inputs, node.output)}
+    if len(widths) > 1:
+        raise refuse(
+            node,
+            "an operator of a .tflite file reads and writes codes of one width",
+            found=", ".join(map(str, sorted(widths))),
+            next_step="give all activations one width",
+        )
 
 
 _WRITERS: dict[type[Node], Callable[[Writing, Any], None]] = {

@@ -18,7 +18,7 @@ from deployq.arithmetic.requant_words import (
 from deployq_targets.arithmetic import Requant, RequantChange
 from deployq_targets.profile import TargetProfile
 from deployq_targets.rules.clash import Clash
-from deployq_targets.words import Scope, ZeroPointWord
+from deployq_targets.words import ZeroPointWord
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 POOLS = ("AveragePool", "GlobalAveragePool")
@@ -64,7 +64,8 @@ def reduced_mantissas_are_short(profile: TargetProfile) -> Iterator[Clash]:
     for key, _, own, form in _stated(profile):
         if own.mantissa is not Mantissa.REDUCED:
             continue
-        one_shift = form.shift_scope is Scope.LAYER or form.shift_min == form.shift_max
+        stated = form.form()
+        one_shift = stated.shared_shift or stated.shift_min == stated.shift_max
         if form.kind is not Kind.FIXED or (form.multiplier_bits or Q31) >= Q31 or one_shift:
             found = f"reduced with kind {form.kind}, multiplier_bits {form.multiplier_bits}, "
             found += f"shift_scope {form.shift_scope}"
