@@ -119,7 +119,7 @@ def test_the_layouts_are_inverse_and_a_group_stays_together(groups: int) -> None
     np.testing.assert_array_equal(outputs_first(torch.from_numpy(weight), groups), turned)
 
 
-@pytest.mark.parametrize(("bits", "types"), [(8, ["float32"]), (16, ["float64"]), (31, [])])
+@pytest.mark.parametrize(("bits", "types"), [(8, ["float32"]), (16, ["float64"]), (30, [])])
 def test_the_bound_chooses_the_float(
     bits: int, types: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,9 @@ WIDE = sums(HUGE + 7919 * np.arange(4), [0.3, 0.7, 0.13, 0.011], params(S32, 0.7
 
 WIDE_OF_ONE = sums(HUGE + 7919 * np.arange(4), 0.3, params(S32, 0.77, 5), 0.9)
 
+NEARLY_ONE = sums((1 << 20) + np.arange(4), 1 - 2.0**-17, params(S32))
+"""A multiplier that 15 bits round to one."""
+
 LONG = sums([(1 << 24) + (1 << 17) + 1], 2.0**-18, params(S8))
 """64 and a half, and one more that float32 does not hold."""
 
