@@ -219,13 +219,12 @@ class Report:
         """The misses in a few words."""
         if self.misses():
             return "limits missed"
+        found = "good: what was trained is what the file computes"
         if self.limits.lowered:
-            return f"no difference found, with less evidence than the law asks for: {self.limits}"
-        good = "good: what was trained is what the file computes"
-        latency = self.latency
-        if latency.float_nodes and not latency.integer_share:
-            return f"{good}; the runtime has no integer kernels for its layers"
-        return good
+            found = f"no difference found, with less evidence than the law asks for: {self.limits}"
+        if self.latency.float_nodes and not self.latency.integer_share:
+            found += "; the runtime has no integer kernels for its layers"
+        return found
 
     @property
     def exit_code(self) -> int:

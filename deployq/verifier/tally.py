@@ -70,9 +70,10 @@ that is at a tie may be this far from it. By chance 6e-5 of all values are.
 def float_noise(bits: int) -> int:
     """How much more of an LSB the last bit of a float32 is than for codes of 8 bits.
 
-    A float32 has 24 bits, whatever the width of the code that it becomes.
+    A float32 has 24 bits, whatever the width of the code that it becomes. Beyond 16 bits the limits
+    stay: more would allow anything.
     """
-    return 1 << max(0, bits - 8)
+    return 1 << min(max(0, bits - 8), 8)
 
 
 @dataclass

@@ -49,6 +49,13 @@ def test_pad_of_anything_else_stays(body: str) -> None:
     assert operators(rewritten(model, pad_on_codes.RULE)) == operators(model)
 
 
+def test_pad_of_16_bit_codes_stays() -> None:
+    """ONNX Runtime pads no such codes: the file would not load."""
+    model = parse(quantized("b = Pad(a, pads)", kind="int16", shape="N,5,4,4"))
+    assert operators(rewritten(model, pad_on_codes.RULE)) == operators(model)
+    assert run(model, X).shape == (2, 5, 4, 4)
+
+
 def test_pad_between_two_grids_stays() -> None:
     text = quantized("b = Pad(a, pads)", shape="N,5,4,4").replace("(b, t, w)", "(b, two, w)")
     assert "Pad" in operators(rewritten(parse(text), pad_on_codes.RULE))

@@ -99,6 +99,28 @@ def test_the_rate_leaves_room_for_chance_and_exact_ties(compared: int, most: int
     assert allowed(ties) == most + 9
 
 
+@pytest.mark.parametrize(("bits", "noise"), [(4, 1), (8, 1), (9, 2), (16, 256), (32, 256)])
+def test_the_limits_of_float_runs_are_those_of_float32(bits: int, noise: int) -> None:
+    result = Comparison("p", "c", NEAR)
+    reference, near, far = np.arange(1000), 0.5 - noise * 0.9e-3, 0.5 - noise * 1.1e-3
+    steps = reference + 0.1
+    steps[:2] = near, 1 + far
+    found = reference.copy()
+    found[:2] += 1
+    result.add_near("a", 0, reference, found, steps, bits)
+    (counted,) = result.result().layers
+    assert (counted.noise, counted.far_from_tie) == (noise, 1)
+    many = LayerRow("a", 10**8, 0, 0, 0, 40, 32, noise=noise)
+    assert allowed(many) // noise in range(5000, 5214)
+
+
+def test_the_verdict_says_where_no_layer_ran_in_integers() -> None:
+    floats = replace(LATENCY, integer_share=0.0, float_nodes=("conv",))
+    report = Report("t", (), (), {}, 1, floats, (), LIMITS)
+    assert report.verdict.endswith("; the runtime has no integer kernels for its layers")
+    assert "kernels" not in replace(report, latency=LATENCY).verdict
+
+
 def test_one_flip_next_to_a_tie_is_allowed_in_a_small_layer() -> None:
     small = LayerRow("head", 100, 1, 1, 0, 40, 32)
     assert parity(small, judged=NEAR).misses() == []

@@ -3,7 +3,8 @@
     q -> DQ -> Pad(v) -> Q        becomes        q -> Pad(code of v)
 
 Padding is data movement, by the real zero, by an infinity (which saturates) or by codes of the
-tensor itself; runtimes that do not know it would run it in float (law 3).
+tensor itself; runtimes that do not know it would run it in float (law 3). ONNX Runtime pads bytes,
+and no codes of 16 bits.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
+
+BYTES = (ir.DataType.INT8, ir.DataType.UINT8)
 
 
 def match(node: ir.Node) -> bool:
@@ -22,7 +25,10 @@ def match(node: ir.Node) -> bool:
     if source is None or source.op_type != "DequantizeLinear" or len(users) != 1:
         return False
     user = users[0][0]
-    return user.op_type == "QuantizeLinear" and _same_grid(source, user)
+    if user.op_type != "QuantizeLinear" or not _same_grid(source, user):
+        return False
+    zero_point = user.inputs[2]
+    return zero_point is not None and zero_point.dtype in BYTES
 
 
 def _value(node: ir.Node) -> float:
