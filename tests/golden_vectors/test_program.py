@@ -89,17 +89,24 @@ def test_products_beyond_64_bits(tmp_path: Path) -> None:
     once, x = [r for r in ROUNDINGS if "double" not in r], reals((2, 3, 8, 8), -1, 20)
     bias, traces = np.int32([1 << 27, -(1 << 27), 3 << 25, 5]) + np.arange(4, dtype=np.int32), {}
     for rounding in once:
-        words = {"requant__rounding": rounding, "accumulator__bits": 48}
+        stated = {"requant__rounding": rounding, "accumulator__bits": 48}
         wide = one_conv(sb4=SB4["sb4"] * 2**19, b=bias, sy=np.float32(2.0**27),
                         zy=np.uint16(32768), opset=21)  # fmt: skip
         near = one_conv(sb4=SB4["sb4"] * 2**19, b=bias, sy=np.float32(0.25))
         for name, graph in (("wide", wide), ("near", near)):
-            trace = traced(graph, profile_with("int8-npu", **words), x)
+            trace = traced(graph, profile_with("int8-npu", **stated), x)
             traces[f"{name} {rounding}"] = trace
             sums = max(int(np.abs(v.sums).max()) for v in trace.layers[0].vectors
                        if v.sums is not None)  # fmt: skip
             assert sums > 1 << 45
-    check(merged(traces), tmp_path)
+    late = {"bias__order": "after_scale", "bias__scale_rule": "free", "accumulator__bits": 48}
+    words = {"w": np.full((4, 3, 1, 1), 32767, np.int16), "zw4": np.zeros(4, np.int16)}
+    words |= {"zx": np.uint16(0), "sx": np.float32(2.0**-11), "sy": np.float32(9830.4)}
+    trace = traced(one_conv(**words, opset=21), profile_with("int8-npu", **late), x)
+    (last,), own = trace.layers[0].plan.scalings, trace.layers[0].vectors
+    sums = max(int(np.abs(v.sums).max()) for v in own if v.sums is not None)
+    assert sums * int(last.mantissa.max()) > 1 << 63
+    check(merged(traces | {"late": trace}), tmp_path)
 
 
 @pytest.mark.parametrize("changes", [

@@ -139,19 +139,24 @@ static int64_t shift_right(int64_t value, int bits, dq_rounding rounding)
     return floor + rounds_up(floor, rest, (uint64_t)1 << (bits - 1), rounding);
 }
 
-/* value * mantissa / 2^bits; the product is high * 2^32 + low. */
-static int64_t scale_once(int64_t value, int64_t mantissa, int bits, dq_rounding rounding)
+/* (value * mantissa + addend) / 2^bits; the dividend is high * 2^32 + low. */
+static int64_t scale_once(int64_t value, int64_t mantissa, int64_t addend, int bits,
+                          dq_rounding rounding)
 {
     uint64_t lower = (uint64_t)value & UINT32_MAX, factor = (uint64_t)mantissa;
     uint64_t last = (lower & 0xffff) * factor, middle = (lower >> 16) * factor + (last >> 16);
-    uint64_t low = (middle & 0xffff) << 16 | (last & 0xffff), rest;
+    uint64_t low = ((middle & 0xffff) << 16 | (last & 0xffff)) + ((uint64_t)addend & UINT32_MAX);
     int64_t high = sum(product(floor_shift(value, 32), mantissa), (int64_t)(middle >> 16)), floor;
-    if ((high >= INT32_MIN && high <= INT32_MAX) || bits <= 0)
-        return shift_right(product(value, mantissa), bits, rounding);
+    uint64_t rest;
+    high = sum(high, floor_shift(addend, 32) + (int64_t)(low >> 32));
+    low &= UINT32_MAX;
+    if (high >= INT32_MIN && high <= INT32_MAX)
+        return shift_right(sum(product(value, mantissa), addend), bits, rounding);
     if (bits > 62)
         bits = 62;
     if (bits < 32) {
-        if (floor_shift(high, 28 + bits) != 0 && floor_shift(high, 28 + bits) != -1)
+        int64_t beyond = bits > 0 ? floor_shift(high, 28 + bits) : high;
+        if (beyond != 0 && beyond != -1)
             return high < 0 ? -((int64_t)1 << 60) : (int64_t)1 << 60; /* saturates every code */
         floor = sum(shift_left(high, 32 - bits), (int64_t)(low >> bits));
         rest = low & (((uint64_t)1 << bits) - 1);
@@ -192,14 +197,11 @@ static int64_t scale_integer(const dq_scaling *scaling, int64_t value, size_t i)
     case DQ_DOUBLE_HALF_UP:
         return scale_twice(value, mantissa, shift, scaling->rounding);
     case DQ_NATURAL_PLUS_ONE:
-        return scale_once(value, mantissa + 1, shift, DQ_HALF_UP);
+        return scale_once(value, mantissa + 1, 0, shift, DQ_HALF_UP);
     default:
-        if (scaling->post_shift < 0 && scaling->late.count) {
-            kept = sum(product(value, mantissa), code_at(&scaling->late, i));
-            return shift_right(kept, shift, scaling->rounding);
-        }
         if (scaling->post_shift < 0)
-            return scale_once(value, mantissa, shift, scaling->rounding);
+            return scale_once(value, mantissa, scaling->late.count ? code_at(&scaling->late, i) : 0,
+                              shift, scaling->rounding);
         kept = shift_right(value, shift - scaling->post_shift, DQ_FLOOR);
         return shift_right(product(kept, mantissa), scaling->post_shift, scaling->rounding);
     }
