@@ -1,6 +1,6 @@
 """The integer contract, shown: every table of check, simulate and parity.
 
-    python -m benchmarks.contract [--parts rules,many_contracts] [--work DIR]
+    python -m benchmarks.contract [--parts rules,many_contracts] [--models a,b] [--work DIR]
 
 rules           what ``deployq check`` holds a file to
 onnxruntime     ONNX Runtime's integer kernels beside the simulator, every network
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.command import work_folder
@@ -29,7 +29,7 @@ from benchmarks.contracts.rules import rules
 from benchmarks.contracts.runtime_parity import onnxruntime_parity
 from benchmarks.contracts.third_party import third_party
 from benchmarks.litert_parity import litert_parity
-from benchmarks.part import Part, show
+from benchmarks.part import Part, Table, show
 from benchmarks.qnn_parity import qnn_parity
 from benchmarks.simulator_speed import simulator_speed
 
@@ -45,19 +45,32 @@ PARTS: Mapping[str, Part] = {
 }
 
 
+OF_MODELS: Mapping[str, Callable[[Path, str], Table]] = {
+    "litert": litert_parity,
+    "qnn": qnn_parity,
+    "many_contracts": many_contracts,
+    "every_profile": every_profile,
+    "speed": simulator_speed,
+}
+"""Parts that networks can be chosen for."""
+
+
 def main() -> int:
     """Print the chosen tables, and a line of JSON for each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", default=",".join(PARTS), help="names with commas")
+    parser.add_argument("--models", help="names with commas, for the parts that have a choice")
     parser.add_argument("--work", type=Path, help="keep built files here, and use what is there")
     parser.add_argument("--json-out", type=Path, help="a file that gets the JSON as well")
     arguments = parser.parse_args()
     missed = 0
     with work_folder(arguments.work) as work:
         for name in _chosen(arguments.parts):
-            missed += show(PARTS[name](work), f"contract.{name}", arguments.json_out)
+            some = OF_MODELS.get(name) if arguments.models else None
+            table = some(work, arguments.models) if some else PARTS[name](work)
+            missed += show(table, f"contract.{name}", arguments.json_out)
     return int(missed > 0)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.contenders import bundle
 from benchmarks.contracts.swapped import BASE
-from benchmarks.models.registry import MODELS
+from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
 from benchmarks.part import Facts, Table
 from deployq import pipeline
@@ -18,20 +18,24 @@ from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_targets import builtin_names, load_profile
 from deployq_targets.checks import Severity
 
-NETWORKS = ("cifar10_resnet20", "imagenet_mobilenet_v2_100")
+NETWORKS = "cifar10_resnet20,imagenet_mobilenet_v2_100"
 COLUMNS = ("network", "profile", "exported", "check: errors", "top-1 %, simulated",
            f"rules that refuse the {BASE} file")  # fmt: skip
 BATCH = 50
 
 
-def every_profile(work: Path) -> Table:
-    """A row for each network and profile; scales are set by observers alone."""
-    facts: list[Facts] = []
-    with progress(len(NETWORKS) * len(builtin_names())) as advance:
-        for name in NETWORKS:
+def every_profile(work: Path, models: str = NETWORKS) -> Table:
+    """A row for each network and profile; scales are set by observers alone.
+
+    Args:
+        models: names with commas.
+    """
+    facts, specs = list[Facts](), chosen(models)
+    with progress(len(specs) * len(builtin_names())) as advance:
+        for spec in specs:
             for target in builtin_names():
-                advance(f"{name}, {target}")
-                facts.append(_measure(MODELS[name], target, work))
+                advance(f"{spec.name}, {target}")
+                facts.append(_measure(spec, target, work))
     rows = [
         (f["network"], f["profile"], f["exported"] or f"refused: {f['reason']}",
          "-" if f["errors"] is None else str(f["errors"]),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from benchmarks.contenders import bundle
 from benchmarks.contracts.swapped import BASE, swapped_contracts
-from benchmarks.models.registry import MODELS
+from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
 from benchmarks.part import Facts, Table
 from deployq.arithmetic.contract import Contract
@@ -20,7 +20,7 @@ from deployq.qgraph import IntegerGraph
 from deployq.qgraph.edges import feed
 from deployq.simulator import Simulation, run_graph
 
-NETWORKS = ("cifar10_resnet20", "imagenet_mobilenet_v2_100")
+NETWORKS = "cifar10_resnet20,imagenet_mobilenet_v2_100"
 COLUMNS = ("network", "contract", "images", "codes", "different", "%", "top-1 %")
 BATCH = 50
 Array = npt.NDArray[Any]
@@ -42,9 +42,13 @@ class _Count:
         self.right += int((scores.argmax(1) == labels).sum())
 
 
-def many_contracts(work: Path) -> Table:
-    """A row for each network and contract, on the reporting samples."""
-    facts = [fact for name in NETWORKS for fact in _measure(MODELS[name], work)]
+def many_contracts(work: Path, models: str = NETWORKS) -> Table:
+    """A row for each network and contract, on the reporting samples.
+
+    Args:
+        models: names with commas.
+    """
+    facts = [fact for spec in chosen(models) for fact in _measure(spec, work)]
     rows = [
         (f["network"], f["contract"], str(f["images"]), f"{f['codes']:,}", f"{f['different']:,}",
          f"{100 * f['different'] / f['codes']:.3f}", f"{f['top1']:.2f}")
