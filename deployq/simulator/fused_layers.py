@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deployq.arithmetic.codes import clip_range, scale_and_zero
+from deployq.arithmetic.codes import Bounds, clip_range, scale_and_zero
 from deployq.arithmetic.contract import Contract, Form, Kind
 from deployq.arithmetic.fused_step import FusedStep, fused_step
+from deployq.arithmetic.geometry import ConvGeometry
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.int8 import BYTES, HIGHEST, Int8Convolution, int8_codes
 from deployq.arithmetic.kernels.linear import channels_last
@@ -39,31 +40,33 @@ RARE = 8
 
 @dataclass(frozen=True, eq=False)
 class FusedLayer:
-    """A layer with constants for its channels.
+    """A layer with constants for its channels. It does not hold the node, which it dies with.
 
     Args:
+        geometry, bounds: of the node.
         convolve: to uint8 codes.
         rest: channels that it is wrong for, and the layer that they are.
     """
 
-    node: Linear
+    geometry: ConvGeometry
+    bounds: Bounds | None
     convolve: Int8Convolution
     rest: tuple[Int64Array, Linear] | None
 
     def codes(self, x: Tensor, qx: QParams, out: QParams, contract: Contract) -> Tensor:
         """As ``linear_codes``."""
-        top, left, bottom, right = self.node.geometry.pads
+        top, left, bottom, right = self.geometry.pads
         zero_point = int(qx.zero_point)
         padded = x
         if (top, left) != (bottom, right):
             padded = F.pad(x, (left, right, top, bottom), value=zero_point)
         codes = self.convolve(channels_last(padded), zero_point)
-        low, high = clip_range(out, self.node.bounds)
+        low, high = clip_range(out, self.bounds)
         if (low, high) != (0, HIGHEST):
             codes.clamp_(low, high)
         if self.rest is not None:
             channels, layer = self.rest
-            own = x if self.node.geometry.groups == 1 else channels_last(x[:, channels])
+            own = x if self.geometry.groups == 1 else channels_last(x[:, channels])
             codes[:, channels] = linear_codes(layer, own, qx, out, contract)
         return codes
 
@@ -121,7 +124,7 @@ def _fused(node: Linear, qx: QParams, out: QParams, contract: Contract) -> Fused
         return None
     convolve = _convolution(node, step, out)
     rest = (wrong, _part(node, wrong)) if wrong.size else None
-    return None if convolve is None else FusedLayer(node, convolve, rest)
+    return None if convolve is None else FusedLayer(node.geometry, node.bounds, convolve, rest)
 
 
 def _convolution(node: Linear, step: FusedStep, out: QParams) -> Int8Convolution | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -94,3 +96,16 @@ def test_what_it_is_not_for_is_left_to_sums() -> None:
 
 def _fuses(node: Linear, x: torch.Tensor, qx: QParams, out: QParams) -> bool:
     return fused_layer(node, x, qx, out, FLOAT32) is not None
+
+
+@has_int8
+def test_a_layer_goes_when_its_node_goes() -> None:
+    made_ones = [made(seed, GEOMETRIES[3]) for seed in range(3)]
+    assert any([_fuses(*one) for one in made_ones])
+    nodes = [ref(one[0]) for one in made_ones]
+    known = [id(one[0]) for one in made_ones]
+    assert all(key in fused_layers._FOUND for key in known)
+    del made_ones
+    gc.collect()
+    assert not any(node() for node in nodes)
+    assert not any(key in fused_layers._FOUND for key in known)
