@@ -119,11 +119,13 @@ def _error(steps: Float64Array, addend: Float64Array) -> Float64Array:
     """What both sides together may err next to a step, moves included.
 
     Where the result is k, the product is k - a. The left side rounds k once. The right one rounds
-    a, k - a, k and k + z, and moves k - a by 2 and a by 4 units in the last place, of 2 UNIT each.
+    a (once more where it was moved), k - a, k and k + z, and moves k - a by 2 and a by 4 units in
+    the last place, of 2 UNIT each.
     """
     most = np.maximum(np.abs(addend), SMALLEST_ADDEND)
     near, product = np.abs(steps), np.abs(steps) + most
-    return np.asarray(UNIT * (near + most + product + near + (near + 256) + 4 * product + 8 * most))
+    rounded = near + 2 * most + product + near + (near + 256)
+    return np.asarray(UNIT * (rounded + 4 * product + 8 * most))
 
 
 def _moved(

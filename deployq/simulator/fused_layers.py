@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
-from weakref import finalize
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.int8 import BYTES, HIGHEST, Int8Convolution, int8_codes
 from deployq.arithmetic.kernels.linear import channels_last
 from deployq.arithmetic.kernels.precision import FLOAT32_EXACT
-from deployq.arithmetic.requant_words import ZeroPointPlace
+from deployq.arithmetic.requant_words import BiasOrder, ZeroPointPlace
 from deployq.arithmetic.rounding import Int64Array
 from deployq.arithmetic.scales import layer_multiplier
 from deployq.qgraph.nodes import Linear
@@ -30,6 +29,7 @@ from deployq.qparams import PerChannel, QParams
 from deployq.simulator.biases import placed_bias
 from deployq.simulator.fit import MOST, linear_shape
 from deployq.simulator.linear_layers import linear_codes
+from deployq.simulator.node_caches import kept_with
 
 WORTH = 1 << 12
 """Cells of an output from which finding the constants pays."""
@@ -40,7 +40,7 @@ RARE = 8
 
 @dataclass(frozen=True, eq=False)
 class FusedLayer:
-    """A layer with constants for its channels. It does not hold the node, which it dies with.
+    """A layer with constants for its channels.
 
     Args:
         geometry, bounds: of the node.
@@ -72,7 +72,7 @@ class FusedLayer:
 
 
 _FOUND: dict[int, dict[tuple[QParams, QParams, Form], FusedLayer | None]] = {}
-"""By identity of the nodes that live: equal names make nodes equal."""
+"""By parameters of input and output, and the form; see ``node_caches``."""
 
 
 def fused_layer(
@@ -84,11 +84,7 @@ def fused_layer(
         return None
     if prod(linear_shape(node, MOST, tuple(x.shape))) < WORTH * len(node.weight):
         return None
-    key = id(node)
-    if key not in _FOUND:
-        _FOUND[key] = {}
-        finalize(node, _FOUND.pop, key)
-    found = _FOUND[key]
+    found = kept_with(node, _FOUND)
     if (qx, out, form) not in found:
         found[qx, out, form] = _fused(node, qx, out, contract)
     return found[qx, out, form]
@@ -103,8 +99,11 @@ def _is_of_bytes(node: Linear, x: Tensor, out: QParams) -> bool:
 
 
 def _is_float32(form: Form, contract: Contract) -> bool:
-    plain = form.zero_point in (None, ZeroPointPlace.AFTER_ROUNDING)
-    return form.kind is Kind.FLOAT32 and plain and contract.accumulator.high >= FLOAT32_EXACT
+    return (
+        form.kind is Kind.FLOAT32 and form.zero_point in (None, ZeroPointPlace.AFTER_ROUNDING)
+        and contract.bias_order is BiasOrder.BEFORE_SCALE
+        and contract.accumulator.high >= FLOAT32_EXACT
+    )  # fmt: skip
 
 
 def _fused(node: Linear, qx: QParams, out: QParams, contract: Contract) -> FusedLayer | None:

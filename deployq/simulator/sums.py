@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import finalize
 
 import torch
 from torch import Tensor
@@ -14,9 +13,10 @@ from deployq.arithmetic.kernels.conv_transpose import CONVOLUTION_SUMS
 from deployq.arithmetic.kernels.linear import Sums, gemm_sums, matmul_accumulate
 from deployq.qgraph.nodes import Linear
 from deployq.qparams import IntArray, QParams
+from deployq.simulator.node_caches import kept_with
 
 _READY: dict[int, dict[bool, Sums]] = {}
-"""With and without bias, of the nodes that live, by identity: equal names make nodes equal."""
+"""With and without bias; see ``node_caches``."""
 
 
 def accumulate(node: Linear, x: Tensor, qx: QParams) -> tuple[Tensor, int]:
@@ -43,11 +43,7 @@ def layer_sums(node: Linear, qx: QParams, *, biased: bool = True) -> Callable[[T
     Args:
         biased: the sums hold the bias.
     """
-    key = id(node)
-    if key not in _READY:
-        _READY[key] = {}
-        finalize(node, _READY.pop, key)
-    ready = _READY[key]
+    ready = kept_with(node, _READY)
     if biased not in ready:
         ready[biased] = _sums(node, node.bias if biased else None)
     sums, x_zero_point = ready[biased], int(qx.zero_point)

@@ -14,6 +14,7 @@ import torch
 from deployq.arithmetic.contract import QDQ, Accumulator, Contract, Form, Kind, Overflow
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.arithmetic.kernels import int8
+from deployq.arithmetic.requant_words import BiasOrder
 from deployq.qgraph.nodes import Linear
 from deployq.qparams import PerChannel, QParams
 from deployq.qtypes import QType
@@ -85,7 +86,8 @@ def test_what_it_is_not_for_is_left_to_sums() -> None:
     assert fused_layer(node, x, qx, out, FLOAT32) is fused_layer(node, x, qx, out, FLOAT32)
     narrow = replace(FLOAT32, accumulator=Accumulator(20, Overflow.WRAP))
     fixed = Contract("fixed", Form(Kind.FIXED))
-    for contract in (QDQ, narrow, fixed):
+    late = replace(FLOAT32, bias_order=BiasOrder.AFTER_SCALE)
+    for contract in (QDQ, narrow, fixed, late):
         assert fused_layer(node, x, qx, out, contract) is None
     for q in (QParams(S8, out.scale), QParams(QType(16, False), out.scale)):
         assert fused_layer(node, x, qx, q, FLOAT32) is None
