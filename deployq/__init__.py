@@ -11,6 +11,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "SAM",
+    "SAQ",
     "CalibrationSettings",
     "Dataset",
     "Preprocessing",
@@ -33,6 +35,8 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "SAM": "deployq.train.sam",
+    "SAQ": "deployq.train.saq",
     "CalibrationSettings": "deployq_calibration.calibration_settings",
     "Dataset": "deployq.data",
     "diff": "deployq.divergence",

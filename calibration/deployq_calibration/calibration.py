@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from deployq.errors import InputError
-from deployq.graph.batch_norm import BatchNormTensors
-from deployq.graph.integers import LinearCall, linear_calls
+from deployq.graph.integers import linear_calls
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel, disable_quantizers
 from deployq_calibration.observers import make_observer
@@ -53,7 +52,7 @@ def calibrate_model(
     check_weight_method(weights)
     make_observer(activations)
     for call in linear_calls(prepared):
-        _check_finite(f"{call.name}.weight", _seen_weight(call))
+        _check_finite(f"{call.name}.weight", call.seen_weight())
     watchers, unhook = watch_all(prepared, lambda: make_observer(activations))
     disable_quantizers(prepared.module)
     try:
@@ -83,16 +82,10 @@ def calibrate_weights(prepared: PreparedModel, method: str) -> None:
     """
     check_weight_method(method)
     for call in linear_calls(prepared):
-        weight = _seen_weight(call)
+        weight = call.seen_weight()
         _check_finite(f"{call.name}.weight", weight)
         grid = weight_qparams(weight, call.unit.weight_quantizer, method)
         call.unit.weight_quantizer.set_qparams(*snap_weight(prepared, call, weight, grid))
-
-
-def _seen_weight(call: LinearCall) -> Tensor:
-    """What the weight quantizer sees."""
-    _, *norm = call.rest
-    return call.unit.scaled_weight(call.weight, BatchNormTensors.of(*norm)).detach()
 
 
 def _check_finite(name: str, values: Tensor) -> None:

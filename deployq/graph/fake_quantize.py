@@ -177,6 +177,14 @@ class FakeQuantize(nn.Module):
         low, high = self.qtype.qmin, self.qtype.qmax
         return _unsaturated(x, scale, zero_point, low, high).clamp(low, high).to(self._code_dtype)
 
+    def passes(self, x: Tensor) -> Tensor:
+        """Where the straight-through gradient of ``x`` passes: its codes are not saturated."""
+        scale = self.expand(self.effective_scale(), x)
+        code = _unsaturated(
+            x, scale, self.expand(self.zero_point, x), self.qtype.qmin, self.qtype.qmax
+        )
+        return (code >= self.qtype.qmin) & (code <= self.qtype.qmax)
+
     def qparams(self) -> QParams:
         """The parameters in force, as a value object."""
         scale = self.effective_scale().detach().cpu().numpy()

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from deployq.arithmetic.requant_words import BiasOrder
 from deployq.errors import UnsupportedError
-from deployq.graph.batch_norm import LinearCodes
+from deployq.graph.batch_norm import BatchNormTensors, LinearCodes
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.finished import check_calibrated, check_finite, check_finite_layer
 from deployq.graph.late_bias import with_late_bias
@@ -40,6 +40,15 @@ class LinearCall:
     source: fx.Node
     weight: Tensor
     rest: tuple[Tensor | None, ...]
+
+    @property
+    def norm(self) -> BatchNormTensors | None:
+        """Tensors of the layer's BatchNorm."""
+        return BatchNormTensors.of(*self.rest[1:])
+
+    def seen_weight(self) -> Tensor:
+        """What the weight quantizer sees, without gradient: with gamma / sigma where it folds."""
+        return self.unit.scaled_weight(self.weight, self.norm).detach()
 
 
 def linear_calls(prepared: PreparedModel) -> Iterator[LinearCall]:

@@ -50,6 +50,9 @@ class QuantizedLinear(nn.Module):
             quantized, with running statistics, on grids that cannot take a factor (law 2).
         eps, momentum: of the BatchNorm.
         bias_type: what the target takes as bias codes.
+
+    ``perturbation``, a tensor of the weight's shape, is added to the quantized weight in training
+    mode; sharpness-aware training owns it, and no file holds it.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class QuantizedLinear(nn.Module):
         self.eps = eps
         self.momentum = momentum
         self.bias_type = bias_type
+        self.perturbation: Tensor | None = None
 
     def forward(
         self, x: Tensor, weight: Tensor, bias: Tensor | None = None, *batch_norm: Tensor | None
@@ -85,6 +89,8 @@ class QuantizedLinear(nn.Module):
         """
         norm = BatchNormTensors.of(*batch_norm)
         on_grid = self.weight_quantizer(self.scaled_weight(weight, norm))
+        if self.perturbation is not None and self.training:
+            on_grid = on_grid + self.perturbation
         return self.forward_on_grid(x, on_grid, bias, *batch_norm)
 
     def forward_on_grid(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from deployq.train.between import Between
+from deployq.train.sam import SAM
+from deployq.train.saq import SAQ, Units
 from deployq.train.scales import learn_scales
+from deployq.train.two_passes import SharpStep
 
-__all__ = ["learn_scales"]
+__all__ = ["SAM", "SAQ", "Between", "SharpStep", "Units", "learn_scales"]

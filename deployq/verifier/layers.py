@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from deployq.data import Dataset
-from deployq.graph.batch_norm import BatchNormTensors
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LinearCall, linear_calls
 from deployq.graph.preparation import PreparedModel
@@ -35,8 +34,6 @@ def measure_layers(prepared: PreparedModel, dataset: Dataset) -> LayerFacts:
 
 def _weight_facts(call: LinearCall) -> tuple[TensorRange, float | None]:
     """The weight as its quantizer sees it: BatchNorm folded where it is folded."""
-    norm = BatchNormTensors.of(*call.rest[1:])
-    weight = call.unit.scaled_weight(call.weight, norm).detach()
-    quantizer = call.unit.weight_quantizer
+    weight, quantizer = call.seen_weight(), call.unit.weight_quantizer
     quantized = quantizer(weight).detach()
     return weight_range(call.name, weight, quantizer.qparams()), sqnr_db(weight, quantized)
