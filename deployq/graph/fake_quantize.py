@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from deployq.graph.bounded import bounded
+from deployq.graph.quantize_kernels import fake_quantized, gradients, unsaturated
 from deployq.qparams import (
     Granularity,
     PerChannel,
@@ -25,9 +26,6 @@ from deployq.qparams import (
     granularity_to_json,
 )
 from deployq.qtypes import QType
-
-EXACT_FLOAT32_BITS = 23
-"""Codes of this width and their zero points add exactly in float32; wider ones need float64."""
 
 
 @torch.library.custom_op("deployq::fake_quantize", mutates_args=())
@@ -40,21 +38,12 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax:
         zero_point: integers, broadcastable to ``x``.
         qmin, qmax: code range.
     """
-    codes = torch.clamp(_unsaturated(x, scale, zero_point, qmin, qmax), qmin, qmax)
-    return (codes - zero_point).to(torch.float32) * scale
+    return fake_quantized(x, scale, zero_point, qmin, qmax)
 
 
 @fake_quantize.register_fake
 def _(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
     return torch.empty_like(x, dtype=torch.float32)
-
-
-def _unsaturated(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
-    """Codes before saturation, in a float type that holds every code exactly."""
-    rounded = torch.round(x.to(torch.float32) / scale)
-    if max(-qmin, qmax) >= 1 << EXACT_FLOAT32_BITS:
-        rounded = rounded.to(torch.float64)
-    return rounded + zero_point
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -64,14 +53,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
     x, scale, zero_point = ctx.saved_tensors
-    code = _unsaturated(x, scale, zero_point, ctx.qmin, ctx.qmax)
-    inside = (code >= ctx.qmin) & (code <= ctx.qmax)
-    grad_x = torch.where(inside, grad, 0.0) if ctx.needs_input_grad[0] else None
-    grad_scale = None
-    if ctx.needs_input_grad[1]:
-        clipped = (torch.clamp(code, ctx.qmin, ctx.qmax) - zero_point).to(torch.float32)
-        slope = torch.where(inside, clipped - x.to(torch.float32) / scale, clipped)
-        grad_scale = (grad * slope).sum_to_size(scale.shape)
+    grad_x, grad_scale = gradients(
+        grad, x, scale, zero_point, (ctx.qmin, ctx.qmax), of_scale=ctx.needs_input_grad[1]
+    )
     return grad_x, grad_scale, None, None, None
 
 
@@ -175,12 +159,12 @@ class FakeQuantize(nn.Module):
         scale = self.expand(self.effective_scale(), x)
         zero_point = self.expand(self.zero_point, x)
         low, high = self.qtype.qmin, self.qtype.qmax
-        return _unsaturated(x, scale, zero_point, low, high).clamp(low, high).to(self._code_dtype)
+        return unsaturated(x, scale, zero_point, low, high).clamp(low, high).to(self._code_dtype)
 
     def passes(self, x: Tensor) -> Tensor:
         """Where the straight-through gradient of ``x`` passes: its codes are not saturated."""
         scale = self.expand(self.effective_scale(), x)
-        code = _unsaturated(
+        code = unsaturated(
             x, scale, self.expand(self.zero_point, x), self.qtype.qmin, self.qtype.qmax
         )
         return (code >= self.qtype.qmin) & (code <= self.qtype.qmax)

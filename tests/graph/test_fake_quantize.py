@@ -12,6 +12,7 @@ from torch import Tensor
 from deployq import affine
 from deployq.graph.bounded import bounded
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.quantize_kernels import gradients
 from deployq.qparams import Granularity, PerBlock, PerChannel, PerTensor, QParams
 from deployq.qtypes import QType
 
@@ -187,3 +188,21 @@ def test_float_evaluation_of_a_signed_grid_clamps_nothing() -> None:
     module = FakeQuantize(S4, PerTensor(), symmetric=True, fixed_zero_point=0)
     module.enabled = False
     assert module(torch.tensor([-9.0])).item() == -9.0
+
+
+@pytest.mark.parametrize(("qmin", "qmax"), [(-7, 7), (-8, 7), (0, 255), (-128, 127), (0, 1)])
+@pytest.mark.parametrize("zero_point", [0, 1])
+def test_the_short_way_back_is_the_general_one(qmin: int, qmax: int, zero_point: int) -> None:
+    """One zero point or one for each element: same gradients, on ties and next to them."""
+    ties = torch.arange(qmin - 3, qmax + 4).float() - 0.5
+    steps = torch.cat([ties, torch.nextafter(ties, ties - 1), torch.nextafter(ties, ties + 1)])
+    x, scale = steps * 0.25, torch.tensor(0.25)
+    grad = torch.linspace(-1, 1, len(x))
+    one, each = torch.tensor(zero_point), torch.full_like(x, zero_point, dtype=torch.int32)
+    each[0] = qmin if zero_point != qmin else qmax  # another one, where 0.0 stays 0.0
+    x[0] = 0.0
+    short = gradients(grad, x, scale, one, (qmin, qmax), of_scale=True)
+    general = gradients(grad, x, scale, each, (qmin, qmax), of_scale=True)
+    assert torch.equal(short[0], general[0])
+    # a sum of some hundred products of order one, in two orders
+    torch.testing.assert_close(short[1], general[1], rtol=1e-5, atol=1e-4)
