@@ -51,6 +51,10 @@ class QuantizedLinear(nn.Module):
         eps, momentum: of the BatchNorm.
         bias_type: what the target takes as bias codes.
 
+    In training mode a BatchNorm of either kind normalizes by the statistics of the batch, and its
+    running ones learn; with ``frozen_statistics`` it takes the running ones there too, as in
+    evaluation mode, and they stay.
+
     ``perturbation``, a tensor of the weight's shape, is added to the quantized weight in training
     mode; sharpness-aware training owns it, and no file holds it.
     """
@@ -74,6 +78,7 @@ class QuantizedLinear(nn.Module):
         self.eps = eps
         self.momentum = momentum
         self.bias_type = bias_type
+        self.frozen_statistics = False
         self.perturbation: Tensor | None = None
 
     def forward(
@@ -103,14 +108,37 @@ class QuantizedLinear(nn.Module):
             x, bias, batch_norm: as in :meth:`forward`.
         """
         norm = BatchNormTensors.of(*batch_norm)
-        if norm is not None and self.batch_norm == "fold":
-            bias = norm.folded_bias(bias, self.eps)
+        if norm is None:
+            return product(self.op_type, self.geometry, x, weight, bias)
+        learns = self.training and not self.frozen_statistics
+        if self.batch_norm == "fold":
+            if not learns:
+                folded = norm.folded_bias(bias, self.eps)
+                return product(self.op_type, self.geometry, x, weight, folded)
+            return self._normalized_again(x, weight, bias, norm)
         y = product(self.op_type, self.geometry, x, weight, bias)
-        if norm is None or self.batch_norm == "fold":
-            return y
         gamma = None if norm.gamma is None else bounded(norm.gamma, 0.0)
         return functional.batch_norm(
-            y, norm.mean, norm.variance, gamma, norm.beta, self.training, self.momentum, self.eps
+            y, norm.mean, norm.variance, gamma, norm.beta, learns, self.momentum, self.eps
+        )
+
+    def _normalized_again(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, norm: BatchNormTensors
+    ) -> Tensor:
+        """With the factor in the weight, normalized by the batch as if it were not.
+
+        The quantized weight keeps the running factor, as in evaluation mode; taken off behind the
+        product, it leaves what the BatchNorm would have seen (Krishnamoorthi 2018,
+        arXiv 1806.08342, section 3.2.2, with one product).
+        """
+        y = product(self.op_type, self.geometry, x, weight, None)
+        factor = norm.factor(self.eps).detach()
+        factor = torch.where(factor == 0, 1.0, factor).reshape(-1, *[1] * (y.ndim - 2))
+        y = y / factor
+        if bias is not None:
+            y = y + bias.reshape(factor.shape)
+        return functional.batch_norm(
+            y, norm.mean, norm.variance, norm.gamma, norm.beta, True, self.momentum, self.eps
         )
 
     def scaled_weight(self, weight: Tensor, norm: BatchNormTensors | None) -> Tensor:

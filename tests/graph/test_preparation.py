@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.capture import capture
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.integers import linear_calls
 from deployq.graph.plan import Plan
 from deployq.graph.preparation import PreparedModel, disable_quantizers, prepare_graph
 from deployq.graph.recipe import LayerRecipe, Recipe
@@ -81,12 +82,56 @@ def test_every_parameter_gets_its_gradient(target: str) -> None:
                if n.endswith("weight") and p.grad is not None)  # fmt: skip
 
 
-def test_training_moves_statistics_where_absorbed_and_not_where_folded() -> None:
-    for target, moves in (("int8-npu", True), ("lowbit-vlsi", False)):
-        module = residual_for(target).module.train()
+@pytest.mark.parametrize("target", ["int8-npu", "lowbit-vlsi"])
+def test_training_moves_statistics_unless_they_are_frozen(target: str) -> None:
+    for frozen in (False, True):
+        prepared = residual_for(target)
+        for unit in prepared.units().values():
+            unit.frozen_statistics = frozen
+        module = prepared.module.train()
         before = module.get_buffer("stem_norm.running_mean").clone()
         module(images())
-        assert torch.equal(module.get_buffer("stem_norm.running_mean"), before) != moves
+        assert torch.equal(module.get_buffer("stem_norm.running_mean"), before) == frozen
+
+
+@pytest.mark.parametrize("target", ["int8-npu", "lowbit-vlsi"])
+def test_frozen_statistics_train_what_is_evaluated(target: str) -> None:
+    prepared = residual_for(target)
+    for name, unit in prepared.units().items():
+        unit.frozen_statistics = True
+        unit.train()
+        found = unit_output(prepared, name)
+        unit.eval()
+        assert torch.equal(found, unit_output(prepared, name))
+
+
+@pytest.mark.parametrize("target", ["int8-npu", "lowbit-vlsi"])
+def test_statistics_of_the_batch_are_those_of_the_convolution_behind_the_grid(target: str) -> None:
+    """Folded or not, training normalizes conv(x, Q) with the factor taken off."""
+    prepared = residual_for(target)
+    unit = prepared.units()["stem"].train()
+    call = next(c for c in linear_calls(prepared) if c.name == "stem")
+    norm = call.norm
+    assert norm is not None
+    quantized = unit.weight_quantizer(call.seen_weight())
+    if unit.batch_norm == "fold":
+        quantized = quantized / norm.factor(unit.eps)[:, None, None, None]
+    real = F.conv2d(images(), quantized, padding=1)
+    mean, variance = real.mean((0, 2, 3)), real.var((0, 2, 3), unbiased=False)
+    wanted = (real - mean[:, None, None]) * torch.rsqrt(variance + unit.eps)[:, None, None]
+    assert norm.gamma is not None and norm.beta is not None
+    wanted = wanted * norm.gamma[:, None, None] + norm.beta[:, None, None]
+    found = unit(images(), call.weight, *call.rest)
+    # a hundred float32 products, in another order
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def unit_output(prepared: PreparedModel, name: str) -> torch.Tensor:
+    call = next(c for c in linear_calls(prepared) if c.name == name)
+    channels = {"stem": 3, "depth": 4, "wide": 4}.get(name)
+    x = images(channels=channels) if channels else images()[:, :, 0, 0].repeat(1, 3)[:, :8]
+    found: torch.Tensor = call.unit(x, call.weight, *call.rest)
+    return found
 
 
 def test_dropout_drops_in_training_only() -> None:

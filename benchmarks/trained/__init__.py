@@ -1,0 +1,1 @@
+"""Trained models measured: budgets, loops and tables of ``benchmarks.training``."""

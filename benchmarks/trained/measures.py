@@ -1,0 +1,34 @@
+"""What a trained network is worth on images that it never saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.trained.images import Images
+from deployq.graph.modes import evaluation_mode
+
+BATCH = 250
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Top-1 in percent, and mean cross-entropy."""
+
+    top1: float
+    loss: float
+
+
+@torch.no_grad()
+def worth(module: nn.Module, images: Images) -> Worth:
+    """Of a network over all images, in evaluation mode."""
+    right, total = 0, 0.0
+    with evaluation_mode(module):
+        for x, y in zip(images.x.split(BATCH), images.y.split(BATCH), strict=True):
+            scores = module(x)
+            right += int((scores.argmax(1) == y).sum())
+            total += float(functional.cross_entropy(scores, y, reduction="sum"))
+    return Worth(100 * right / len(images.y), total / len(images.y))
