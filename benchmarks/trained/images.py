@@ -29,13 +29,16 @@ class Images:
         (x,) = dataset.inputs.values()
         return cls(torch.from_numpy(x[:count]), torch.from_numpy(dataset.labels[:count]))
 
-    def batches(self, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass: flipped and shifted at random; a short last batch is left out."""
-        draw = torch.Generator().manual_seed(1_000_003 * seed + epoch)
-        order = torch.randperm(len(self.x), generator=draw)
-        for chosen in order.split(size):
-            if len(chosen) == size:
-                yield augmented(self.x[chosen], draw), self.y[chosen]
+    def stream(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pass after pass without end: each in another order, flipped and shifted at random.
+
+        A short last batch of a pass is left out.
+        """
+        draw = torch.Generator().manual_seed(seed)
+        while True:
+            for chosen in torch.randperm(len(self.x), generator=draw).split(size):
+                if len(chosen) == size:
+                    yield augmented(self.x[chosen], draw), self.y[chosen]
 
 
 def augmented(x: Tensor, draw: torch.Generator) -> Tensor:

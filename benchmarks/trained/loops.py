@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from benchmarks.trained.images import Images
 from deployq.graph.preparation import PreparedModel
@@ -69,45 +70,66 @@ def step_of(settings: Settings, prepared: PreparedModel, optimizer: torch.optim.
         )  # fmt: skip
         return lambda closure: saq.step(closure).loss
 
-    def plain(closure: Callable[[], Tensor]) -> Tensor:
+    return plain_step(optimizer)
+
+
+def plain_step(optimizer: torch.optim.Optimizer) -> Step:
+    """One pass."""
+
+    def step(closure: Callable[[], Tensor]) -> Tensor:
         loss = closure()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+        return loss
 
-    return plain
+    return step
 
 
 def train(
     prepared: PreparedModel, images: Images, settings: Settings, *, evaluations: int, seed: int
-) -> float:
-    """Train in place; returns the mean loss of the last pass over the images.
+) -> None:
+    """Train in place, the rate falling along a cosine.
 
     Args:
         evaluations: gradients to compute, a batch each, whatever the method takes for a step.
         seed: of order and augmentation.
     """
     optimizer = optimizer_of(prepared, settings.rate)
-    step, module = step_of(settings, prepared, optimizer), prepared.module.train()
-    steps, done, losses = round(evaluations / settings.evaluations), 0, list[float]()
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda k: 0.5 * (1 + math.cos(math.pi * min(k / steps, 1)))
-    )
-    epoch = 0
-    while done < steps:
-        losses = []
-        for x, y in images.batches(BATCH, seed, epoch):
-            if done == steps:
-                break
-            losses.append(float(step(lambda x=x, y=y: _backward(module, x, y))))  # type: ignore[misc] # mypy cannot infer a lambda with defaults
-            schedule.step()
-            done += 1
-        epoch += 1
-    module.eval()
-    return sum(losses) / max(len(losses), 1)
+    step = step_of(settings, prepared, optimizer)
+    steps = round(evaluations / settings.evaluations)
+    run(prepared, images.stream(BATCH, seed), step, cosine(optimizer, steps), steps)
+    prepared.module.eval()
 
 
-def _backward(module: torch.nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    loss = functional.cross_entropy(module(x), y)
-    loss.backward()
-    return loss
+def cosine(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
+    """From the optimizer's rate to nothing."""
+    return LambdaLR(optimizer, lambda k: 0.5 * (1 + math.cos(math.pi * min(k / steps, 1))))
+
+
+def run(
+    prepared: PreparedModel,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    step: Step,
+    schedule: LRScheduler,
+    steps: int,
+) -> float:
+    """Steps in training mode; returns the mean loss."""
+    module, losses = prepared.module.train(), list[Tensor]()
+    for _ in range(steps):
+        losses.append(step(Backward(module, *next(batches))))
+        schedule.step()
+    return float(torch.stack(losses).mean())
+
+
+@dataclass(frozen=True)
+class Backward:
+    """Forward, loss and backward of one batch."""
+
+    module: nn.Module
+    x: Tensor
+    y: Tensor
+
+    def __call__(self) -> Tensor:
+        loss = functional.cross_entropy(self.module(self.x), self.y)
+        loss.backward()
+        return loss.detach()
