@@ -53,10 +53,7 @@ class LayerCodes:
         return LayerCodes(self.step, self.total + codes, codes)
 
     def average(self, call: LinearCall, captures: int) -> Tensor:
-        """float64 mean of the captured weights, ``step * total / captures``.
-
-        A mean half way between two codes is so to the last bit.
-        """
+        """float64 mean of the captured weights, ``step * total / captures``."""
         step = call.unit.weight_quantizer.expand(self.step, call.weight)
         return step.double() * self.total / captures
 

@@ -23,7 +23,7 @@ EXACT_BREAKPOINTS = 1 << 23
 COARSE_RATIOS = 2.0 ** (-torch.arange(29, dtype=torch.float64) / 4)
 """Of the step that clips nothing, down to 1/128 of it."""
 
-FINE_RATIOS = 2.0 ** (torch.arange(-8, 9, dtype=torch.float64) / 32)
+FINER_RATIOS = [2.0 ** (torch.arange(-8, 9, dtype=torch.float64) / n) for n in (32, 256)]
 ALTERNATIONS = 20
 
 SMALLEST_STEP = float(torch.finfo(torch.float32).tiny)
@@ -33,7 +33,7 @@ def fit_step_l2(rows: Tensor, qmin: int, qmax: int) -> Tensor:
     """The step of each row with the least squared error.
 
     Exact up to :data:`EXACT_BREAKPOINTS`, the number of weights times the highest ``|code|``; above
-    that the best of a search in steps of 2 %, then codes and step in turn.
+    that the best of a search in ever finer steps, then codes and step in turn.
 
     Args:
         rows: (R, N) float, weights that share a step in a row; finite.
@@ -79,7 +79,8 @@ def _searched(rows: Tensor, qmin: int, qmax: int) -> tuple[Tensor, Tensor]:
     """As :func:`_exact`, the best of what is tried."""
     widest = rows.abs().amax(1) / max(-qmin, qmax)
     best = _best_of(rows, widest, COARSE_RATIOS, qmin, qmax)
-    best = _best_of(rows, best[0], FINE_RATIOS, qmin, qmax)
+    for ratios in FINER_RATIOS:
+        best = _best_of(rows, best[0], ratios, qmin, qmax)
     for _ in range(ALTERNATIONS):
         best = _improved(rows, best[0], qmin, qmax)
     return best

@@ -157,8 +157,9 @@ class SQWA:
     def requantize(self, averaged: PreparedModel, *, refit: bool = True) -> PreparedModel:
         """An average at the widths of the captures; its float weights stay, to be fine-tuned.
 
-        With the captures' own step the code of a ternary weight is a vote: not zero where more than
-        half of the captures agree. An even number of captures can tie, and ties round to even.
+        With the captures' own step the code of a ternary weight is a vote: not zero where
+        the K codes sum to more than K / 2. An even number of captures can tie, which gives zero
+        where no BatchNorm is folded into the weight; other ties fall as float32 rounds the mean.
 
         Args:
             averaged: from :meth:`average`; it stays as it is.

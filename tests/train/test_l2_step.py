@@ -17,16 +17,16 @@ ranges = pytest.mark.parametrize(("qmin", "qmax"), RANGES.values(), ids=RANGES)
 
 
 def error(rows: Tensor, steps: Tensor, qmin: int, qmax: int) -> Tensor:
-    """(R,) float64 sums of squared errors."""
-    rows, steps = rows.double(), steps.double()[:, None]
-    return ((rows - steps * (rows / steps).round().clamp(qmin, qmax)) ** 2).sum(1)
+    """(..., R) float64 sums of squared errors of (..., R) steps."""
+    rows, steps = rows.double(), steps.double()[..., None]
+    return ((rows - steps * (rows / steps).round().clamp(qmin, qmax)) ** 2).sum(-1)
 
 
 def tried(rows: Tensor, qmin: int, qmax: int) -> Tensor:
-    """The least error among 4000 steps, from the one that clips nothing downwards."""
+    """The least error among 2000 steps, from one that clips nothing downwards."""
     widest = rows.double().abs().amax(1) / min(max(-qmin, 1), max(qmax, 1))
-    shares = torch.logspace(0.1, -2.5, 4000, dtype=torch.float64)
-    return torch.stack([error(rows, widest * share, qmin, qmax) for share in shares]).amin(0)
+    shares = torch.logspace(0.1, -2.5, 2000, dtype=torch.float64)
+    return error(rows, widest * shares[:, None], qmin, qmax).amin(0)
 
 
 @ranges
@@ -57,7 +57,7 @@ def test_wide_weights_are_searched_as_well(
     monkeypatch.setattr(l2_step, "EXACT_BREAKPOINTS", 0)
     searched = error(rows, fit_step_l2(rows, qmin, qmax), qmin, qmax)
     assert (exact <= searched * (1 + 1e-6)).all()
-    assert (searched <= exact * 1.02).all()  # steps are 2 % apart
+    assert (searched <= exact * 1.02).all()  # rugged: the best step may fall between two tried
 
 
 def test_the_ternary_step_of_a_gaussian_is_known() -> None:

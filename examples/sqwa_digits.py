@@ -1,0 +1,104 @@
+"""SQWA in a training loop of one's own: ternary weights on the digits of scikit-learn.
+
+python examples/sqwa_digits.py [OUT]     trains for seconds, prints the accuracy of each stage;
+    OUT/average       bundle of the average of seven ternary models: weights of 4 bits
+    OUT/requantized   bundle of the ternary model that came of it
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import deployq
+from deployq.data import Dataset
+from deployq.graph.preparation import PreparedModel
+from deployq.graph.recipe import Recipe
+from deployq.train import SQWA, CyclicLR, reestimate_norms
+from deployq_calibration.calibration_settings import CalibrationSettings
+from examples.digits import BATCH, TRAIN, digits, fit, train
+
+CAPTURES = 7
+"""Their average has 15 levels: 4 bits."""
+SETTLE_EPOCHS, CYCLE_EPOCHS, FINE_EPOCHS = 4, 2, 2
+HIGH = 4e-2
+LOW = HIGH / 100
+
+
+def shuffled(x: Tensor) -> Iterator[Tensor]:
+    """Index batches of one epoch; none has a single sample."""
+    yield from torch.randperm(len(x)).split(BATCH)
+
+
+def capture_at_minima(sqwa: SQWA, module: nn.Module, x: Tensor, y: Tensor) -> None:
+    """The loop of one's own: an ordinary step, then two lines."""
+    optimizer = torch.optim.SGD(module.parameters(), HIGH, momentum=0.9, nesterov=True)
+    cycle = CYCLE_EPOCHS * -(-len(x) // BATCH)
+    schedule = CyclicLR(optimizer, high=HIGH, low=LOW, cycle_steps=cycle)
+    module.train()
+    while sqwa.captures < CAPTURES:
+        for index in shuffled(x):
+            optimizer.zero_grad()
+            functional.cross_entropy(module(x[index]), y[index]).backward()
+            optimizer.step()
+            schedule.step()
+            if schedule.at_minimum():
+                print("capture", sqwa.capture())
+    module.eval()
+
+
+def top1(prepared: PreparedModel, images: np.ndarray, labels: np.ndarray) -> float:
+    """Percent right."""
+    with torch.no_grad():
+        scores: Tensor = prepared.module.eval()(torch.from_numpy(images))
+    return 100 * float((scores.argmax(1).numpy() == labels).mean())
+
+
+def stages(images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[str, PreparedModel]]:
+    """The models of SQWA, in order, each as it is when it is yielded."""
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    model = train(images, labels)
+    recipe = Recipe(weight_bits=2, first_bits=8, last_bits=8)
+    prepared = deployq.prepare(model, [torch.zeros(2, 1, 8, 8)], "lowbit-vlsi", recipe)
+    plain = CalibrationSettings(corrections=())  # training follows, which corrects more
+    deployq.calibrate(prepared, Dataset({"x": images[:512]}), plain)
+    sqwa = SQWA(prepared)
+    sqwa.begin()
+    yield "direct", prepared
+    fit(prepared.module, prepared.module.parameters(), images, labels, rate=2e-3, epochs=SETTLE_EPOCHS)  # fmt: skip
+    yield "settled", prepared
+    capture_at_minima(sqwa, prepared.module, x, y)
+    yield "last capture", prepared
+    averaged = sqwa.average()
+    reestimate_norms(averaged, [[x]])
+    yield "average", averaged
+    found = sqwa.requantize(averaged)
+    reestimate_norms(found, [[x]])
+    yield "requantized", copy.copy(found)
+    fit(found.module, found.module.parameters(), images, labels, rate=2e-4, epochs=FINE_EPOCHS)
+    found.module.eval()
+    yield "fine-tuned", found
+
+
+def main(folder: Path) -> None:
+    """Train, report, export the average and the last model."""
+    images, labels = digits()
+    seen, unseen = slice(None, TRAIN), slice(TRAIN, None)
+    torch.manual_seed(0)
+    for stage, prepared in stages(images[seen], labels[seen]):
+        right = top1(prepared, images[unseen], labels[unseen])
+        print(f"{stage:13} {right:.2f} % of {len(labels[unseen])} unseen digits")
+        if stage in ("average", "fine-tuned"):
+            bundle = folder / {"average": "average", "fine-tuned": "requantized"}[stage]
+            deployq.export(prepared, bundle, Dataset({"x": images[unseen]}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out"))
