@@ -7,7 +7,6 @@ python examples/sqwa_digits.py [OUT]     trains for seconds, prints the accuracy
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,13 +27,17 @@ from examples.digits import BATCH, TRAIN, digits, fit, train
 CAPTURES = 7
 """Their average has 15 levels: 4 bits."""
 SETTLE_EPOCHS, CYCLE_EPOCHS, FINE_EPOCHS = 4, 2, 2
-HIGH = 4e-2
+HIGH = 5e-3
 LOW = HIGH / 100
 
 
-def shuffled(x: Tensor) -> Iterator[Tensor]:
-    """Index batches of one epoch; none has a single sample."""
-    yield from torch.randperm(len(x)).split(BATCH)
+def tune(
+    prepared: PreparedModel, images: np.ndarray, labels: np.ndarray, *, rate: float, epochs: int
+) -> None:
+    """An ordinary loop with an optimizer of its own."""
+    module = prepared.module
+    fit(module, module.parameters(), images, labels, rate=rate, epochs=epochs)
+    module.eval()
 
 
 def capture_at_minima(sqwa: SQWA, module: nn.Module, x: Tensor, y: Tensor) -> None:
@@ -44,7 +47,7 @@ def capture_at_minima(sqwa: SQWA, module: nn.Module, x: Tensor, y: Tensor) -> No
     schedule = CyclicLR(optimizer, high=HIGH, low=LOW, cycle_steps=cycle)
     module.train()
     while sqwa.captures < CAPTURES:
-        for index in shuffled(x):
+        for index in torch.randperm(len(x)).split(BATCH):
             optimizer.zero_grad()
             functional.cross_entropy(module(x[index]), y[index]).backward()
             optimizer.step()
@@ -72,7 +75,7 @@ def stages(images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[str, Prepar
     sqwa = SQWA(prepared)
     sqwa.begin()
     yield "direct", prepared
-    fit(prepared.module, prepared.module.parameters(), images, labels, rate=2e-3, epochs=SETTLE_EPOCHS)  # fmt: skip
+    tune(prepared, images, labels, rate=2e-3, epochs=SETTLE_EPOCHS)
     yield "settled", prepared
     capture_at_minima(sqwa, prepared.module, x, y)
     yield "last capture", prepared
@@ -80,10 +83,9 @@ def stages(images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[str, Prepar
     reestimate_norms(averaged, [[x]])
     yield "average", averaged
     found = sqwa.requantize(averaged)
-    reestimate_norms(found, [[x]])
-    yield "requantized", copy.copy(found)
-    fit(found.module, found.module.parameters(), images, labels, rate=2e-4, epochs=FINE_EPOCHS)
-    found.module.eval()
+    reestimate_norms(found, [[x]], like=averaged)
+    yield "requantized", found
+    tune(found, images, labels, rate=2e-4, epochs=FINE_EPOCHS)
     yield "fine-tuned", found
 
 

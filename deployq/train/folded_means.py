@@ -26,40 +26,49 @@ class FoldedMean:
 
     Args:
         call: of a layer with a folded BatchNorm.
+        like: the same layer of a model whose output means are wanted; None wants beta, which is
+            what a BatchNorm in training gives.
     """
 
-    def __init__(self, call: LinearCall) -> None:
+    def __init__(self, call: LinearCall, like: LinearCall | None = None) -> None:
         assert call.norm is not None
         self.share = 1.0
         """Of the next batch in the mean of all so far."""
-        self._call, self._norm = call, call.norm
+        self._call, self._norm, self._like = call, call.norm, like
         self._factor = call.norm.factor(call.unit.eps).detach().double()
         self._mean = torch.zeros_like(self._factor)
-        self._handle: RemovableHandle | None = None
+        beta = call.norm.beta
+        self._wanted = torch.zeros_like(self._factor) if beta is None else beta.detach().double()
+        self._handles: list[RemovableHandle] = []
 
     def watch(self) -> None:
         """Look at the output of each call; the unit itself runs in evaluation mode."""
         self._call.unit.eval()
-        self._handle = self._call.unit.register_forward_hook(self._centred)
+        self._handles.append(self._call.unit.register_forward_hook(self._centred))
+        if self._like is not None:
+            self._handles.append(self._like.unit.register_forward_hook(self._remember))
 
     def unwatch(self) -> None:
         """Look no more."""
-        if self._handle is not None:
-            self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
 
     def write(self) -> None:
         """Make the measured mean the running mean."""
         self._norm.mean.copy_(self._mean)
 
+    def _remember(self, unit: nn.Module, inputs: Any, output: Tensor) -> None:
+        self._wanted = output.double().mean(self._all_but_channels(output))
+
     def _centred(self, unit: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        axis = output.ndim - 1 if self._call.unit.op_type == "Gemm" else 1
-        others = [a for a in range(output.ndim) if a != axis]
-        shift = output.double().mean(others)
-        if self._norm.beta is not None:
-            shift = shift - self._norm.beta.detach().double()
+        others = self._all_but_channels(output)
+        shift = output.double().mean(others) - self._wanted
         turned_off = self._factor.abs() <= SMALLEST_FACTOR
         moved = torch.where(turned_off, 0.0, shift / self._factor)
         self._mean += self.share * (self._norm.mean.double() + moved - self._mean)
-        shape = [1] * output.ndim
-        shape[axis] = -1
+        shape = [1 if axis in others else -1 for axis in range(output.ndim)]
         return output - shift.to(output.dtype).reshape(shape)
+
+    def _all_but_channels(self, output: Tensor) -> list[int]:
+        channels = output.ndim - 1 if self._call.unit.op_type == "Gemm" else 1
+        return [axis for axis in range(output.ndim) if axis != channels]

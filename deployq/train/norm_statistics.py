@@ -8,7 +8,7 @@ et al. 2018, arXiv 1803.05407, section 3.2). ``torch.optim.swa_utils.update_bn``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TypeAlias
 
 import torch
@@ -20,6 +20,7 @@ from deployq.graph.integers import linear_calls
 from deployq.graph.modes import kept_modes
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.units import QuantizedLinear
+from deployq.train.capture_state import check_same
 from deployq.train.folded_means import FoldedMean
 
 Batches: TypeAlias = Callable[[], Iterable[Sequence[Tensor]]] | Iterable[Sequence[Tensor]]
@@ -27,45 +28,66 @@ Batches: TypeAlias = Callable[[], Iterable[Sequence[Tensor]]] | Iterable[Sequenc
 
 
 @torch.no_grad()
-def reestimate_norms(prepared: PreparedModel, batches: Batches) -> None:
+def reestimate_norms(
+    prepared: PreparedModel, batches: Batches, *, like: PreparedModel | None = None
+) -> None:
     """Measure the running statistics of every BatchNorm anew, in place.
 
     One pass in training mode; each statistic becomes the mean of those of the batches, weighted by
     their samples (momentum ``b / (n + b)``, the procedure of the released code of SWA). Where a
     BatchNorm is folded into the weight before that is quantized, its variance is in the codes: it
-    stays, and only the mean is measured, from the layer's own output; no code moves. Parameters,
-    quantizers, momenta and modes stay as they are; after an error, the statistics too.
+    stays, and only the mean is measured, from the layer's own output; no code moves. Where its
+    statistics are frozen (a momentum of 0, as SQWA leaves it), the network was trained around the
+    mean that it has: that stays too, unless ``like`` is given. Parameters, quantizers, momenta and
+    modes stay as they are; after an error, the statistics too.
 
     Args:
-        prepared: a calibrated or trained model; one without BatchNorm is left alone, unread.
+        prepared: a calibrated or trained model; where nothing is measured, no batch is read.
         batches: training data, with its augmentation, of at least 2 samples a batch.
+        like: a model of the same network, such as the average of a re-quantized one: folded
+            BatchNorms give each layer the output means that it has there, and not beta.
 
     Raises:
-        InputError: no batch, or a batch of one sample.
+        InputError: no batch, or a batch of one sample; ``like`` is another network.
     """
-    folded = [FoldedMean(call) for call in linear_calls(prepared) if call.unit.batch_norm == "fold"]
+    folded = list(_folded_means(prepared, like))
     measured = list(_batch_norms(prepared.module))
     if not folded and not measured:
         return
-    with _statistics_or_as_before(prepared), kept_modes(prepared.module), _momenta(measured):
+    others = [] if like is None else [like.module]
+    with ExitStack() as stack:
+        for module in (prepared.module, *others):
+            stack.enter_context(kept_modes(module))
+        stack.enter_context(_statistics_or_as_before(prepared))
+        stack.enter_context(_momenta(measured))
         prepared.module.train()
-        try:
-            for mean in folded:
-                mean.watch()
-            _stream(prepared.module, batches, measured, folded)
-        finally:
-            for mean in folded:
-                mean.unwatch()
+        for other in others:
+            other.eval()
+        for mean in folded:
+            mean.watch()
+            stack.callback(mean.unwatch)
+        _stream([*others, prepared.module], batches, measured, folded)
     for mean in folded:
         mean.write()
 
 
+def _folded_means(prepared: PreparedModel, like: PreparedModel | None) -> Iterator[FoldedMean]:
+    others = {} if like is None else {call.name: call for call in linear_calls(like)}
+    if like is not None:
+        check_same("like", set(others), set(prepared.units()))
+    for call in linear_calls(prepared):
+        frozen = not call.unit.momentum and like is None
+        if call.unit.batch_norm == "fold" and not frozen:
+            yield FoldedMean(call, others.get(call.name))
+
+
 def _stream(
-    module: nn.Module,
+    modules: Sequence[nn.Module],
     batches: Batches,
     measured: Sequence[_BatchNorm | QuantizedLinear],
     folded: Sequence[FoldedMean],
 ) -> None:
+    """Run every batch through the modules in turn."""
     seen = 0
     for batch in batches() if callable(batches) else batches:
         samples = len(batch[0])
@@ -76,7 +98,8 @@ def _stream(
             norm.momentum = samples / seen
         for mean in folded:
             mean.share = samples / seen
-        module(*batch)
+        for module in modules:
+            module(*batch)
     if not seen:
         raise _unfit("no batch", "give training data, or a callable that starts a pass over it")
 

@@ -39,9 +39,10 @@ from deployq.train.multi_level import multi_level_quantizer, set_seen_weight, wi
 class SQWA:
     """The pieces of SQWA around a training loop of the user's own.
 
-    :meth:`begin`, train; ``capture()`` at each minimum of :class:`CyclicLR`; :meth:`average`;
-    :meth:`requantize`; train at low rates with a fresh optimizer. After each of the last three call
-    :func:`reestimate_norms`: running statistics are those of the last capture until then.
+    :meth:`begin`, train; :meth:`capture` at each minimum of :class:`CyclicLR`; :meth:`average`;
+    :meth:`requantize`; train at low rates with a fresh optimizer. Running statistics are those of
+    the last capture until :func:`reestimate_norms` has seen the average, and then
+    ``reestimate_norms(requantized, batches, like=averaged)``.
 
     Args:
         prepared: a calibrated model; it is trained and captured.

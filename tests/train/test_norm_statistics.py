@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
+from torch.utils.hooks import RemovableHandle
 
 from deployq.errors import InputError
 from deployq.graph.integers import linear_calls
@@ -23,6 +24,22 @@ BATCHES = [[images(seed=4)], [images(seed=5)]]
 def statistics(prepared: PreparedModel) -> dict[str, Tensor]:
     state = prepared.module.state_dict()
     return {name: t.clone() for name, t in state.items() if "running" in name}
+
+
+def output_means(prepared: PreparedModel) -> dict[str, Tensor]:
+    """Of each layer, over the first batch."""
+    means: dict[str, Tensor] = {}
+
+    def keep(name: str) -> RemovableHandle:
+        return prepared.units()[name].register_forward_hook(
+            lambda unit, args, y: means.update({name: y.mean((0, *range(2, y.ndim)))})
+        )
+
+    handles = [keep(name) for name in prepared.units()]
+    prepared.module(*BATCHES[0])
+    for handle in handles:
+        handle.remove()
+    return means
 
 
 def test_units_measure_what_torch_measures_on_the_float_network() -> None:
@@ -61,16 +78,41 @@ def test_a_folded_mean_is_that_of_the_layers_own_output() -> None:
     for call in linear_calls(prepared):
         now = call.unit.weight_quantizer.codes(call.seen_weight())
         assert torch.equal(now, before[call.name])
-        call.unit.register_forward_hook(
-            lambda unit, args, y, name=call.name: means.update(
-                {name: y.mean((0, *range(2, y.ndim)))}
-            )
-        )
-    prepared.module(*BATCHES[0])
+    means = output_means(prepared)
     norms = {call.name: call.norm for call in linear_calls(prepared) if call.norm is not None}
     assert sorted(norms) == ["depth", "stem", "wide"]
     for name, norm in norms.items():
         torch.testing.assert_close(means[name], norm.beta, atol=1e-5, rtol=1e-5)
+
+
+def test_frozen_folded_means_stay() -> None:
+    """No batch is read; a network is trained around the means that do not move."""
+    prepared = residual_for("lowbit-vlsi")
+    for unit in prepared.units().values():
+        unit.momentum = 0.0
+    before = statistics(prepared)
+    reestimate_norms(prepared, [])
+    assert all(torch.equal(t, before[name]) for name, t in statistics(prepared).items())
+
+
+def test_folded_means_can_keep_those_of_another_model() -> None:
+    """Coarser weights, and each layer's output has the mean that it had."""
+    other, prepared = residual_for("lowbit-vlsi", Recipe(8)), residual_for("lowbit-vlsi", Recipe(2))
+    for unit in prepared.units().values():
+        unit.momentum = 0.0
+    wanted, before = output_means(other), output_means(prepared)
+    reestimate_norms(prepared, BATCHES[:1], like=other)
+    found = output_means(prepared)
+    for name in ("depth", "stem", "wide"):
+        assert not torch.allclose(before[name], wanted[name], atol=1e-3)
+        torch.testing.assert_close(found[name], wanted[name], atol=1e-5, rtol=1e-5)
+    assert not any(unit._forward_hooks for unit in other.units().values())
+
+
+def test_another_network_has_no_means_to_keep() -> None:
+    other = calibrated(Net(lambda m, x: m.conv(x), conv=conv(3, 2)), "lowbit-vlsi")
+    with pytest.raises(InputError, match=r"like: .*\n  found: \['conv'\]"):
+        reestimate_norms(residual_for("lowbit-vlsi"), BATCHES, like=other)
 
 
 def test_a_channel_that_is_turned_off_keeps_its_mean() -> None:
