@@ -64,10 +64,11 @@ def top1(prepared: PreparedModel, images: np.ndarray, labels: np.ndarray) -> flo
     return 100 * float((scores.argmax(1).numpy() == labels).mean())
 
 
-def stages(images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[str, PreparedModel]]:
-    """The models of SQWA, in order, each as it is when it is yielded."""
+def stages(
+    model: nn.Module, images: np.ndarray, labels: np.ndarray
+) -> Iterator[tuple[str, PreparedModel]]:
+    """The models of SQWA from a float one, in order, each as it is when it is yielded."""
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
-    model = train(images, labels)
     recipe = Recipe(weight_bits=2, first_bits=8, last_bits=8)
     prepared = deployq.prepare(model, [torch.zeros(2, 1, 8, 8)], "lowbit-vlsi", recipe)
     plain = CalibrationSettings(corrections=())  # training follows, which corrects more
@@ -94,7 +95,8 @@ def main(folder: Path) -> None:
     images, labels = digits()
     seen, unseen = slice(None, TRAIN), slice(TRAIN, None)
     torch.manual_seed(0)
-    for stage, prepared in stages(images[seen], labels[seen]):
+    model = train(images[seen], labels[seen])
+    for stage, prepared in stages(model, images[seen], labels[seen]):
         right = top1(prepared, images[unseen], labels[unseen])
         print(f"{stage:13} {right:.2f} % of {len(labels[unseen])} unseen digits")
         if stage in ("average", "fine-tuned"):
