@@ -1,6 +1,6 @@
 """SQWA in a training loop of one's own: ternary weights on the digits of scikit-learn.
 
-python examples/sqwa_digits.py [OUT]     trains for seconds, prints the accuracy of each stage;
+python -m examples.sqwa_digits [OUT]     trains for seconds, prints the accuracy of each stage;
     OUT/average       bundle of the average of seven ternary models: weights of 4 bits
     OUT/requantized   bundle of the ternary model that came of it
 """
@@ -69,7 +69,7 @@ def stages(
 ) -> Iterator[tuple[str, PreparedModel]]:
     """The models of SQWA from a float one, in order, each as it is when it is yielded."""
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
-    recipe = Recipe(weight_bits=2, first_bits=8, last_bits=8)
+    recipe = Recipe(weight_bits=2)
     prepared = deployq.prepare(model, [torch.zeros(2, 1, 8, 8)], "lowbit-vlsi", recipe)
     plain = CalibrationSettings(corrections=())  # training follows, which corrects more
     deployq.calibrate(prepared, Dataset({"x": images[:512]}), plain)

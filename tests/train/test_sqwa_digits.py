@@ -1,4 +1,4 @@
-"""The example of SQWA, shortened: each stage learns, and the average needs four bits."""
+"""The example of SQWA, shortened: each stage learns, and the average needs one bit more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_the_example_goes_through_its_stages(
 ) -> None:
     for name in ("SETTLE_EPOCHS", "CYCLE_EPOCHS", "FINE_EPOCHS"):
         monkeypatch.setattr(sqwa_digits, name, 1)
-    monkeypatch.setattr(sqwa_digits, "CAPTURES", 5)
+    monkeypatch.setattr(sqwa_digits, "CAPTURES", 3)
     x, y = images.inputs["x"], images.labels
     assert y is not None
     right, widths = {}, {}
@@ -24,5 +24,6 @@ def test_the_example_goes_through_its_stages(
     assert list(right) == [
         "direct", "settled", "last capture", "average", "requantized", "fine-tuned"
     ]  # fmt: skip
-    assert right["direct"] < right["settled"] - 10 and min(list(right.values())[1:]) > 75
-    assert widths["average"] == [4, 11] and widths["fine-tuned"] == [2, 8]
+    assert right["direct"] + 10 < right["settled"] < right["average"] - 5
+    assert min(right["requantized"], right["fine-tuned"]) > 75
+    assert widths["average"] == [3] and widths["fine-tuned"] == [2]
