@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from deployq.errors import InputError
 from deployq.graph.integers import linear_calls
@@ -22,6 +21,7 @@ from deployq.graph.preparation import PreparedModel
 from deployq.graph.units import QuantizedLinear
 from deployq.train.capture_state import check_same
 from deployq.train.folded_means import FoldedMean
+from deployq.train.frozen_norms import BatchNorm
 
 Batches: TypeAlias = Callable[[], Iterable[Sequence[Tensor]]] | Iterable[Sequence[Tensor]]
 """Batches, each with one tensor an input, or what starts one pass over them."""
@@ -84,7 +84,7 @@ def _folded_means(prepared: PreparedModel, like: PreparedModel | None) -> Iterat
 def _stream(
     modules: Sequence[nn.Module],
     batches: Batches,
-    measured: Sequence[_BatchNorm | QuantizedLinear],
+    measured: Sequence[BatchNorm | QuantizedLinear],
     folded: Sequence[FoldedMean],
 ) -> None:
     """Run every batch through the modules in turn."""
@@ -113,17 +113,17 @@ def _unfit(found: str, next_step: str) -> InputError:
     )
 
 
-def _batch_norms(module: nn.Module) -> Iterator[_BatchNorm | QuantizedLinear]:
+def _batch_norms(module: nn.Module) -> Iterator[BatchNorm | QuantizedLinear]:
     """Everything that normalizes by the batch in training mode."""
     for child in module.modules():
-        if isinstance(child, _BatchNorm) and child.track_running_stats:
+        if isinstance(child, BatchNorm) and child.track_running_stats:
             yield child
         if isinstance(child, QuantizedLinear) and child.batch_norm == "absorb":
             yield child
 
 
 @contextmanager
-def _momenta(norms: Sequence[_BatchNorm | QuantizedLinear]) -> Iterator[None]:
+def _momenta(norms: Sequence[BatchNorm | QuantizedLinear]) -> Iterator[None]:
     """After the block, momenta are as they were."""
     before = [norm.momentum for norm in norms]
     try:
@@ -136,7 +136,7 @@ def _momenta(norms: Sequence[_BatchNorm | QuantizedLinear]) -> Iterator[None]:
 @contextmanager
 def _statistics_or_as_before(prepared: PreparedModel) -> Iterator[None]:
     """Reset statistics at the start; an error in the block puts those of before back."""
-    plain = [norm for norm in _batch_norms(prepared.module) if isinstance(norm, _BatchNorm)]
+    plain = [norm for norm in _batch_norms(prepared.module) if isinstance(norm, BatchNorm)]
     own = [call.norm for call in linear_calls(prepared) if call.unit.batch_norm == "absorb"]
     tensors = [tensor for norm in plain for tensor in norm.buffers()]
     tensors += [tensor for norm in own if norm is not None for tensor in (norm.mean, norm.variance)]
