@@ -16,6 +16,7 @@ from deployq.graph.batch_norm import SMALLEST_BIAS_SCALE
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LinearCall, grid_of, output_quantizer
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.weight_rows import weight_rows
 from deployq.qgraph.values import located
 from deployq_calibration.lattice import (
     lattice_of,
@@ -27,7 +28,7 @@ from deployq_calibration.lattice import (
 )
 from deployq_calibration.observers import Observer
 from deployq_calibration.ranges import Grid, has_free_zero_point, real_ends
-from deployq_calibration.weights import weight_error, weight_rows
+from deployq_calibration.weights import weight_error
 from deployq_targets.tensors import Activation
 
 

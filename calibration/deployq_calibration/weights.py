@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.qparams import PerChannel
+from deployq.graph.weight_rows import weight_rows
 from deployq_calibration.observers.percentile import PERCENT
 from deployq_calibration.observers.registry import parse_name
 from deployq_calibration.ranges import Grid, fake_quantize_float64, qparams_of_range
@@ -46,14 +46,6 @@ def weight_qparams(weight: Tensor, quantizer: FakeQuantize, method: str) -> Grid
         grid = qparams_of_range(quantizer, low, high)
     shape = quantizer.scale.shape
     return grid[0].reshape(shape), grid[1].reshape(shape)
-
-
-def weight_rows(weight: Tensor, quantizer: FakeQuantize) -> Tensor:
-    """(scales, values of each) float64 on the CPU."""
-    rows, granularity = weight.detach().double().cpu(), quantizer.granularity
-    if isinstance(granularity, PerChannel):
-        return rows.movedim(granularity.axis, 0).flatten(1)
-    return rows.reshape(1, -1)
 
 
 def weight_error(rows: Tensor, quantizer: FakeQuantize, grids: Grid) -> Tensor:

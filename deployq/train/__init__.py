@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from deployq.train.between import Between
+from deployq.train.captures import CaptureInfo
+from deployq.train.cyclic import CyclicLR
+from deployq.train.l2_step import fit_step_l2
+from deployq.train.norm_statistics import reestimate_norms
 from deployq.train.sam import SAM
 from deployq.train.saq import SAQ, Units
 from deployq.train.scales import learn_scales
+from deployq.train.sqwa import SQWA
 from deployq.train.two_passes import SharpStep
 
-__all__ = ["SAM", "SAQ", "Between", "SharpStep", "Units", "learn_scales"]
+__all__ = [
+    "SAM",
+    "SAQ",
+    "SQWA",
+    "Between",
+    "CaptureInfo",
+    "CyclicLR",
+    "SharpStep",
+    "Units",
+    "fit_step_l2",
+    "learn_scales",
+    "reestimate_norms",
+]
