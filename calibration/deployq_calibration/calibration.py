@@ -12,8 +12,9 @@ from deployq.errors import InputError
 from deployq.graph.integers import linear_calls
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel, disable_quantizers
+from deployq.graph.scales.weight_lattice import snap_weight
 from deployq_calibration.observers import make_observer
-from deployq_calibration.snapping import snap_activation, snap_weight
+from deployq_calibration.snapping import snap_activation
 from deployq_calibration.watch import Findings, findings, watch_all
 from deployq_calibration.weights import check_weight_method, weight_qparams
 

@@ -16,10 +16,9 @@ from deployq.arithmetic.precisions import real_multiplier
 from deployq.errors import InputError, QuantizationError
 from deployq.graph.capture import capture
 from deployq.graph.codes import evaluate_codes, evaluate_steps
-from deployq.graph.integers import layer_integers
+from deployq.graph.integers import layer_integers, output_quantizer
 from deployq.graph.preparation import PreparedModel
 from deployq_calibration import calibrate_model, calibration
-from deployq_calibration.snapping import output_quantizer
 from deployq_targets import TargetProfile
 from tests.graph.networks import (
     Net,
