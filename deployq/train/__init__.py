@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from deployq.train.accumulator_limit import AccumulatorLimit
 from deployq.train.between import Between
+from deployq.train.carrying import carry_weights
+from deployq.train.distillation import distillation_loss
+from deployq.train.initialising import initialise_scales
 from deployq.train.sam import SAM
 from deployq.train.saq import SAQ, Units
 from deployq.train.scales import learn_scales
+from deployq.train.settling import settle_scales
 from deployq.train.two_passes import SharpStep
 
-__all__ = ["SAM", "SAQ", "Between", "SharpStep", "Units", "learn_scales"]
+__all__ = [
+    "SAM",
+    "SAQ",
+    "AccumulatorLimit",
+    "Between",
+    "SharpStep",
+    "Units",
+    "carry_weights",
+    "distillation_loss",
+    "initialise_scales",
+    "learn_scales",
+    "settle_scales",
+]

@@ -28,18 +28,21 @@ from deployq.graph.scales.weight_errors import weight_error, weight_rows
 from deployq.qgraph.values import located
 
 
-def snap_weight(prepared: PreparedModel, call: LinearCall, weight: Tensor, grid: Grid) -> Grid:
-    """The weight scale on the lattice of the profile or of the contract's multiplier.
+def set_weight_grid(prepared: PreparedModel, call: LinearCall, grid: Grid) -> None:
+    """Give a layer's weight quantizer a grid, on the lattice that the target has.
 
     Activations have their scales already. No channel gets a scale whose bias would leave its type.
 
     Args:
-        weight: what the weight quantizer sees.
-        grid: the scale that was wished for.
+        grid: the scale that is wished for, and the zero point.
 
     Raises:
         QuantizationError: the contract has no multiplier for the layer's scales.
     """
+    call.unit.weight_quantizer.set_qparams(*_snapped(prepared, call, grid))
+
+
+def _snapped(prepared: PreparedModel, call: LinearCall, grid: Grid) -> Grid:
     form = prepared.profile.contract().form(call.unit.form_name(call.weight))
     if lattice_of(prepared.profile.weight) is None and not needs_lattice(form):
         return grid
@@ -47,7 +50,7 @@ def snap_weight(prepared: PreparedModel, call: LinearCall, weight: Tensor, grid:
     x_scale = np.float32(grid_of(prepared.module, call.source).scale)
     y_scale = np.float32(output_quantizer(prepared, call.name).qparams().scale)
     least = _least_scale(call, grid[0], x_scale, y_scale, form).reshape(grid[0].shape)
-    rows = weight_rows(weight, quantizer)
+    rows = weight_rows(call.seen_weight(), quantizer)
 
     def error(scales: Tensor) -> Tensor:
         flat = scales.reshape(len(scales), -1)
