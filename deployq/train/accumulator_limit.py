@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from deployq.arithmetic.contract import Accumulator
 from deployq.arithmetic.intervals import Interval
@@ -61,7 +62,7 @@ class AccumulatorLimit:
             seen = call.unit.scaled_weight(call.weight, call.norm)
             steps = seen / quantizer.expand(quantizer.effective_scale(), seen)
             sums = room.sums(_rows(call, steps.clamp(quantizer.qtype.qmin, quantizer.qtype.qmax)))
-            excess.append((sums - room.most).clamp(min=0.0).sum() / most)
+            excess.append(functional.relu(sums - room.most).sum() / most)
         return torch.stack(excess).sum()
 
     @torch.no_grad()
