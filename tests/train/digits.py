@@ -34,9 +34,9 @@ PROFILES: dict[str, Callable[[], TargetProfile]] = {
 
 @cache
 def data() -> tuple[Tensor, Tensor]:
-    """512 images and labels."""
+    """256 images and labels."""
     images, labels = digits()
-    return torch.from_numpy(images[:512]), torch.from_numpy(labels[:512])
+    return torch.from_numpy(images[:256]), torch.from_numpy(labels[:256])
 
 
 def _body(m: Net, x: Tensor) -> Tensor:
@@ -47,14 +47,14 @@ def _body(m: Net, x: Tensor) -> Tensor:
 
 @cache
 def trained() -> Net:
-    """The float network after two epochs."""
+    """The float network after three epochs."""
     torch.manual_seed(0)
     net = Net(
         _body, a=conv(1, 8), norm_a=nn.BatchNorm2d(8), b=conv(8, 8), norm_b=nn.BatchNorm2d(8),
         head=nn.Linear(128, 10),
     )  # fmt: skip
     x, y = data()
-    fit(net, net.parameters(), x.numpy(), y.numpy(), rate=2e-2, epochs=2)
+    fit(net, net.parameters(), x.numpy(), y.numpy(), rate=2e-2, epochs=3)
     return net.eval()
 
 

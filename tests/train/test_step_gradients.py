@@ -52,7 +52,7 @@ def slope(x: Tensor, weight: Tensor, scale: float, quantizer: FakeQuantize) -> f
     return float((ends[0] - ends[1]) / (2 * DIFFERENCE * at))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(values, st.sampled_from(QTYPES), st.integers(0, 255), st.integers(-6, 3), st.booleans())
 def test_gradients_equal_differences_of_the_smooth_grid(
     drawn: list[float], qtype: QType, zero: int, power: int, pinned: bool

@@ -70,6 +70,7 @@ def test_scales_are_what_the_profile_has(settled: PreparedModel) -> None:
             assert not quantizer.zero_point.any()
 
 
+@pytest.mark.parametrize("settled", ["int2-vlsi", "max78000", "around-128"], indirect=True)
 def test_the_file_has_the_trained_integers_and_passes_its_checks(settled: PreparedModel) -> None:
     model = to_proto(lower(settled, settled.profile))
     assert [f for f in check_model(model, settled.profile) if f.severity is Severity.ERROR] == []
