@@ -24,6 +24,7 @@ class _Power(torch.autograd.Function):
     def forward(ctx: Any, exponent: Tensor) -> Tensor:
         bits = torch.round(exponent).to(torch.int32) + EXPONENT_BIAS
         power = (bits << MANTISSA_BITS).view(torch.float32)  # exact, which exp2 does not promise
+        power = torch.where(exponent.isnan(), exponent, power)  # NaN shows
         ctx.save_for_backward(power)
         return power
 
@@ -41,7 +42,7 @@ def power_of_two(exponent: Tensor, low: int, high: int) -> Tensor:
     leads out of the range is zero.
 
     Args:
-        exponent: finite float32, any shape.
+        exponent: float32, any shape; NaN stays NaN.
         low, high: integers from -126 to 127.
     """
     kept = bounded(exponent, float(low), float(high))

@@ -75,13 +75,15 @@ def _two_to_three(facts: Facts, tensors: Mapping[str, Tensor], digest: str) -> F
 
 
 def _three_to_four(facts: Facts, tensors: Mapping[str, Tensor], digest: str) -> Facts:
-    """Every scale learned as a real number; the profile says which are powers of two."""
+    """The profile says which scales are powers of two; one that learned as a real number stops."""
+    learned = set(facts["learned"])
     for path, config in _quantizers(facts):
         batched = not path.endswith(WEIGHT_QUANTIZER)
         section = facts["profile"]["activation" if batched else "weight"]
         config["lattice"] = _lattice(section)
+        learned -= {f"{path}.scale"} if config["lattice"] else set()
         config["batched"], config["learns_exponent"] = batched, False
-    return {**facts, "format": 4}
+    return {**facts, "format": 4, "learned": sorted(learned)}
 
 
 def _lattice(section: Mapping[str, Any]) -> dict[str, int] | None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from deployq.errors import InputError
+from deployq.graph.integers import layer_integers
 from deployq.graph.preparation import PreparedModel
-from deployq.graph.prepared_files import load_prepared_model, save_prepared_model
+from deployq.graph.prepared_files import GRAPH_FILE, load_prepared_model, save_prepared_model
 from deployq.train import learn_scales
 from tests.train.digits import PROFILES, data, prepared_on, train_on
 
@@ -67,6 +71,34 @@ def test_training_resumes_to_the_bit() -> None:
         train_on(prepared, steps=4)
     resumed = second.module.state_dict()
     assert all(torch.equal(t, resumed[n]) for n, t in whole.module.state_dict().items())
+
+
+def test_an_exponent_that_is_no_number_is_refused() -> None:
+    prepared = learning()
+    with torch.no_grad():
+        prepared.quantizers()["a"].step.fill_(torch.nan)
+    for _ in range(2):  # as it learns, and as it was written back
+        with pytest.raises(InputError, match=r"(?s)^a: scale: .*NaN or infinite.*next"):
+            layer_integers(prepared)
+        learn_scales(prepared, activations=False, weights=False)
+
+
+def test_a_real_scale_of_an_older_format_stops_learning(tmp_path: Path) -> None:
+    prepared = prepared_on(PROFILES["around-128"]())
+    prepared.quantizers()["a"].scale.requires_grad_()
+    save_prepared_model(prepared, tmp_path)
+    facts = json.loads((tmp_path / GRAPH_FILE).read_text())
+    for module in facts["graph"]["modules"].values():
+        for config in (module["config"], module["config"].get("weight_quantizer", {})):
+            for key in ("lattice", "batched", "learns_exponent"):
+                config.pop(key, None)
+    (tmp_path / GRAPH_FILE).write_text(json.dumps({**facts, "format": 3}))
+    loaded = load_prepared_model(tmp_path)
+    assert not loaded.quantizers()["a"].scale.requires_grad
+    for name, quantizer in loaded.quantizers().items():
+        assert quantizer.config() == prepared.quantizers()[name].config()
+    for name, unit in loaded.units().items():
+        assert unit.config() == prepared.units()[name].config()
 
 
 def test_a_save_in_between_has_the_scales_in_force_and_trains_on(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_file_has_the_trained_integers_and_passes_its_checks(settled: Prepar
     assert [f for f in check_model(model, settled.profile) if f.severity is Severity.ERROR] == []
     nodes = [node for node in read_graph(model).nodes if isinstance(node, Linear)]
     for node, call in zip(nodes, linear_calls(settled), strict=True):
-        trained = call.unit.weight_quantizer.codes(call.seen_weight).numpy()
+        trained = call.unit.weight_quantizer.codes(call.seen_weight()).numpy()
         stored = node.weight.T if node.op_type == "Gemm" else node.weight
         assert len(np.unique(trained)) > 2
         np.testing.assert_array_equal(stored, trained)
