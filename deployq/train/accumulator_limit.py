@@ -56,14 +56,14 @@ class AccumulatorLimit:
             InputError: a scale that nobody chose, or a number that is not finite.
         """
         most = self.prepared.profile.accumulator.contract().high
-        excess = []
+        excess = torch.zeros((), dtype=torch.float64)
         for call in linear_calls(self.prepared):
             room, quantizer = self._room(call), call.unit.weight_quantizer
             seen = call.unit.scaled_weight(call.weight, call.norm)
             steps = seen / quantizer.expand(quantizer.effective_scale(), seen)
             sums = room.sums(_rows(call, steps.clamp(quantizer.qtype.qmin, quantizer.qtype.qmax)))
-            excess.append(functional.relu(sums - room.most).sum() / most)
-        return torch.stack(excess).sum()
+            excess = excess + functional.relu(sums - room.most).sum() / most
+        return excess.float()
 
     @torch.no_grad()
     def project(self) -> tuple[str, ...]:
