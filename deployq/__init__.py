@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SAM",
     "SAQ",
+    "SQWA",
     "CalibrationSettings",
     "Dataset",
     "Preprocessing",
@@ -37,6 +38,7 @@ __all__ = [
 _ELSEWHERE = {
     "SAM": "deployq.train.sam",
     "SAQ": "deployq.train.saq",
+    "SQWA": "deployq.train.sqwa",
     "CalibrationSettings": "deployq_calibration.calibration_settings",
     "Dataset": "deployq.data",
     "diff": "deployq.divergence",

@@ -9,12 +9,19 @@ from torch import nn
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """``model.eval()`` for the block; each submodule then gets its own mode back."""
+def kept_modes(model: nn.Module) -> Iterator[None]:
+    """After the block, which may change them, each submodule gets its own mode back."""
     before = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
         yield
     finally:
         for module, training in before:
             module.training = training
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """``model.eval()`` for the block; each submodule then gets its own mode back."""
+    with kept_modes(model):
+        model.eval()
+        yield
