@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -90,6 +90,10 @@ class BatchClosure:
             raise Diverged("the loss is NaN or infinite")
         self.sums = self.sums or sums  # of the first call: at the weights themselves
         return total
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Calls in the block keep the gradients of this process to itself."""
+        return apart(self.stepping.module)
 
     def _backward(self, inputs: list[Tensor], labels: Tensor) -> tuple[Tensor, int]:
         scores = self.stepping.forward(self.stepping.module, inputs)

@@ -30,6 +30,7 @@ def check_consistent(recipe: TrainingRecipe, where: str) -> None:
 
 
 def _faults(recipe: TrainingRecipe) -> Iterator[Fault]:
+    yield from _method(recipe)
     yield from _optimizer(recipe)
     yield from _schedule(recipe)
     yield from _batches(recipe)
@@ -39,6 +40,30 @@ def _faults(recipe: TrainingRecipe) -> Iterator[Fault]:
 def _stated(table: BaseModel, key: str) -> bool:
     """Whether a key says something else than its default."""
     return bool(getattr(table, key) != type(table).model_fields[key].default)
+
+
+def _method(recipe: TrainingRecipe) -> Iterator[Fault]:
+    for name in ("saq", "sam", "sqwa"):
+        table = getattr(recipe, name)
+        if recipe.method != name and any(_stated(table, key) for key in type(table).model_fields):
+            rule = f"[{name}] is the table of the method {name}"
+            yield name, rule, f"method = {recipe.method!r}", f"leave [{name}] out"
+    if recipe.method == "sqwa" and _stated(recipe.schedule, "epochs"):
+        rule = "the epochs of sqwa are those of its own table"
+        found = f"epochs = {recipe.schedule.epochs}"
+        yield "schedule.epochs", rule, found, "state sqwa.settle_epochs and the others"
+    if recipe.method == "sqwa" and recipe.stages:
+        rule = "sqwa trains at one width"
+        yield "stages", rule, f"{len(recipe.stages)} stages", "leave them out"
+    if recipe.distillation is not None and recipe.label_smoothing:
+        rule = "the teacher's scores soften the labels already"
+        found = f"label_smoothing = {recipe.label_smoothing} with [distillation]"
+        yield "label_smoothing", rule, found, "leave one of them out"
+    high, low = recipe.sqwa.high, recipe.sqwa.low
+    if low is not None and low >= (high or recipe.optimizer.rate):
+        rule = "a cycle falls from a high rate to a low one"
+        found = f"low = {low}, high = {high or recipe.optimizer.rate}"
+        yield "sqwa.low", rule, found, "state a lower rate"
 
 
 def _optimizer(recipe: TrainingRecipe) -> Iterator[Fault]:
@@ -54,6 +79,7 @@ def _optimizer(recipe: TrainingRecipe) -> Iterator[Fault]:
 
 def _schedule(recipe: TrainingRecipe) -> Iterator[Fault]:
     table = recipe.schedule
+    epochs = recipe.sqwa.settle_epochs if recipe.method == "sqwa" else table.epochs
     for key in ("milestones", "factor"):
         if _stated(table, key) and table.kind != "step":
             rule = f"{key} is a setting of the kind step"
@@ -61,14 +87,14 @@ def _schedule(recipe: TrainingRecipe) -> Iterator[Fault]:
     if table.kind == "step" and not table.milestones:
         rule = "a step schedule has milestones"
         yield "schedule.milestones", rule, "none", "state milestones, or another kind"
-    late = [epoch for epoch in table.milestones if epoch >= table.epochs]
+    late = [epoch for epoch in table.milestones if epoch >= epochs]
     if late or list(table.milestones) != sorted(set(table.milestones)):
         rule = "milestones rise and lie inside the epochs"
-        found = f"{list(table.milestones)} of {table.epochs} epochs"
+        found = f"{list(table.milestones)} of {epochs} epochs"
         yield "schedule.milestones", rule, found, "correct milestones"
-    if table.warmup_epochs >= table.epochs and table.warmup_epochs:
+    if table.warmup_epochs >= epochs and table.warmup_epochs:
         rule = "the rate rises in fewer epochs than there are"
-        found = f"{table.warmup_epochs} of {table.epochs}"
+        found = f"{table.warmup_epochs} of {epochs}"
         yield "schedule.warmup_epochs", rule, found, "state fewer, or more epochs"
 
 

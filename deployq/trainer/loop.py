@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.prepared_files import GRAPH_FILE, save_prepared_model
+from deployq.graph.scales.lattice import has_weight_lattice
 from deployq.staging import replacing_folder
-from deployq.train import learn_scales
+from deployq.train import AccumulatorLimit, carry_weights, learn_scales, settle_scales
 from deployq.trainer.batch import BatchClosure, Diverged, Stepping
 from deployq.trainer.batches import Cut
 from deployq.trainer.checkpoints import Checkpoint, Identity, write_checkpoint
@@ -26,9 +28,12 @@ from deployq.trainer.opening import Opened, quantizers
 from deployq.trainer.optimizing import make_optimizer, quantizer_prefixes
 from deployq.trainer.position import Best, Position, Score
 from deployq.trainer.ranks import Ranks
+from deployq.trainer.recipe import TrainingRecipe
 from deployq.trainer.run_log import RunLog
 from deployq.trainer.training_set import Epoch, TrainingSet
 
+WIDE = (1 << 31) - 1
+"""Highest sum of an accumulator that networks do not fill."""
 BEST, LAST = "prepared", "last"
 """Folders of the prepared models: the best epoch's, and the last one's."""
 
@@ -97,6 +102,9 @@ class Loop:
         for quantizer in quantizers(self.prepared):
             quantizer.calibrated = True
         self._begin()
+        place, rest = (self.position.phase_epochs, self.position.steps), self._rest
+        if rest is not None and place > (rest, 0):
+            learn_scales(self.prepared, activations=False, weights=False)
         self.prepared.module.load_state_dict(checkpoint.state["module"])
         self.optimizer.load_state_dict(checkpoint.state["optimizer"])
         self.schedule.load_state_dict(checkpoint.state["schedule"])
@@ -121,42 +129,67 @@ class Loop:
             self._save(BEST)
 
     def _enter(self, prepared: PreparedModel) -> None:
-        setting, train = self.setting, self.setting.train
-        epoch = train.epoch(self.position.epochs)
-        self.prepared = self.method.enter(
-            self.phase, prepared, lambda: setting.cut.inputs(train, epoch)
-        )
+        """Begin a phase with its own model; its checkpoint is the first thing written."""
+        setting = self.setting
+        prepared.module.to(setting.ranks.device)
+        self.prepared = self.method.enter(self.phase, prepared, self._statistics_batches)
         self._begin()
+        if self.phase.averaged and setting.validation is not None:
+            self._log({"phase": f"{self.phase.name}, before"}, judged=self._deployable)
         self._checkpoint()
+
+    def _statistics_batches(self) -> Iterator[list[Tensor]]:
+        setting = self.setting
+        epoch = setting.train.epoch(self.position.epochs)
+        for inputs in setting.cut.inputs(setting.train, epoch):
+            yield [x.to(setting.ranks.device) for x in inputs]
 
     def _begin(self) -> None:
         """Optimizer, schedule and method of a phase around its model."""
         recipe, module = self.recipe, self.prepared.module
         module.to(self.setting.ranks.device)
-        learn_everything(self.prepared, recipe.scales.activations, recipe.scales.weights)
-        self.optimizer = make_optimizer(self.prepared, recipe.optimizer, recipe.scales)
+        scales = recipe.scales
+        learn_everything(
+            self.prepared, scales.activations, scales.weights and self.phase.learns_steps
+        )
+        self.optimizer = make_optimizer(
+            self.prepared, recipe.optimizer, recipe.scales, self.phase.rate
+        )
         self.schedule = self.method.schedule(self.phase, self.optimizer, self.setting.steps)
         self.method.begin(self.phase, self.prepared, self.optimizer)
         network: Any = torch.compile(module) if recipe.compile else module
         shared = self.setting.ranks.shared(network)
         bfloat16 = recipe.amp == "bfloat16"
         self.stepping = Stepping(network, shared, self.criterion, self.setting.ranks, bfloat16)
+        self.limit = AccumulatorLimit(self.prepared) if limits_sums(recipe, self.prepared) else None
 
     def _carried(self) -> PreparedModel:
         """The model of the next phase with what this one learned."""
-        before, opened = self.phases[self.position.phase - 1], self.setting.opened
-        if self.phase.stage == before.stage:
+        if self.phase.stage == self.phases[self.position.phase - 1].stage:
             return self.prepared
-        prepared = opened.prepared(self.phase.stage)
-        state, own = self.prepared.module.state_dict(), quantizer_prefixes(prepared)
-        kept = {name: tensor for name, tensor in state.items() if not name.startswith(own)}
-        prepared.module.load_state_dict(kept, strict=False)
-        opened.calibrate(prepared)
+        prepared = self.setting.opened.prepared(self.phase.stage)
+        carry_weights(self.prepared, prepared)
         return prepared
+
+    @property
+    def _rest(self) -> int | None:
+        """Epoch of this phase from which scales rest on a lattice; None where they never do."""
+        epochs, last = self.recipe.scales.settle_epochs, self.position.phase + 1 == len(self.phases)
+        if not (epochs and last and has_weight_lattice(self.prepared.profile)):
+            return None
+        return max(self.phase.epochs - epochs, 0)
+
+    @property
+    def _deployable(self) -> bool:
+        """Whether the scales are those of the target: they rest, or need not."""
+        rest, lattice = self._rest, has_weight_lattice(self.prepared.profile)
+        asked = bool(self.recipe.scales.settle_epochs) and lattice
+        return not asked or (rest is not None and self.position.phase_epochs >= rest)
 
     def _epoch(self) -> None:
         setting, position = self.setting, self.position
         epoch = setting.train.epoch(position.epochs)
+        self._settle()
         self.prepared.module.train()
         for step in range(position.steps, setting.steps):
             self._step(epoch, step)
@@ -167,6 +200,12 @@ class Loop:
         facts = self.method.epoch_end(self.phase, position.phase_epochs + 1)
         self._close_epoch(facts)
         self._checkpoint()
+
+    def _settle(self) -> None:
+        """Scales come to rest at the start of an epoch; in a resumed run they do already."""
+        position = self.position
+        if position.phase_epochs == self._rest and not position.steps:
+            settle_scales(self.prepared)
 
     def _step(self, epoch: Epoch, step: int) -> None:
         """One optimizer step; everything random is drawn by (seed, step, process)."""
@@ -181,6 +220,8 @@ class Loop:
             raise Diverged("a gradient is NaN or infinite")
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.limit is not None:
+            self.limit.project()
         self.schedule.step()
         assert closure.sums is not None
         position.step_taken(closure.sums)
@@ -190,24 +231,31 @@ class Loop:
             setting.log.reporter.step(text)
 
     def _close_epoch(self, facts: Mapping[str, Any]) -> None:
-        """Evaluate, log, and keep the model where it is the best."""
-        setting, position, score = self.setting, self.position, self.position.score
-        line = {"epoch": position.epochs + 1, "phase": self.phase.name, "steps": position.taken}
+        """Count, evaluate, log, and keep the model where it is the best."""
+        score = self.position.score
+        deployable = self._deployable
+        self.position.epoch_ended()
         rate = self.optimizer.param_groups[0]["lr"]
-        line |= {"rate": rate, "loss": score.loss, "accuracy": score.accuracy, **facts}
+        seen = {"phase": self.phase.name, "rate": rate, "loss": score.loss}
+        self._log({**seen, "accuracy": score.accuracy, **facts}, judged=deployable)
+
+    def _log(self, facts: Mapping[str, Any], *, judged: bool) -> None:
+        """Evaluate the model as it is, and write a line."""
+        setting, position = self.setting, self.position
+        line = {"epoch": position.epochs, "steps": position.taken, **facts}
         if setting.validation is not None:
             found = evaluate(self.stepping, setting.validation, setting.cut.part)
             line |= {"validation_loss": found.loss, "validation_accuracy": found.accuracy}
-            self._judge(found)
+            if self.phase.judged and judged:
+                self._judge(found)
         if setting.log is not None:
             setting.log.epoch(line)
-        position.epoch_ended()
+        position.lines += 1
 
     def _judge(self, score: Score) -> None:
         position = self.position
-        better = position.best is None or score.beats(position.best.score)
-        if self.phase.judged and better:
-            position.best = Best(position.epochs + 1, score)
+        if position.best is None or score.beats(position.best.score):
+            position.best = Best(position.epochs, score)
             self._save(BEST)
 
     def _checkpoint(self) -> None:
@@ -241,9 +289,17 @@ class Loop:
 
 def learn_everything(prepared: PreparedModel, activations: bool, weights: bool) -> None:
     """Let every parameter of the network learn, and the scales that are asked for."""
-    for parameter in prepared.module.parameters():
-        parameter.requires_grad_(True)
+    own = quantizer_prefixes(prepared)
+    for name, parameter in prepared.module.named_parameters():
+        parameter.requires_grad_(not name.startswith(own))
     learn_scales(prepared, activations=activations, weights=weights)
+
+
+def limits_sums(recipe: TrainingRecipe, prepared: PreparedModel) -> bool:
+    """Whether weights are kept inside the target's accumulator after each step."""
+    profile = prepared.profile
+    narrow = profile.accumulator.contract().high < WIDE or bool(profile.weight.sum_abs_max)
+    return recipe.accumulator == "project" or (recipe.accumulator == "auto" and narrow)
 
 
 def check_prepared_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
+from deployq.train import distillation_loss
 from deployq.trainer.tables import DistillationTable
 
 
@@ -30,24 +31,12 @@ class Criterion:
 
     def __call__(self, scores: Tensor, inputs: list[Tensor], labels: Tensor) -> Tensor:
         """A number, of scores (n, classes), the inputs that gave them and labels (n,)."""
-        hard = functional.cross_entropy(scores, labels, label_smoothing=self.smoothing)
         if self.teacher is None or self.distillation is None:
-            return hard
+            return functional.cross_entropy(scores, labels, label_smoothing=self.smoothing)
         with torch.no_grad():
             taught = first_output(self.teacher(*inputs))
-        share = self.distillation.weight
-        return (1 - share) * hard + share * soft_loss(scores, taught, self.distillation.temperature)
-
-
-def soft_loss(scores: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """``T^2 KL(softmax(taught / T) || softmax(scores / T))``, the mean over samples.
-
-    Hinton et al. 2015, arXiv 1503.02531, section 2: ``T^2`` keeps the size of the gradients.
-    """
-    student = functional.log_softmax(scores / temperature, 1)
-    teacher = functional.log_softmax(taught / temperature, 1)
-    divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
-    return temperature**2 * divergence
+        table = self.distillation
+        return distillation_loss(scores, taught, labels, table.temperature, table.weight)
 
 
 def first_output(returned: Any) -> Tensor:

@@ -21,6 +21,7 @@ from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel, disable_quantizers
 from deployq.models import check_target, fit_samples, load_model
 from deployq.sources import DataRequest, open_samples
+from deployq.train import initialise_scales
 from deployq.trainer.recipe import TrainingRecipe
 from deployq.trainer.tables import StageTable
 from deployq.trainer.training_set import check_labels
@@ -62,10 +63,14 @@ class Opened:
 
     def calibrate(self, prepared: PreparedModel) -> None:
         """Choose scales from the calibration data, where a scale is not chosen yet."""
-        if not all(quantizer.calibrated for quantizer in quantizers(prepared)):
-            table = self.recipe.calibration
-            settings = CalibrationSettings(table.observer, table.weight_observer, corrections=())
-            pipeline.calibrate(prepared, self.calibration, settings)
+        if all(quantizer.calibrated for quantizer in quantizers(prepared)):
+            return
+        table = self.recipe.calibration
+        settings = CalibrationSettings(table.observer, table.weight_observer, corrections=())
+        pipeline.calibrate(prepared, self.calibration, settings)
+        if self.recipe.scales.start == "lsq":
+            first = next(self.calibration.batches(self.recipe.batch_size)).inputs
+            initialise_scales(prepared, batch=[torch.from_numpy(first[n]) for n in prepared.inputs])
 
     def teacher(self) -> nn.Module:
         """The float model, in evaluation mode: of a prepared model, itself in float."""

@@ -42,6 +42,7 @@ class Position:
         epochs: whole epochs of all phases.
         taken: optimizer steps of all.
         sums: loss times samples, right answers and samples of this epoch, over all processes.
+        lines: of the log.
         best: None until an epoch was judged.
     """
 
@@ -51,6 +52,7 @@ class Position:
     epochs: int = 0
     taken: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    lines: int = 0
     best: Best | None = None
 
     @property

@@ -19,9 +19,12 @@ from deployq.trainer.tables import (
     DistillationTable,
     NotNegative,
     OptimizerTable,
+    SamTable,
+    SaqTable,
     ScalesTable,
     ScheduleTable,
     Share,
+    SqwaTable,
     StageTable,
 )
 from deployq_targets.section import Count, Section, Size
@@ -40,8 +43,8 @@ class TrainingRecipe(Section):
     """Checkpoint for package.module:callable."""
     target: str
     """A builtin profile, or the path of a TOML profile."""
-    method: Literal["qat"] = "qat"
-    """qat."""
+    method: Literal["qat", "saq", "sam", "sqwa"] = "qat"
+    """qat, saq, sam or sqwa."""
     weight_bits: Count | None = None
     """Width of every weight; the target's first where it is left out."""
     activation_bits: Count | None = None
@@ -58,6 +61,8 @@ class TrainingRecipe(Section):
     """Of the loss on labels."""
     clip_norm: NotNegative = 0.0
     """Highest norm of all gradients together; 0 does not clip."""
+    accumulator: Literal["auto", "project", "none"] = "auto"
+    """project keeps every channel inside the target's accumulator; auto does below 32 bits."""
     amp: Literal["none", "bfloat16"] = "none"
     """Autocast to bfloat16; quantizers compute in float32 all the same."""
     compile: bool = False
@@ -78,6 +83,9 @@ class TrainingRecipe(Section):
     scales: ScalesTable = Field(default_factory=ScalesTable)
     optimizer: OptimizerTable = Field(default_factory=OptimizerTable)
     schedule: ScheduleTable = Field(default_factory=ScheduleTable)
+    saq: SaqTable = Field(default_factory=SaqTable)
+    sam: SamTable = Field(default_factory=SamTable)
+    sqwa: SqwaTable = Field(default_factory=SqwaTable)
     distillation: DistillationTable | None = None
     stages: tuple[StageTable, ...] = ()
 

@@ -19,7 +19,8 @@ class RunLog:
 
     Args:
         output: the run's folder, which exists.
-        epochs: whole epochs whose lines stand; those of a killed run after them are taken away.
+        done: lines that stand; those of a killed run after them are taken away.
+        epochs: whole epochs before, whose scalars stand.
         tensorboard: folder of event files.
         reporter: progress for people.
 
@@ -28,16 +29,16 @@ class RunLog:
     """
 
     def __init__(
-        self, output: Path, epochs: int, tensorboard: Path | None, reporter: Reporter
+        self, output: Path, done: int, epochs: int, tensorboard: Path | None, reporter: Reporter
     ) -> None:
         self.path = output / METRICS_FILE
         self.reporter = reporter
         self.writer = None if tensorboard is None else _writer(tensorboard, epochs)
-        lines = self.path.read_text(encoding="utf-8").splitlines(True) if epochs else []
-        write_whole(self.path, "".join(lines[:epochs]), "metrics")
+        lines = self.path.read_text(encoding="utf-8").splitlines(True) if done else []
+        write_whole(self.path, "".join(lines[:done]), "metrics")
 
     def epoch(self, facts: Mapping[str, Any]) -> None:
-        """One line for an epoch; its numbers are scalars of TensorBoard."""
+        """One line for an evaluated model; its numbers are scalars of TensorBoard."""
         with self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(facts, sort_keys=True) + "\n")
         if self.writer is not None:
@@ -55,12 +56,12 @@ class RunLog:
 
 def epoch_line(facts: Mapping[str, Any]) -> str:
     """An epoch for people."""
-    text = f"epoch {facts['epoch']} ({facts['phase']}): loss {facts['loss']:.4f}, "
-    text += f"accuracy {100 * facts['accuracy']:.2f} %"
-    if "validation_accuracy" in facts:
-        text += f"; validation loss {facts['validation_loss']:.4f}, "
-        text += f"accuracy {100 * facts['validation_accuracy']:.2f} %"
-    return text
+    parts = [
+        f"{name}loss {facts[f'{key}loss']:.4f}, accuracy {100 * facts[f'{key}accuracy']:.2f} %"
+        for name, key in (("", ""), ("validation ", "validation_"))
+        if f"{key}loss" in facts
+    ]
+    return f"epoch {facts['epoch']} ({facts['phase']}): {'; '.join(parts)}"
 
 
 def _writer(folder: Path, epochs: int) -> Any:

@@ -19,7 +19,7 @@ from deployq.trainer.loop import BEST, LAST, Loop, Setting
 from deployq.trainer.losses import Criterion
 from deployq.trainer.methods import make_method
 from deployq.trainer.opening import Opened, open_recipe
-from deployq.trainer.position import Best
+from deployq.trainer.position import Best, Position
 from deployq.trainer.ranks import Ranks, joined_ranks
 from deployq.trainer.recipe import TrainingRecipe, read_recipe, recipe_facts
 from deployq.trainer.run_log import METRICS_FILE, RunLog
@@ -137,11 +137,11 @@ def _run(
     check_cut(cut, len(opened.train), opened.prepared(method.phases()[0].stage))
     identity = Identity(recipe_facts(recipe), opened.profile, len(opened.train))
     checkpoint = read_checkpoint(output, identity) if resume else None
-    epochs = 0 if checkpoint is None else checkpoint.position.epochs
+    done = Position() if checkpoint is None else checkpoint.position
     log = None
     if ranks.first:
         output.mkdir(parents=True, exist_ok=True)
-        log = RunLog(output, epochs, tensorboard, reporter or SilentReporter())
+        log = RunLog(output, done.lines, done.epochs, tensorboard, reporter or SilentReporter())
         for note in opened.notes if checkpoint is None else ():
             log.reporter.line(note)
     loop = Loop(

@@ -55,8 +55,12 @@ class ScalesTable(Section):
     """Scales of activations learn."""
     weights: bool = True
     """Scales of weights learn."""
-    rate: Positive = 1.0
+    start: Literal["calibration", "lsq"] = "calibration"
+    """calibration, or lsq: twice the mean magnitude over the root of the highest code."""
+    rate: Positive = 0.1
     """Learning rate of scales over that of weights; scales never decay."""
+    settle_epochs: Size = 1
+    """Last epochs in which scales rest on the lattice of a target that has one."""
 
 
 class OptimizerTable(Section):
@@ -98,6 +102,57 @@ class DistillationTable(Section):
     """Of both softmaxes."""
     weight: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the distillation loss; the rest is the loss on labels."""
+
+
+class SamTable(Section):
+    """Sharpness-aware minimization on every parameter (arXiv 2010.01412)."""
+
+    radius: Positive = 0.05
+    """Length of the perturbation."""
+    every: Count = 1
+    """A full step every so many."""
+    between: Literal["plain", "reuse", "looksam"] = "plain"
+    """What the steps between full ones do."""
+    synchronized: bool = False
+    """All processes climb together; else each by its own share of the batch."""
+
+
+class SaqTable(SamTable):
+    """Sharpness-aware quantization (arXiv 2111.12273)."""
+
+    radius: Positive = 0.3
+    """Length of the perturbation, in units."""
+    case: Literal[1, 2, 3] = 3
+    """3 is the released method."""
+    units: Literal["deviation", "absolute"] = "deviation"
+    """Standard deviations of each layer's weight, or lengths as they stand."""
+    biases: bool = True
+    """Biases are in the ball."""
+    norms: bool = True
+    """Gains and biases of BatchNorms are in the ball."""
+    scales: bool = False
+    """Learned scales are in the ball."""
+
+
+class SqwaTable(Section):
+    """Stochastic quantized weight averaging (arXiv 2002.00343); its numbers are our choice."""
+
+    settle_epochs: Count = 3
+    """Training after direct quantization, by [schedule]."""
+    captures: Count = 7
+    """Models that are averaged; odd numbers have no ties."""
+    cycle_epochs: Count = 1
+    """Epochs of a cycle, at whose end a model is captured."""
+    high: Rate | None = None
+    """Highest rate of a cycle; optimizer.rate where it is left out."""
+    low: Rate | None = None
+    """Lowest rate of a cycle; a hundredth of high where it is left out."""
+    finetune_epochs: Count = 2
+    """After averaging."""
+    finetune_rate: Rate | None = None
+    """Highest rate of fine-tuning; twice low where it is left out."""
+    refit: bool = True
+    """The step is fitted to the average; else it stays that of the captures."""
 
 
 class StageTable(Section):

@@ -11,10 +11,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from deployq.graph.preparation import PreparedModel
+from deployq.trainer.batch import BatchClosure
 from deployq.trainer.tables import StageTable
 
-Closure = Callable[[], Tensor]
-"""Forward, loss and backward of one batch; gives the detached loss."""
 Batches = Callable[[], Iterator[list[Tensor]]]
 """Inputs of the training samples, a batch at a time."""
 
@@ -28,12 +27,18 @@ class Phase:
         epochs: at least one.
         stage: widths that differ from the recipe's.
         judged: its epochs compete for the best.
+        rate: highest learning rate, where it is not the optimizer's.
+        learns_steps: scales of weights may learn.
+        averaged: the model that it begins with is judged too.
     """
 
     name: str
     epochs: int
     stage: StageTable | None = None
     judged: bool = True
+    rate: float | None = None
+    learns_steps: bool = True
+    averaged: bool = False
 
 
 class Method(Protocol):
@@ -56,8 +61,12 @@ class Method(Protocol):
     def schedule(self, phase: Phase, optimizer: Optimizer, steps: int) -> LRScheduler:
         """The learning rate of a phase; ``steps`` optimizer steps make an epoch."""
 
-    def gradients(self, closure: Closure) -> None:
-        """Leave the gradients of a step in ``.grad``, and the weights as they were."""
+    def gradients(self, closure: BatchClosure) -> None:
+        """Leave the gradients of a step in ``.grad``, and the weights as they were.
+
+        Raises:
+            Diverged: in all processes, where a loss or a gradient is not finite in one.
+        """
 
     def epoch_end(self, phase: Phase, epochs: int) -> Mapping[str, Any]:
         """Called after each epoch with how many of the phase are done; facts for the log."""

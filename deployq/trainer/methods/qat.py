@@ -9,7 +9,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from deployq.graph.preparation import PreparedModel
-from deployq.trainer.methods.method import Batches, Closure, Phase
+from deployq.trainer.batch import BatchClosure
+from deployq.trainer.methods.method import Batches, Phase
 from deployq.trainer.optimizing import make_schedule
 from deployq.trainer.recipe import TrainingRecipe
 
@@ -40,7 +41,7 @@ class QAT:
     def schedule(self, phase: Phase, optimizer: Optimizer, steps: int) -> LRScheduler:
         return make_schedule(optimizer, self.recipe.schedule, phase.epochs, steps)
 
-    def gradients(self, closure: Closure) -> None:
+    def gradients(self, closure: BatchClosure) -> None:
         closure()
 
     def epoch_end(self, phase: Phase, epochs: int) -> Mapping[str, Any]:
