@@ -221,6 +221,7 @@ class Loop:
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.limit is not None:
+            self._check_finite()
             self.limit.project()
         self.schedule.step()
         assert closure.sums is not None
@@ -260,9 +261,7 @@ class Loop:
 
     def _checkpoint(self) -> None:
         """Write the state; parameters that are not finite are no state to go on from."""
-        finite = all(bool(p.isfinite().all()) for p in self.prepared.module.parameters())
-        if self.setting.ranks.any(not finite):
-            raise Diverged("a parameter is NaN or infinite")
+        self._check_finite()
         state = {
             "module": self.prepared.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -272,6 +271,11 @@ class Loop:
         if self.setting.ranks.first:
             checkpoint = Checkpoint(self.position, state)
             write_checkpoint(self.setting.output, self.setting.identity, checkpoint)
+
+    def _check_finite(self) -> None:
+        finite = all(bool(p.isfinite().all()) for p in self.prepared.module.parameters())
+        if self.setting.ranks.any(not finite):
+            raise Diverged("a parameter is NaN or infinite")
 
     def _save(self, name: str) -> None:
         """Write the prepared model into a folder of the run."""

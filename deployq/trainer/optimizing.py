@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,15 +16,18 @@ from deployq.graph.preparation import PreparedModel
 from deployq.trainer.tables import OptimizerTable, ScalesTable, ScheduleTable
 
 
-def learned_parameters(prepared: PreparedModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+Named = list[tuple[str, nn.Parameter]]
+
+
+def learned_parameters(prepared: PreparedModel) -> tuple[Named, Named]:
     """Everything but scales, and scales, that receives gradients, each sorted by name.
 
     The order is that of names, not of the graph: a resumed optimizer finds its states by it.
     """
     owned = quantizer_prefixes(prepared)
     named = sorted((n, p) for n, p in prepared.module.named_parameters() if p.requires_grad)
-    scales = [parameter for name, parameter in named if name.startswith(owned)]
-    return [parameter for name, parameter in named if not name.startswith(owned)], scales
+    scales = [(name, parameter) for name, parameter in named if name.startswith(owned)]
+    return [(name, p) for name, p in named if not name.startswith(owned)], scales
 
 
 def quantizer_prefixes(prepared: PreparedModel) -> tuple[str, ...]:
@@ -35,21 +39,31 @@ def quantizer_prefixes(prepared: PreparedModel) -> tuple[str, ...]:
 def make_optimizer(
     prepared: PreparedModel, table: OptimizerTable, scales: ScalesTable, rate: float | None = None
 ) -> Optimizer:
-    """SGD or AdamW with a group for scales, which do not decay.
+    """SGD or AdamW; scales do not decay, and each has a rate in units of itself.
+
+    A scale of 8-bit codes is a hundred times smaller than one of 2-bit codes: one rate for both
+    would carry the first through zero. Exponents of powers of two are in the log domain already.
 
     Args:
         rate: instead of the table's.
     """
     rate = table.rate if rate is None else rate
     weights, steps = learned_parameters(prepared)
-    groups = [
-        {"params": weights, "lr": rate, "weight_decay": table.weight_decay},
-        {"params": steps, "lr": rate * scales.rate, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter], "lr": rate * scales.rate * _unit(name, parameter),
+         "weight_decay": 0.0}
+        for name, parameter in steps
+    ]  # fmt: skip
+    learned = [parameter for _, parameter in weights]
+    groups.insert(0, {"params": learned, "lr": rate, "weight_decay": table.weight_decay})
     if table.kind == "adamw":
         return AdamW(groups, rate, betas=table.betas)
     return SGD(groups, rate, momentum=table.momentum, nesterov=table.nesterov)
+
+
+def _unit(name: str, parameter: nn.Parameter) -> float:
+    """The mean of a scale; 1 for an exponent."""
+    return 1.0 if name.endswith(".exponent") else float(parameter.detach().abs().mean())
 
 
 def make_schedule(

@@ -57,8 +57,8 @@ class ScalesTable(Section):
     """Scales of weights learn."""
     start: Literal["calibration", "lsq"] = "calibration"
     """calibration, or lsq: twice the mean magnitude over the root of the highest code."""
-    rate: Positive = 0.1
-    """Learning rate of scales over that of weights; scales never decay."""
+    rate: Positive = 1.0
+    """Learning rate of a scale over that of weights, in units of the scale; they never decay."""
     settle_epochs: Size = 1
     """Last epochs in which scales rest on the lattice of a target that has one."""
 

@@ -16,17 +16,18 @@ SAMPLES, CLASSES, SIDE = 64, 4, 6
 class Plain(nn.Sequential):
     """Convolution, ReLU, fully connected; (N, 1, 6, 6) to (N, 4) scores."""
 
-    def __init__(self, *norm: nn.Module) -> None:
-        conv = nn.Conv2d(1, 4, 3, stride=2)
-        super().__init__(conv, *norm, nn.ReLU(), nn.Flatten(), nn.Linear(16, CLASSES))
+    def __init__(self, *norm: nn.Module, stride: int) -> None:
+        conv, side = nn.Conv2d(1, 4, 3, stride), (SIDE - 3) // stride + 1
+        head = nn.Linear(4 * side**2, CLASSES)
+        super().__init__(conv, *norm, nn.ReLU(), nn.Flatten(), head)
 
 
-def write_network(path: Path, *norm: nn.Module) -> None:
+def write_network(path: Path, *norm: nn.Module, stride: int = 2) -> None:
     """A float network from a fixed seed as ``.pt2``."""
     torch.manual_seed(0)
     batch = {0: torch.export.Dim.DYNAMIC}
     example = torch.zeros(2, 1, SIDE, SIDE)
-    program = torch.export.export(Plain(*norm).eval(), (example,), dynamic_shapes=(batch,))
+    program = torch.export.export(Plain(*norm, stride=stride).eval(), (example,), dynamic_shapes=(batch,))
     torch.export.save(program, path)
 
 
