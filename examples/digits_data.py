@@ -20,12 +20,19 @@ VALIDATION = 200
 """Of the training images, the last."""
 
 
-def main(folder: Path, *, epochs: int = 4) -> None:
+def main(folder: Path) -> None:
     """Train a little, so that training on the grid has something to add, and write."""
     folder.mkdir(parents=True, exist_ok=True)
     x, y = digits()
     split = TRAIN - VALIDATION
-    save_network(train(x[:split], y[:split], epochs=epochs), folder / "digits.pt2")
+    save_network(train(x[:split], y[:split], epochs=4), folder / "digits.pt2")
+    write_images(folder)
+
+
+def write_images(folder: Path) -> None:
+    """The three parts, into a folder that is there."""
+    x, y = digits()
+    split = TRAIN - VALIDATION
     parts = {"train": (0, split), "validation": (split, TRAIN), "test": (TRAIN, len(x))}
     for name, (start, stop) in parts.items():
         np.savez(folder / f"{name}.npz", x=x[start:stop], y=y[start:stop])

@@ -15,7 +15,6 @@ from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.preparation import PreparedModel
 from deployq.trainer.tables import OptimizerTable, ScalesTable, ScheduleTable
 
-
 Named = list[tuple[str, nn.Parameter]]
 
 

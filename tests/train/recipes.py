@@ -27,7 +27,9 @@ def write_network(path: Path, *norm: nn.Module, stride: int = 2) -> None:
     torch.manual_seed(0)
     batch = {0: torch.export.Dim.DYNAMIC}
     example = torch.zeros(2, 1, SIDE, SIDE)
-    program = torch.export.export(Plain(*norm, stride=stride).eval(), (example,), dynamic_shapes=(batch,))
+    program = torch.export.export(
+        Plain(*norm, stride=stride).eval(), (example,), dynamic_shapes=(batch,)
+    )
     torch.export.save(program, path)
 
 
@@ -47,6 +49,7 @@ def write_recipe(folder: Path, name: str = "recipe", text: str = "", **keys: Any
     lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
     data = "" if "[data]" in text else '[data]\ntrain = "train.npz"\nvalidation = "validation.npz"'
     schedule = "" if "[schedule]" in text else "[schedule]\nepochs = 2"
+    quick = '[calibration]\nobserver = "minmax"\nweight_observer = "minmax"'
     path = folder / f"{name}.toml"
-    path.write_text("\n".join([*lines, data, schedule, text]))
+    path.write_text("\n".join([*lines, data, schedule, quick, text]))
     return path

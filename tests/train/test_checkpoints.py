@@ -63,12 +63,12 @@ def test_a_checkpoint_of_another_run(identity: Identity, expected: str, tmp_path
 def test_a_profile_that_changed_under_its_name(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, OWN, Checkpoint(Position(), STATE))
     changed = OWN.profile.model_copy(update={"summary": "another"})
-    with pytest.raises(InputError, match="(?s)found: another int8-npu"):
+    with pytest.raises(InputError, match=r"(?s)found: another int8-npu"):
         read_checkpoint(tmp_path, Identity(OWN.recipe, changed, 64))
 
 
 def test_none_or_broken(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="(?s)found: none.*leave --resume out"):
+    with pytest.raises(InputError, match=r"(?s)found: none.*leave --resume out"):
         read_checkpoint(tmp_path, OWN)
     write_checkpoint(tmp_path, OWN, Checkpoint(Position(), STATE))
     text = tmp_path / "checkpoint/training.json"
@@ -78,7 +78,7 @@ def test_none_or_broken(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="the checkpoint cannot be read"):
             read_checkpoint(tmp_path, OWN)
     text.write_text(json.dumps({**facts, "format": 9}))
-    with pytest.raises(InputError, match="(?s)format.*found: 9"):
+    with pytest.raises(InputError, match=r"(?s)format.*found: 9"):
         read_checkpoint(tmp_path, OWN)
     text.write_text(json.dumps(facts))
     (tmp_path / "checkpoint/training.safetensors").write_bytes(b"pickle")

@@ -21,18 +21,29 @@ from tests.train.recipes import CLASSES, SAMPLES, SIDE, write_data, write_networ
 
 SQWA = "[schedule]\n[sqwa]\nsettle_epochs = 1\ncaptures = 3\nfinetune_epochs = 1"
 STAGES = "[schedule]\nepochs = 1\n[[stages]]\nepochs = 1\nweight_bits = 8"
-RUNS: dict[str, tuple[dict[str, Any], str]] = {
-    "qat": ({"accumulate": 2, "clip_norm": 1.0}, "[augmentation]\ncrop_padding = 1"),
-    "stages": ({"target": "int4-npu"}, STAGES),
-    "teacher": ({"amp": "bfloat16"}, "[distillation]\n[optimizer]\nkind = 'adamw'\nrate = 1e-3"),
-    "saq": ({"method": "saq"}, "[saq]\nevery = 2\nbetween = 'reuse'"),
-    "sam": ({"method": "sam"}, ""),
-    "sqwa": ({"method": "sqwa", "target": "int4-npu"}, SQWA),
-    "short multipliers": ({"target": "int2-vlsi"}, ""),
-    "powers of two": ({"target": "max78000", "model": "dense.pt2"}, "[scales]\nstart = 'lsq'"),
+RUNS: dict[str, tuple[dict[str, Any], str, tuple[int, ...]]] = {
+    "qat": ({"accumulate": 2, "clip_norm": 1.0}, "[augmentation]\ncrop_padding = 1", (4, 4)),
+    "stages": ({"target": "int4-npu"}, STAGES, (7,)),
+    "teacher": ({"amp": "bfloat16"}, "[distillation]\n[optimizer]\nkind = 'adamw'", (4,)),
+    "saq": ({"method": "saq"}, "[saq]\nevery = 2\nbetween = 'reuse'", (4,)),
+    "sam": ({"method": "sam"}, "", (4,)),
+    "sqwa": ({"method": "sqwa", "target": "int4-npu"}, SQWA, (16, 4)),
+    "short multipliers": ({"target": "int2-vlsi"}, "", (7,)),
+    "powers of two": (
+        {"target": "max78000", "model": "dense.pt2"},
+        "[scales]\nstart = 'lsq'",
+        (7,),
+    ),
 }
-FILES = ("prepared/prepared.json", "prepared/prepared.safetensors", "last/prepared.safetensors",
-         "checkpoint/training.json", "checkpoint/training.safetensors", "metrics.jsonl")  # fmt: skip
+"""Keys and tables of a recipe, and after how many steps it is broken off, and again."""
+FILES = (
+    "prepared/prepared.json",
+    "prepared/prepared.safetensors",
+    "last/prepared.safetensors",
+    "checkpoint/training.json",
+    "checkpoint/training.safetensors",
+    "metrics.jsonl",
+)
 
 
 class Stop(SilentReporter):
@@ -71,10 +82,10 @@ def lines(output: Path) -> list[dict[str, Any]]:
 def test_a_run_broken_off_and_resumed_is_the_unbroken_one(
     name: str, folder: Path, tmp_path: Path
 ) -> None:
-    keys, text = RUNS[name]
+    keys, text, breaks = RUNS[name]
     keys = {"checkpoint_steps": 3, **keys}
     unbroken: TrainingResult = train(folder, tmp_path / "a", name, text, **keys)
-    for steps in (5, 2):  # in the middle of epochs, twice from the same checkpoint
+    for steps in breaks:  # each a step after a checkpoint in the middle of an epoch
         resume = (tmp_path / "b").exists()
         with pytest.raises(KeyboardInterrupt):
             train(folder, tmp_path / "b", name, text, **keys, reporter=Stop(steps), resume=resume)
@@ -115,16 +126,11 @@ def test_the_result_is_exported_as_it_is(folder: Path, tmp_path: Path) -> None:
     assert not any(p.different for p in report.parities if p.judged == "exact")
 
 
-def test_without_validation_data_the_last_epoch_is_the_result(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_without_validation_data_the_last_epoch_is_the_result(folder: Path, tmp_path: Path) -> None:
     result = train(folder, tmp_path / "run", text='[data]\ntrain = "train.npz"')
     assert result.best is None and result.to_json()["prepared_epoch"] == 2
-    last, prepared = (tmp_path / "run" / name / "prepared.safetensors" for name in FILES_OF_BOTH)
+    last, prepared = (tmp_path / "run" / n / "prepared.safetensors" for n in ("last", "prepared"))
     assert last.read_bytes() == prepared.read_bytes()
-
-
-FILES_OF_BOTH = ("last", "prepared")
 
 
 def test_a_prepared_model_goes_on_from_its_scales(folder: Path, tmp_path: Path) -> None:
@@ -133,9 +139,9 @@ def test_a_prepared_model_goes_on_from_its_scales(folder: Path, tmp_path: Path) 
     text = "[distillation]\n[schedule]\nepochs = 1"
     result = train(folder, tmp_path / "second", text=text, model=model)
     assert result.epochs == 1
-    with pytest.raises(InputError, match="(?s)at the widths that it has.*found: weight_bits"):
+    with pytest.raises(InputError, match=r"(?s)at the widths that it has.*found: weight_bits"):
         train(folder, tmp_path / "third", model=model, weight_bits=8)
-    with pytest.raises(InputError, match="(?s)keeps the target.*int4-npu.*int8-npu"):
+    with pytest.raises(InputError, match=r"(?s)keeps the target.*int4-npu.*int8-npu"):
         train(folder, tmp_path / "third", model=model, target="int4-npu")
 
 
@@ -153,11 +159,11 @@ def test_divergence_keeps_the_last_good_state(folder: Path, tmp_path: Path) -> N
 
 def test_a_folder_with_a_run_is_not_begun_again(folder: Path, tmp_path: Path) -> None:
     train(folder, tmp_path / "run")
-    with pytest.raises(InputError, match="(?s)found: checkpoint.*--resume goes on with it"):
+    with pytest.raises(InputError, match=r"(?s)found: checkpoint.*--resume goes on with it"):
         train(folder, tmp_path / "run")
     finished = train(folder, tmp_path / "run", resume=True)
     assert finished.steps == 8  # nothing is left to do
-    with pytest.raises(InputError, match="(?s)by the target.*int8-npu"):
+    with pytest.raises(InputError, match=r"(?s)by the target.*int8-npu"):
         train(folder, tmp_path / "run", resume=True, target="ort-cpu")
 
 
