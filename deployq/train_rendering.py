@@ -98,9 +98,9 @@ def _table(name: str, model: Any) -> Iterator[str]:
 
 
 def _line(name: str, field: FieldInfo) -> str:
-    meaning = f"  # {' '.join((field.description or '').split())}" if field.description else ""
+    meaning = f"  # {_meaning(field)}"
     if field.default is PydanticUndefined:
-        return f"# {name} = ...{meaning or '  #'} (required)"
+        return f"# {name} = ...{meaning} (required)"
     if field.default is None:
         return f"# {name} = ...{meaning}"
     return f"{name} = {_toml(field.default)}{meaning}"
@@ -109,3 +109,24 @@ def _line(name: str, field: FieldInfo) -> str:
 def _toml(value: Any) -> str:
     """A default as TOML has it: JSON's text, with its lists and its true and false."""
     return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+def recipe_table() -> list[str]:
+    """Every key with its default as a table in Markdown, for docs/training.md."""
+    plain, tables = _split(TrainingRecipe)
+    rows = list(plain)
+    for table, model in tables:
+        if model is not Preprocessing and table != "layers":
+            rows += [(f"{table}.{key}", part) for key, part in model.model_fields.items()]
+    lines = ["| key | default | meaning |", "| --- | --- | --- |"]
+    return lines + [f"| `{name}` | {_default(field)} | {_meaning(field)} |" for name, field in rows]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    return "" if field.default is None else f"`{_toml(field.default)}`"
+
+
+def _meaning(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split())

@@ -4,67 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
-from deployq.graph.prepared_files import GRAPH_FILE, save_prepared_model
 from deployq.graph.scales.lattice import has_weight_lattice
-from deployq.staging import replacing_folder
 from deployq.train import AccumulatorLimit, carry_weights, learn_scales, settle_scales
 from deployq.trainer.batch import BatchClosure, Diverged, Stepping
-from deployq.trainer.batches import Cut
-from deployq.trainer.checkpoints import Checkpoint, Identity, write_checkpoint
+from deployq.trainer.checkpoints import Checkpoint, write_checkpoint
 from deployq.trainer.evaluating import evaluate
+from deployq.trainer.kept_models import BEST, LAST, keep_model
 from deployq.trainer.losses import Criterion
 from deployq.trainer.methods import Method, Phase
-from deployq.trainer.opening import Opened, quantizers
-from deployq.trainer.optimizing import make_optimizer, quantizer_prefixes
+from deployq.trainer.opening import quantizers
+from deployq.trainer.optimizing import make_optimizer
 from deployq.trainer.position import Best, Position, Score
-from deployq.trainer.ranks import Ranks
-from deployq.trainer.recipe import TrainingRecipe
-from deployq.trainer.run_log import RunLog
-from deployq.trainer.training_set import Epoch, TrainingSet
-
-WIDE = (1 << 31) - 1
-"""Highest sum of an accumulator that networks do not fill."""
-BEST, LAST = "prepared", "last"
-"""Folders of the prepared models: the best epoch's, and the last one's."""
-
-
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """What stays the same during a run.
-
-    Args:
-        opened: the recipe with its model and data.
-        train, validation: the data as batches.
-        cut: of a batch.
-        ranks: this process among its peers.
-        identity: of its checkpoints.
-        output: the run's folder.
-        log: in the first process.
-    """
-
-    opened: Opened
-    train: TrainingSet
-    validation: TrainingSet | None
-    cut: Cut
-    ranks: Ranks
-    identity: Identity
-    output: Path
-    log: RunLog | None
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of an epoch."""
-        return len(self.train) // self.cut.size
+from deployq.trainer.setting import Setting
+from deployq.trainer.training_set import Epoch
+from deployq.trainer.what_learns import learn_everything, limits_sums
 
 
 class Loop:
@@ -280,42 +240,10 @@ class Loop:
     def _save(self, name: str) -> None:
         """Write the prepared model into a folder of the run."""
         if self.setting.ranks.first:
-            folder = self.setting.output / name
-            with replacing_folder(folder, check_prepared_folder, "prepared model") as staging:
-                save_prepared_model(self.prepared, staging)
+            keep_model(self.prepared, self.setting.output / name)
 
     def _report(self) -> None:
         if self.setting.log is not None:
             epochs = sum(phase.epochs for phase in self.phases)
             total = epochs * self.setting.steps
             self.setting.log.reporter.begin(self.position.taken, total)
-
-
-def learn_everything(prepared: PreparedModel, activations: bool, weights: bool) -> None:
-    """Let every parameter of the network learn, and the scales that are asked for."""
-    own = quantizer_prefixes(prepared)
-    for name, parameter in prepared.module.named_parameters():
-        parameter.requires_grad_(not name.startswith(own))
-    learn_scales(prepared, activations=activations, weights=weights)
-
-
-def limits_sums(recipe: TrainingRecipe, prepared: PreparedModel) -> bool:
-    """Whether weights are kept inside the target's accumulator after each step."""
-    profile = prepared.profile
-    narrow = profile.accumulator.contract().high < WIDE or bool(profile.weight.sum_abs_max)
-    return recipe.accumulator == "project" or (recipe.accumulator == "auto" and narrow)
-
-
-def check_prepared_folder(folder: Path) -> None:
-    """Refuse to replace something else than a prepared model.
-
-    Raises:
-        InputError: a file, or a folder without a prepared model.
-    """
-    if folder.exists() and not (folder / GRAPH_FILE).is_file():
-        raise InputError(
-            str(folder),
-            "a prepared model takes the place of an older one and of nothing else",
-            found="a file" if folder.is_file() else "a folder of something else",
-            next_step="move it away, or choose another output folder",
-        )

@@ -62,7 +62,7 @@ class TrainingRecipe(Section):
     clip_norm: NotNegative = 0.0
     """Highest norm of all gradients together; 0 does not clip."""
     accumulator: Literal["auto", "project", "none"] = "auto"
-    """project keeps every channel inside the target's accumulator; auto does below 32 bits."""
+    """project keeps sums inside the target's accumulator; auto does where one could leave."""
     amp: Literal["none", "bfloat16"] = "none"
     """Autocast to bfloat16; quantizers compute in float32 all the same."""
     compile: bool = False

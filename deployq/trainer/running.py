@@ -15,7 +15,8 @@ from deployq.trainer.batch import Diverged
 from deployq.trainer.batches import Cut, check_cut
 from deployq.trainer.checkpoints import FOLDER, Identity, read_checkpoint
 from deployq.trainer.contradictions import check_consistent
-from deployq.trainer.loop import BEST, LAST, Loop, Setting
+from deployq.trainer.kept_models import BEST, LAST
+from deployq.trainer.loop import Loop
 from deployq.trainer.losses import Criterion
 from deployq.trainer.methods import make_method
 from deployq.trainer.opening import Opened, open_recipe
@@ -23,6 +24,7 @@ from deployq.trainer.position import Best, Position
 from deployq.trainer.ranks import Ranks, joined_ranks
 from deployq.trainer.recipe import TrainingRecipe, read_recipe, recipe_facts
 from deployq.trainer.run_log import METRICS_FILE, RunLog
+from deployq.trainer.setting import Setting
 from deployq.trainer.training_set import TrainingSet
 
 

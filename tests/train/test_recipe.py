@@ -9,7 +9,7 @@ import pytest
 
 from deployq.errors import InputError
 from deployq.graph.recipe import LayerRecipe, Recipe
-from deployq.train_rendering import recipe_lines, recipe_schema
+from deployq.train_rendering import recipe_lines, recipe_schema, recipe_table
 from deployq.trainer import TrainingRecipe, read_recipe
 from deployq.trainer.recipe import recipe_facts
 from tests.train.recipes import write_recipe
@@ -98,3 +98,8 @@ def test_keys_that_contradict(
 ) -> None:
     with pytest.raises(InputError, match=f"(?s){expected}"):
         read_recipe(write_recipe(tmp_path, text=text, **keys))
+
+
+def test_the_page_has_the_table_of_all_keys() -> None:
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text()
+    assert "\n".join(recipe_table()) in page
