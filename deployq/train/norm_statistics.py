@@ -36,10 +36,10 @@ def reestimate_norms(
     One pass in training mode; each statistic becomes the mean of those of the batches, weighted by
     their samples (momentum ``b / (n + b)``, the procedure of the released code of SWA). Where a
     BatchNorm is folded into the weight before that is quantized, its variance is in the codes: it
-    stays, and only the mean is measured, from the layer's own output; no code moves. Where its
-    statistics are frozen (a momentum of 0, as SQWA leaves it), the network was trained around the
-    mean that it has: that stays too, unless ``like`` is given. Parameters, quantizers, momenta and
-    modes stay as they are; after an error, the statistics too.
+    stays, and only the mean is measured, from the layer's own output; no code moves. Units with
+    ``frozen_statistics`` (SQWA freezes those of folded BatchNorms) were trained around what they
+    have: they keep it, unless ``like`` is given. Parameters, quantizers, momenta and modes stay as
+    they are; after an error, the statistics too.
 
     Args:
         prepared: a calibrated or trained model; where nothing is measured, no batch is read.
@@ -76,7 +76,7 @@ def _folded_means(prepared: PreparedModel, like: PreparedModel | None) -> Iterat
     if like is not None:
         check_same("like", set(others), set(prepared.units()))
     for call in linear_calls(prepared):
-        frozen = not call.unit.momentum and like is None
+        frozen = call.unit.frozen_statistics and like is None
         if call.unit.batch_norm == "fold" and not frozen:
             yield FoldedMean(call, others.get(call.name))
 
@@ -118,8 +118,13 @@ def _batch_norms(module: nn.Module) -> Iterator[BatchNorm | QuantizedLinear]:
     for child in module.modules():
         if isinstance(child, BatchNorm) and child.track_running_stats:
             yield child
-        if isinstance(child, QuantizedLinear) and child.batch_norm == "absorb":
+        if isinstance(child, QuantizedLinear) and _measures(child):
             yield child
+
+
+def _measures(unit: QuantizedLinear) -> bool:
+    """True where a unit's own pass in training mode moves its statistics, and no code."""
+    return unit.batch_norm == "absorb" and not unit.frozen_statistics
 
 
 @contextmanager
@@ -137,7 +142,7 @@ def _momenta(norms: Sequence[BatchNorm | QuantizedLinear]) -> Iterator[None]:
 def _statistics_or_as_before(prepared: PreparedModel) -> Iterator[None]:
     """Reset statistics at the start; an error in the block puts those of before back."""
     plain = [norm for norm in _batch_norms(prepared.module) if isinstance(norm, BatchNorm)]
-    own = [call.norm for call in linear_calls(prepared) if call.unit.batch_norm == "absorb"]
+    own = [call.norm for call in linear_calls(prepared) if _measures(call.unit)]
     tensors = [tensor for norm in plain for tensor in norm.buffers()]
     tensors += [tensor for norm in own if norm is not None for tensor in (norm.mean, norm.variance)]
     before = [tensor.clone() for tensor in tensors]

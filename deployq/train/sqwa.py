@@ -241,7 +241,7 @@ def freeze_steps(prepared: PreparedModel) -> None:
         unit.weight_quantizer.learn_scale(False)
         unit.weight_quantizer.scale.grad = None  # an optimizer would take a last step with it
         if unit.batch_norm == "fold":
-            unit.momentum = 0.0
+            unit.frozen_statistics = True
 
 
 def _out_of_order(rule: str, missing: str) -> InputError:

@@ -26,6 +26,11 @@ def statistics(prepared: PreparedModel) -> dict[str, Tensor]:
     return {name: t.clone() for name, t in state.items() if "running" in name}
 
 
+def freeze(prepared: PreparedModel) -> None:
+    for unit in prepared.units().values():
+        unit.frozen_statistics = True
+
+
 def output_means(prepared: PreparedModel) -> dict[str, Tensor]:
     """Of each layer, over the first batch."""
     means: dict[str, Tensor] = {}
@@ -85,11 +90,11 @@ def test_a_folded_mean_is_that_of_the_layers_own_output() -> None:
         torch.testing.assert_close(means[name], norm.beta, atol=1e-5, rtol=1e-5)
 
 
-def test_frozen_folded_means_stay() -> None:
-    """No batch is read; a network is trained around the means that do not move."""
-    prepared = residual_for("lowbit-vlsi")
-    for unit in prepared.units().values():
-        unit.momentum = 0.0
+@pytest.mark.parametrize("target", ["int8-npu", "lowbit-vlsi"])
+def test_frozen_statistics_stay(target: str) -> None:
+    """No batch is read; a network is trained around what does not move."""
+    prepared = residual_for(target)
+    freeze(prepared)
     before = statistics(prepared)
     reestimate_norms(prepared, [])
     assert all(torch.equal(t, before[name]) for name, t in statistics(prepared).items())
@@ -98,8 +103,7 @@ def test_frozen_folded_means_stay() -> None:
 def test_folded_means_can_keep_those_of_another_model() -> None:
     """Coarser weights, and each layer's output has the mean that it had."""
     other, prepared = residual_for("lowbit-vlsi", Recipe(8)), residual_for("lowbit-vlsi", Recipe(2))
-    for unit in prepared.units().values():
-        unit.momentum = 0.0
+    freeze(prepared)
     wanted, before = output_means(other), output_means(prepared)
     reestimate_norms(prepared, BATCHES[:1], like=other)
     found = output_means(prepared)
