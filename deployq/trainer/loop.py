@@ -162,8 +162,15 @@ class Loop:
         self._checkpoint()
 
     def _settle(self) -> None:
-        """Scales come to rest at the start of an epoch; in a resumed run they do already."""
+        """What stands still in the last epochs: statistics of BatchNorms, and scales.
+
+        Scales come to rest at the start of an epoch; in a resumed run they do already.
+        """
         position = self.position
+        last = position.phase + 1 == len(self.phases)
+        if last and position.phase_epochs >= self.phase.epochs - self.recipe.norms.frozen_epochs:
+            for unit in self.prepared.units().values():
+                unit.frozen_statistics = True
         if position.phase_epochs == self._rest and not position.steps:
             settle_scales(self.prepared)
 

@@ -17,6 +17,7 @@ from deployq.trainer.tables import (
     CalibrationTable,
     DataTable,
     DistillationTable,
+    NormsTable,
     NotNegative,
     OptimizerTable,
     SamTable,
@@ -81,6 +82,7 @@ class TrainingRecipe(Section):
     layers: dict[str, LayerSettings] = Field(default_factory=dict)
     calibration: CalibrationTable = Field(default_factory=CalibrationTable)
     scales: ScalesTable = Field(default_factory=ScalesTable)
+    norms: NormsTable = Field(default_factory=NormsTable)
     optimizer: OptimizerTable = Field(default_factory=OptimizerTable)
     schedule: ScheduleTable = Field(default_factory=ScheduleTable)
     saq: SaqTable = Field(default_factory=SaqTable)

@@ -95,6 +95,13 @@ class ScheduleTable(Section):
     """Of step."""
 
 
+class NormsTable(Section):
+    """BatchNorm in layers on the grid."""
+
+    frozen_epochs: Size = 0
+    """Last epochs in which layers train on the running statistics, as they are evaluated."""
+
+
 class DistillationTable(Section):
     """Knowledge distillation from the float model (Hinton et al. 2015, arXiv 1503.02531)."""
 

@@ -31,7 +31,7 @@ RUNS: dict[str, tuple[dict[str, Any], str, tuple[int, ...]]] = {
     "short multipliers": ({"target": "int2-vlsi"}, "", (7,)),
     "powers of two": (
         {"target": "max78000", "model": "dense.pt2"},
-        "[scales]\nstart = 'lsq'",
+        "[scales]\nstart = 'lsq'\n[norms]\nfrozen_epochs = 1",
         (7,),
     ),
 }

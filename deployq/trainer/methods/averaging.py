@@ -49,8 +49,10 @@ class Averaging(QAT):
         if phase.name != FINETUNING:
             return prepared
         assert self._sqwa is not None
-        found = self._sqwa.requantize(self._sqwa.average(), refit=self.table.refit)
-        reestimate_norms(found, batches)
+        averaged = self._sqwa.average()
+        reestimate_norms(averaged, batches)
+        found = self._sqwa.requantize(averaged, refit=self.table.refit)
+        reestimate_norms(found, batches, like=averaged)
         return found
 
     def begin(self, phase: Phase, prepared: PreparedModel, optimizer: Optimizer) -> None:
