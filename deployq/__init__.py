@@ -18,6 +18,7 @@ __all__ = [
     "Dataset",
     "Preprocessing",
     "Recipe",
+    "TrainingRecipe",
     "calibrate",
     "check",
     "diff",
@@ -32,6 +33,7 @@ __all__ = [
     "prove_accumulators",
     "save_prepared",
     "simulate",
+    "train_recipe",
     "verify",
 ]
 
@@ -50,6 +52,8 @@ _ELSEWHERE = {
     "open_dataset": "deployq.sources",
     "Preprocessing": "deployq.sources",
     "prove_accumulators": "deployq.accumulators",
+    "train_recipe": "deployq.trainer",
+    "TrainingRecipe": "deployq.trainer",
 }
 _HOMES = {name: _ELSEWHERE.get(name, "deployq.pipeline") for name in __all__}
 

@@ -22,6 +22,7 @@ from deployq import (
     golden_command,
     overflow_command,
     targets_command,
+    train_command,
 )
 from deployq.errors import DeployqError
 from deployq.progress import progress
@@ -40,6 +41,7 @@ app.command()(check_command.check)
 app.command()(overflow_command.overflow)
 app.command()(diff_command.diff)
 app.command()(golden_command.golden)
+app.command()(train_command.train)
 
 TargetOption = Annotated[
     str | None,

@@ -37,7 +37,7 @@ class LazyColumn:
     def ndim(self) -> int:
         return 1 + len(self.row_shape)
 
-    def __getitem__(self, rows: slice) -> LazyColumn:
+    def __getitem__(self, rows: slice | np.ndarray) -> LazyColumn:
         return replace(self, source=self.source[rows])
 
     def array(self) -> np.ndarray:
@@ -70,6 +70,10 @@ class Columns(Mapping[str, np.ndarray]):
     def rows(self, start: int, stop: int) -> Columns:
         """A part of every column; nothing is made."""
         return Columns({name: column[start:stop] for name, column in self._columns.items()})
+
+    def pick(self, rows: np.ndarray) -> Columns:
+        """Some rows of every column, by their indices; nothing is made."""
+        return Columns({name: column[rows] for name, column in self._columns.items()})
 
     def made(self) -> Columns:
         """The same with every array in memory."""

@@ -29,13 +29,13 @@ from deployq.graph.recipe import Recipe
 from deployq.inspection.facts import Inspection
 from deployq.inspection.reading import inspect_graph
 from deployq.inspection.shapes import code_shapes
-from deployq.models import load_model
+from deployq.models import check_target, fit_samples, load_model
 from deployq.opened_file import open_file
 from deployq.progress import notice
 from deployq.sensitivity import SENSITIVITY, measure_sensitivity, sensitivity_facts
 from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
-from deployq.sources import DataRequest, Preprocessing, Samples, open_samples
+from deployq.sources import DataRequest, Preprocessing, open_samples
 from deployq.verifier.evidence import Evidence
 from deployq.whole_file import whole_file
 from deployq_calibration.calibration_settings import CalibrationSettings
@@ -86,14 +86,7 @@ def prepare_model(
         prepared = pipeline.prepare(loaded.captured, (), profile, recipe)
         return prepared, fit_samples(opened(), prepared), True
     prepared = loaded.prepared
-    if prepared.profile != profile:
-        raise InputError(
-            "--target",
-            "a prepared model is exported to the target it was prepared for",
-            found=profile.name,
-            allowed=prepared.profile.name,
-            next_step="prepare the float model again for the other target",
-        )
+    check_target(prepared, profile)
     if recipe != Recipe() or settings is not None:
         raise InputError(
             reference,
@@ -183,12 +176,6 @@ def exported_preprocessing(bundle: Path) -> Preprocessing | None:
     """
     stated = read_bundle(bundle).facts.get(PREPROCESSING)
     return None if stated is None else parse_preprocessing(f"{bundle.name}: {MANIFEST}", stated)
-
-
-def fit_samples(samples: Samples, prepared: PreparedModel) -> Dataset:
-    """Arrays of the shapes and types that a model takes (batch first and free)."""
-    shapes = {name: [None, *shape[1:]] for name, shape in prepared.inputs.items()}
-    return samples.dataset(shapes, prepared.input_dtypes())
 
 
 def simulate_file(source: Path, data: str, target: str | None, *, sums: bool = False) -> Simulation:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import fx, nn
 
+from deployq.data import Dataset
 from deployq.errors import InputError
 from deployq.forward_arguments import example_inputs
 from deployq.graph.capture import capture, graph_from_program
@@ -21,6 +22,7 @@ from deployq.graph.pt2_guard import open_pt2
 from deployq.sources import Samples
 from deployq.user_code import call_user, user_object
 from deployq.weights import check_finite_weights, load_weights
+from deployq_targets import TargetProfile
 
 
 def _capture_pt2(path: Path, shapes: Shapes) -> fx.GraphModule:
@@ -91,6 +93,28 @@ def load_model(
     buffers = dict(loaded.captured.named_buffers())
     check_finite_weights(reference, buffers, buffers)
     return loaded
+
+
+def check_target(prepared: PreparedModel, profile: TargetProfile) -> None:
+    """Refuse another target than that of a prepared model.
+
+    Raises:
+        InputError: with both names.
+    """
+    if prepared.profile != profile:
+        raise InputError(
+            "target",
+            "a prepared model keeps the target it was prepared for",
+            found=profile.name,
+            allowed=prepared.profile.name,
+            next_step="prepare the float model again for the other target",
+        )
+
+
+def fit_samples(samples: Samples, prepared: PreparedModel) -> Dataset:
+    """Arrays of the shapes and types that a model takes (batch first and free)."""
+    shapes = {name: [None, *shape[1:]] for name, shape in prepared.inputs.items()}
+    return samples.dataset(shapes, prepared.input_dtypes())
 
 
 def _shapes(samples: Callable[[], Samples]) -> dict[str, tuple[int, ...]]:

@@ -166,7 +166,7 @@ def export(
         facts: further entries of the manifest.
 
     Raises:
-        InputError: something else than a bundle is at ``path``, another export writes it, samples
+        InputError: something else than a bundle is at ``path``, another process writes it, samples
             do not fit, a tensor is not calibrated, or ``io`` is another word.
         UnsupportedError: an operator cannot be lowered.
     """

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from deployq.closed_tables import (
+    from_folder,
+    parse_table,
+    read_table,
+    target_from_folder,
+    unknown_key,
+)
 from deployq.errors import InputError
 from deployq.graph.prepared_files import GRAPH_FILE
 from deployq.graph.recipe import LayerRecipe, Recipe
 from deployq.sources import Preprocessing
 from deployq.user_code import names_code
 from deployq_calibration.calibration_settings import CalibrationSettings
-from deployq_targets.names import nearest
 from deployq_targets.words import Edges
 
 FILE = "deployq.toml"
@@ -165,31 +170,10 @@ def find_settings(reference: str, config: Path | None = None) -> Settings:
 
 def read_settings(path: Path) -> Settings:
     """Read one file; see :func:`find_settings`."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(
-            str(path),
-            "settings are a readable TOML file in UTF-8",
-            found=str(reason),
-            next_step="check the path and the syntax",
-        ) from error
+    table = read_table(path, "settings")
     if "path" in table:  # ours, not the user's
-        raise _unknown(path, ("path",))
-    try:
-        # strict JSON rules: no "8" for 8, but lists become tuples
-        settings = Settings.model_validate_json(json.dumps(table, default=str))
-    except ValidationError as error:
-        raise _fault(path, error) from error
-    except InputError as error:
-        raise InputError(
-            f"{path}: {error.where}",
-            error.rule,
-            found=error.found,
-            allowed=error.allowed,
-            next_step=error.next_step,
-        ) from error
+        raise unknown_key(("path",), Settings, str(path), FILE)
+    settings = parse_table(table, Settings, str(path), FILE)
     return settings.model_copy(update={"path": path, **_resolved(settings, path.parent)})
 
 
@@ -212,54 +196,8 @@ def parse_preprocessing(where: str, table: object) -> Preprocessing:
 
 def _resolved(settings: Settings, folder: Path) -> dict[str, str]:
     """Paths of the file, from its folder; names of profiles and of code stay."""
-    found = {}
-    for key in ("calib", "data", "labels", "weights", "target"):
-        value = getattr(settings, key)
-        is_name = (
-            key == "target" and not (value or "").endswith(".toml") and "/" not in (value or "")
-        )
-        if value is not None and not is_name and not names_code(value):
-            found[key] = str(folder / value)
+    paths = {key: getattr(settings, key) for key in ("calib", "data", "labels", "weights")}
+    found = {key: from_folder(value, folder) for key, value in paths.items() if value is not None}
+    if settings.target is not None:
+        found["target"] = target_from_folder(settings.target, folder)
     return found
-
-
-def _fault(path: Path, error: ValidationError) -> InputError:
-    """The first fault; unknown keys first."""
-    faults = sorted(error.errors(), key=lambda fault: fault["type"] not in _UNKNOWN)
-    location, fault = faults[0]["loc"], faults[0]
-    if fault["type"] in _UNKNOWN:
-        return _unknown(path, location)
-    missing = fault["type"] == "missing" or fault["type"] == "missing_argument"
-    key = ".".join(str(part) for part in location if str(part) not in ("int", "tuple[int, int]"))
-    return InputError(
-        f"{path}: {key}",
-        "a required key is missing" if missing else "a key has a value of its type",
-        found="nothing" if missing else json.dumps(fault["input"], default=str)[:80],
-        allowed=fault["msg"],
-        next_step=f"state {key}" if missing else f"change {key}",
-    )
-
-
-_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-
-
-def _unknown(path: Path, location: tuple[int | str, ...]) -> InputError:
-    known = _known(location[:-1])
-    *tables, name = map(str, location)
-    key = nearest(name, known)
-    return InputError(
-        f"{path}: {'.'.join([*tables, name])}",
-        f"{FILE} has no such key",
-        found=name,
-        allowed=", ".join(known),
-        next_step=f"did you mean {'.'.join([*tables, key])}?",
-    )
-
-
-def _known(tables: tuple[int | str, ...]) -> list[str]:
-    kinds: Mapping[Any, list[str]] = {
-        "preprocessing": [field.name for field in fields(Preprocessing)],
-        "layers": list(LayerSettings.model_fields),
-    }
-    top = [name for name in Settings.model_fields if name != "path"]
-    return kinds[tables[0]] if tables else top

@@ -33,25 +33,28 @@ _RENAME_EXCHANGE = 2  # linux/fs.h, renameat2(2)
 
 @dataclass(frozen=True)
 class _Sites:
+    what: str
     bundle: Path
     staging: Path
     aside: Path
     lock: Path
 
     @classmethod
-    def of(cls, path: Path) -> _Sites:
+    def of(cls, path: Path, what: str) -> _Sites:
         bundle = Path(os.path.abspath(path))
         if not bundle.name:
-            raise InputError(str(path), "a bundle needs a folder of its own", found="the root")
+            raise InputError(str(path), f"a {what} needs a folder of its own", found="the root")
         hidden = [
             bundle.with_name(f".{bundle.name}.deployq-{use}")
             for use in ("staging", "aside", "lock")
         ]
-        return cls(bundle, *hidden)
+        return cls(what, bundle, *hidden)
 
 
 @contextmanager
-def replacing_folder(path: Path, check_replaceable: Callable[[Path], None]) -> Iterator[Path]:
+def replacing_folder(
+    path: Path, check_replaceable: Callable[[Path], None], what: str = "bundle"
+) -> Iterator[Path]:
     """Yield an empty staging folder that becomes ``path`` when the block ends well.
 
     Missing parent folders are created. When the block raises, or the process dies, ``path``
@@ -60,19 +63,20 @@ def replacing_folder(path: Path, check_replaceable: Callable[[Path], None]) -> I
     Args:
         path: the folder to make or replace.
         check_replaceable: called with the absolute path, under the lock; raises to refuse.
+        what: the folder in a word, for errors.
 
     Raises:
         InputError: another process writes ``path``, or the file system refuses.
     """
-    sites = _Sites.of(path)
+    sites = _Sites.of(path, what)
     with _locked(sites):
-        with _os_errors(sites.bundle):
+        with _os_errors(sites):
             _settle(sites)
         check_replaceable(sites.bundle)
-        with _os_errors(sites.bundle):
+        with _os_errors(sites):
             sites.staging.mkdir()
         try:
-            with _os_errors(sites.bundle):
+            with _os_errors(sites):
                 yield sites.staging
                 _sync_tree(sites.staging)
                 _swap(sites)
@@ -82,7 +86,7 @@ def replacing_folder(path: Path, check_replaceable: Callable[[Path], None]) -> I
                 _settle(sites)
 
 
-def recover(path: Path) -> None:
+def recover(path: Path, what: str = "bundle") -> None:
     """Put right what a killed run left: roll the old folder back in, delete hidden leftovers.
 
     Every write does this first; readers need it only on systems without the exchange call.
@@ -90,10 +94,10 @@ def recover(path: Path) -> None:
     Raises:
         InputError: another process writes ``path``, or the file system refuses.
     """
-    sites = _Sites.of(path)
+    sites = _Sites.of(path, what)
     if not sites.bundle.parent.is_dir():
         return
-    with _locked(sites), _os_errors(sites.bundle):
+    with _locked(sites), _os_errors(sites):
         _settle(sites)
 
 
@@ -161,7 +165,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def _locked(sites: _Sites) -> Iterator[None]:
-    with _os_errors(sites.bundle):
+    with _os_errors(sites):
         sites.lock.parent.mkdir(parents=True, exist_ok=True)
         handle = _take_lock(sites)
     try:
@@ -184,10 +188,10 @@ def _take_lock(sites: _Sites) -> int:
             os.close(handle)
             raise InputError(
                 str(sites.bundle),
-                "one process at a time may write a bundle",
-                found="another export is writing here",
-                allowed="a bundle of its own for each",
-                next_step="wait until it ends, or export to another path",
+                f"one process at a time may write a {sites.what}",
+                found="another one is writing here",
+                allowed=f"a {sites.what} of its own for each",
+                next_step="wait until it ends, or write to another path",
             ) from None
         except OSError:
             os.close(handle)
@@ -196,14 +200,14 @@ def _take_lock(sites: _Sites) -> int:
 
 
 @contextmanager
-def _os_errors(where: Path) -> Iterator[None]:
+def _os_errors(sites: _Sites) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         full = error.errno in _FULL
         raise InputError(
-            str(where),
-            "the bundle cannot be written here",
+            str(sites.bundle),
+            f"the {sites.what} cannot be written here",
             found=error.strerror or str(error),
             allowed="a disk with room for it" if full else "a folder that this user may write",
             next_step="choose another path, or "

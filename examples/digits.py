@@ -116,6 +116,13 @@ def tune(model: DigitsNet, images: np.ndarray, labels: np.ndarray) -> PreparedMo
     return prepared
 
 
+def save_network(model: DigitsNet, path: Path) -> None:
+    """Write the network as a ``.pt2`` with a free batch."""
+    batch = {0: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(model, (torch.zeros(2, 1, 8, 8),), dynamic_shapes=(batch,))
+    torch.export.save(program, path)
+
+
 def main(folder: Path) -> None:
     """Train, report, write."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,9 +131,7 @@ def main(folder: Path) -> None:
     with torch.no_grad():
         right = model(torch.from_numpy(images[TRAIN:])).argmax(1).numpy() == labels[TRAIN:]
     print(f"float top-1 on {len(right)} unseen digits: {100 * right.mean():.2f} %")
-    batch = {0: torch.export.Dim.DYNAMIC}
-    program = torch.export.export(model, (torch.zeros(2, 1, 8, 8),), dynamic_shapes=(batch,))
-    torch.export.save(program, folder / "digits.pt2")
+    save_network(model, folder / "digits.pt2")
     deployq.save_prepared(tune(model, images[:TRAIN], labels[:TRAIN]), folder / "prepared")
     np.savez(folder / "calib.npz", x=images[:512])
     np.savez(folder / "test.npz", x=images[TRAIN:], y=labels[TRAIN:])

@@ -22,7 +22,7 @@ from deployq.manifest import MANIFEST, SCHEMA_VERSION
 from deployq.verifier.report import Limits
 
 FIXTURES = Path(__file__).parent / "fixtures/bundles"
-VERSIONS = {"v1": (1, 1), "v2": (1, 2), "v3": (2, 2), "v4": (2, 3)}
+VERSIONS = {"v1": (1, 1), "v2": (1, 2), "v3": (2, 2), "v4": (2, 3), "v5": (2, 4)}
 """Folder to the schema of its manifest and the format of its prepared model."""
 
 
@@ -77,12 +77,12 @@ def test_format_1_without_any_chosen_scale_counts_as_uncalibrated(tmp_path: Path
     assert not any(unit.weight_quantizer.calibrated for unit in prepared.units().values())
 
 
-@pytest.mark.parametrize("version", [4, 0, "1", None, True, [1]])
+@pytest.mark.parametrize("version", [FORMAT + 1, 0, "1", None, True, [1]])
 def test_unknown_formats_are_refused(version: object, tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / "v2", tmp_path, dirs_exist_ok=True)
     facts = json.loads((tmp_path / "prepared.json").read_text())
     (tmp_path / "prepared.json").write_text(json.dumps({**facts, "format": version}))
-    with pytest.raises(InputError, match=r"known format(.|\n)*allowed: 1, 2, 3"):
+    with pytest.raises(InputError, match=r"known format(.|\n)*allowed: 1, 2, 3, 4"):
         load_prepared_model(tmp_path)
 
 

@@ -134,7 +134,7 @@ def test_a_killed_writer_leaves_a_whole_bundle(tmp_path: Path, mode: str) -> Non
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     with writing_bundle(tmp_path / "net") as folder:
-        with pytest.raises(InputError, match="another export is writing"):
+        with pytest.raises(InputError, match="another one is writing"):
             write(tmp_path / "net", "second")
         write_manifest(folder, {})
     assert not read_bundle(tmp_path / "net").files

@@ -12,8 +12,9 @@ from deployq.errors import InputError
 from deployq.graph.integers import linear_calls
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel, disable_quantizers
+from deployq.graph.scales.weight_lattice import set_weight_grid
 from deployq_calibration.observers import make_observer
-from deployq_calibration.snapping import snap_activation, snap_weight
+from deployq_calibration.snapping import snap_activation
 from deployq_calibration.watch import Findings, findings, watch_all
 from deployq_calibration.weights import check_weight_method, weight_qparams
 
@@ -84,8 +85,7 @@ def calibrate_weights(prepared: PreparedModel, method: str) -> None:
     for call in linear_calls(prepared):
         weight = call.seen_weight()
         _check_finite(f"{call.name}.weight", weight)
-        grid = weight_qparams(weight, call.unit.weight_quantizer, method)
-        call.unit.weight_quantizer.set_qparams(*snap_weight(prepared, call, weight, grid))
+        set_weight_grid(prepared, call, weight_qparams(weight, call.unit.weight_quantizer, method))
 
 
 def _check_finite(name: str, values: Tensor) -> None:

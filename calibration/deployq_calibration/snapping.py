@@ -1,34 +1,14 @@
-"""Puts the scales of a model on its contract's lattice."""
+"""Puts the scales of activations on a profile's lattice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from deployq.arithmetic.contract import Form, Kind
-from deployq.arithmetic.multiplier import choose_fixed
-from deployq.arithmetic.precisions import real_multiplier
-from deployq.errors import QuantizationError
-from deployq.graph.batch_norm import SMALLEST_BIAS_SCALE
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.graph.integers import LinearCall, grid_of, output_quantizer
-from deployq.graph.preparation import PreparedModel
-from deployq.graph.weight_rows import weight_rows
-from deployq.qgraph.values import located
-from deployq_calibration.lattice import (
-    lattice_of,
-    multipliers_around,
-    needs_lattice,
-    neighbours,
-    snap_scale,
-    weight_scales,
-)
+from deployq.graph.scales.lattice import lattice_of, neighbours
+from deployq.graph.scales.ranges import Grid, has_free_zero_point, real_ends
 from deployq_calibration.observers import Observer
-from deployq_calibration.ranges import Grid, has_free_zero_point, real_ends
-from deployq_calibration.weights import weight_error
 from deployq_targets.tensors import Activation
 
 
@@ -59,81 +39,3 @@ def _zero_points(quantizer: FakeQuantize, grid: Grid, scale: Tensor) -> list[Ten
     qtype, step = quantizer.qtype, scale.double()
     found = (qtype.qmin - torch.round(low / step), qtype.qmax - torch.round(high / step))
     return [zero_point.clamp(qtype.qmin, qtype.qmax).long() for zero_point in found]
-
-
-def snap_weight(prepared: PreparedModel, call: LinearCall, weight: Tensor, grid: Grid) -> Grid:
-    """The weight scale on the lattice of the profile or of the contract's multiplier.
-
-    Activations have their scales already. No channel gets a scale whose bias would leave its type.
-
-    Args:
-        weight: what the weight quantizer sees.
-        grid: the scale that was wished for.
-
-    Raises:
-        QuantizationError: the contract has no multiplier for the layer's scales.
-    """
-    form = prepared.profile.contract().form(call.unit.form_name(call.weight))
-    if lattice_of(prepared.profile.weight) is None and not needs_lattice(form):
-        return grid
-    quantizer = call.unit.weight_quantizer
-    x_scale = np.float32(grid_of(prepared.module, call.source).scale)
-    y_scale = np.float32(output_quantizer(prepared, call.name).qparams().scale)
-    least = _least_scale(call, grid[0], x_scale, y_scale, form).reshape(grid[0].shape)
-    rows = weight_rows(weight, quantizer)
-
-    def error(scales: Tensor) -> Tensor:
-        flat = scales.reshape(len(scales), -1)
-        return weight_error(rows, quantizer, (flat, grid[1].reshape(-1).expand_as(flat)))
-
-    scale = _snap(prepared, grid[0], least, error, form, (x_scale, y_scale))
-    _check_multiplier(call.name, scale, form, (x_scale, y_scale))
-    return scale, grid[1]
-
-
-def _snap(
-    prepared: PreparedModel,
-    scale: Tensor,
-    least: Tensor,
-    error: Callable[[Tensor], Tensor],
-    form: Form,
-    ends: tuple[np.float32, np.float32],
-) -> Tensor:
-    lattice = lattice_of(prepared.profile.weight)
-    if lattice is not None:
-        errors = error(torch.stack(neighbours(scale, lattice)))
-        return snap_scale(scale, lattice, least, errors.reshape(2, *scale.shape))
-    wished = torch.maximum(scale.double(), least).reshape(-1)
-    real = real_multiplier(ends[0], wished.numpy(), ends[1])
-    both = weight_scales(multipliers_around(real, form).real, *ends)
-    errors = error(both)
-    # of the lower ones, only those that hold the bias
-    lower = (errors[1] < errors[0]) & (both[1] >= least.reshape(-1))
-    return torch.where(lower, both[1], both[0]).reshape(scale.shape)
-
-
-def _least_scale(
-    call: LinearCall, wished: Tensor, x_scale: np.float32, y_scale: np.float32, form: Form
-) -> Tensor:
-    """(C,) or (1,): lowest weight scale whose bias fits its type and whose shift the target has."""
-    bias = call.unit.real_bias(call.weight, *call.rest)
-    steps = bias.cpu().numpy() / (float(x_scale) * wished.double().reshape(-1).cpu().numpy())
-    limit = call.unit.bias_type.bearable(steps)
-    least: Tensor = (bias.abs().cpu() / (float(x_scale) * limit)) * (1 + 2.0**-20)
-    least = least.clamp(min=SMALLEST_BIAS_SCALE / float(x_scale))
-    if form.kind is Kind.SHIFT:
-        least = least.clamp(min=2.0**-form.shift_max * float(y_scale) / float(x_scale))
-    per_channel = call.unit.weight_quantizer.scale.ndim > 0
-    return least if per_channel else least.amax().reshape(1)
-
-
-def _check_multiplier(
-    name: str, scale: Tensor, form: Form, ends: tuple[np.float32, np.float32]
-) -> None:
-    """Refuse scales that the contract's own multiplier cannot express."""
-    if form.kind not in (Kind.FIXED, Kind.SHIFT):
-        return
-    try:
-        choose_fixed(real_multiplier(ends[0], scale.numpy(), ends[1]), form)
-    except QuantizationError as error:
-        raise located(error, name) from error

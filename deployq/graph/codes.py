@@ -31,7 +31,8 @@ from deployq.arithmetic.requant_words import BiasOrder
 from deployq.arithmetic.rounding import Float64Array
 from deployq.errors import InputError
 from deployq.graph.batch_norm import LateBias, LinearCodes
-from deployq.graph.code_operators import Bounds, Codes, Pending, compute, move, softmax_of, unary
+from deployq.graph.code_operators import Codes, Pending, compute, move, softmax_of, unary
+from deployq.graph.code_ranges import code_bounds
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, layer_integers
 from deployq.graph.operators import UNARY, is_compute, is_movement, is_softmax, onnx_type
@@ -186,7 +187,7 @@ class _CodesInterpreter(fx.Interpreter):
 
     def _quantize(self, name: str, qparams: QParams, value: Tensor | Pending) -> Codes:
         if isinstance(value, Pending):
-            bounds = _code_bounds(value, qparams)
+            bounds = code_bounds(value.low, value.high, qparams)
             form = self.contract.form(value.operator)
             check_code_bits(f"{name} ({value.operator})", form, qparams)
             codes = value.finish(qparams, bounds, form)
@@ -242,14 +243,6 @@ def _real(value: Any) -> Any:
         return value
     reals = affine.dequantize(value.data.cpu().numpy(), value.qparams)
     return torch.from_numpy(reals).to(value.data.device)
-
-
-def _code_bounds(value: Pending, qparams: QParams) -> Bounds:
-    """The codes that the real clamps after an operator leave."""
-    limit = np.finfo(np.float32).max
-    reals = np.clip(np.array([value.low, value.high]), -limit, limit).astype(np.float32)
-    low, high = affine.quantize(reals, qparams)
-    return int(low), int(high)
 
 
 def _steps(value: Tensor | Pending, qparams: QParams) -> Tensor:

@@ -6,17 +6,21 @@ with its reciprocal multiplications, nor a CUDA scalar division can change a cod
 Gradients: straight-through inside the range and zero outside (Bengio et al. 2013,
 arXiv 1308.3432); for the scale, learned step size quantization (Esser et al. 2020,
 arXiv 1902.08153, eq. 3): ``round(x/s) - x/s`` inside, the clipped code less its zero point outside.
+Where a target's scales are powers of two, the exponent learns (``deployq.graph.power_of_two``).
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from deployq.graph.bounded import bounded
+from deployq.graph.power_of_two import power_of_two
 from deployq.graph.quantize_kernels import fake_quantized, gradients, unsaturated
+from deployq.graph.scales.lattice import ScaleLattice
 from deployq.qparams import (
     Granularity,
     PerChannel,
@@ -89,8 +93,11 @@ class FakeQuantize(nn.Module):
         scale_limit: highest scale; keeps a removed ReLU6 redundant while the scale is learned.
         fixed_scale: the scale is pinned; neither calibration nor training moves it.
         calibrated: the scale is a chosen one, no placeholder; a pinned scale always is.
+        lattice: the powers of two that the scale may be; None: any scale.
+        batched: axis 0 of what it sees counts samples; the gradient factor is of one sample.
 
-    ``scale`` is a parameter without gradient: ``learn_scale(True)`` turns LSQ on.
+    ``scale`` is a parameter without gradient: ``learn_scale(True)`` turns LSQ on. On a lattice,
+    ``exponent``, log2 of the scale, learns in its place and is there only while it does.
     ``enabled = False`` evaluates in float: only the clamp that the grid replaced is applied.
     """
 
@@ -105,6 +112,8 @@ class FakeQuantize(nn.Module):
         scale_limit: float | None = None,
         fixed_scale: float | None = None,
         calibrated: bool = False,
+        lattice: ScaleLattice | None = None,
+        batched: bool = False,
     ) -> None:
         super().__init__()
         self.qtype = qtype
@@ -114,9 +123,13 @@ class FakeQuantize(nn.Module):
         self.scale_limit = scale_limit
         self.fixed_scale = fixed_scale
         self.calibrated = calibrated or fixed_scale is not None
+        self.lattice = lattice
+        self.batched = batched
         self.enabled = True
         initial = torch.full(shape, 1.0 if fixed_scale is None else fixed_scale)
         self.scale = nn.Parameter(initial, requires_grad=False)
+        self.exponent: nn.Parameter | None
+        self.register_parameter("exponent", None)
         self.zero_point: Tensor
         zero_point = 0 if fixed_zero_point is None else fixed_zero_point
         self.register_buffer("zero_point", torch.full(shape, zero_point, dtype=self._code_dtype))
@@ -125,26 +138,67 @@ class FakeQuantize(nn.Module):
     def _code_dtype(self) -> torch.dtype:
         return torch.int32 if self.qtype.qmax < 1 << 31 else torch.int64
 
+    @property
+    def step(self) -> nn.Parameter:
+        """What an optimizer is given: the scale, or its exponent while that learns."""
+        return self.scale if self.exponent is None else self.exponent
+
+    @property
+    def codes_above_zero(self) -> int:
+        """``Q_P`` of LSQ: codes above the one that stands for 0.0, a pinned one; at least 1."""
+        return max(self.qtype.qmax - (self.fixed_zero_point or 0), 1)
+
     def learn_scale(self, learn: bool = True) -> None:
-        """Turn the learned-step gradient on or off; a pinned scale has none."""
-        self.scale.requires_grad_(learn and self.fixed_scale is None)
+        """Turn the learned-step gradient on or off; a pinned scale has none.
+
+        On a lattice, turning it off leaves the power of two that is in force as the scale.
+        """
+        learn = learn and self.fixed_scale is None
+        if self.lattice is None:
+            self.scale.requires_grad_(learn)
+        elif not learn:
+            self._write_scale()
+            self.exponent = None
+        elif self.exponent is None:
+            self.exponent = nn.Parameter(torch.log2(self.scale.detach()))
+        else:
+            self.exponent.requires_grad_()
 
     def effective_scale(self) -> Tensor:
-        """The scale in force: positive, and at most ``scale_limit``."""
+        """The scale in force: positive, at most ``scale_limit``, a power of two if one learns."""
+        if self.exponent is not None:
+            return self._power(self.exponent)
         limit = float("inf") if self.scale_limit is None else self.scale_limit
         return bounded(self.scale, torch.finfo(torch.float32).tiny, limit)
+
+    def nearest_scale(self, scale: Tensor) -> Tensor:
+        """The scale of the lattice that is nearest in the log domain; any scale without one."""
+        return scale if self.lattice is None else self._power(torch.log2(scale))
+
+    def _power(self, exponent: Tensor) -> Tensor:
+        assert self.lattice is not None
+        lattice = self.lattice.under(self.scale_limit)
+        return power_of_two(exponent, lattice.low, lattice.high)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.enabled:
             return self._real_clamp(x)
         scale = self.effective_scale()
         if self.scale.requires_grad:
-            # 1 / sqrt(elements per scale * qmax): LSQ, section 2.2
-            factor = (x.numel() / scale.numel() * max(self.qtype.qmax, 1)) ** -0.5
+            factor = self.gradient_factor(x)
             scale = _ScaleGradient.apply(scale, factor)  # type: ignore[no-untyped-call] # torch leaves apply untyped
         scale, zero_point = self.expand(scale, x), self.expand(self.zero_point, x)
         quantize = torch.ops.deployq.fake_quantize
         return cast(Tensor, quantize(x, scale, zero_point, self.qtype.qmin, self.qtype.qmax))
+
+    def gradient_factor(self, x: Tensor) -> float:
+        """``1 / sqrt(N Q_P)`` (LSQ, section 2.2), N: values of ``x`` that share a scale.
+
+        Of activations, N counts one sample: the factor is the same for every split of a batch.
+        """
+        samples = max(len(x), 1) if self.batched else 1
+        shared = x.numel() / (samples * self.scale.numel())
+        return float((max(shared, 1.0) * self.codes_above_zero) ** -0.5)
 
     def _real_clamp(self, x: Tensor) -> Tensor:
         """The ReLU (lowest code pinned to 0.0) or ReLU6 (scale limited) that this grid replaced."""
@@ -179,6 +233,8 @@ class FakeQuantize(nn.Module):
         with torch.no_grad():
             if self.fixed_scale is None:
                 self.scale.copy_(scale)
+                if self.exponent is not None:
+                    self.exponent.copy_(torch.log2(self.scale))
             if self.fixed_zero_point is None and not self.symmetric:
                 self.zero_point.copy_(zero_point)
         self.calibrated = True
@@ -195,6 +251,16 @@ class FakeQuantize(nn.Module):
         repeated = params.repeat_interleave(granularity.block_size, dim=granularity.axis)
         return repeated.narrow(granularity.axis, 0, x.shape[granularity.axis])
 
+    @torch.no_grad()
+    def _write_scale(self) -> None:
+        if self.exponent is not None:
+            self.scale.copy_(self.effective_scale())
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """``scale`` in a state is the one in force, whatever learns."""
+        self._write_scale()
+        super()._save_to_state_dict(*args, **kwargs)
+
     def config(self) -> dict[str, Any]:
         """Everything but the tensors, for the prepared model on disk."""
         return {
@@ -208,12 +274,16 @@ class FakeQuantize(nn.Module):
             "scale_limit": self.scale_limit,
             "fixed_scale": self.fixed_scale,
             "calibrated": self.calibrated,
+            "lattice": self.lattice and asdict(self.lattice),
+            "batched": self.batched,
+            "learns_exponent": self.exponent is not None,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> FakeQuantize:
         """The module that ``config`` describes, with scales of one."""
-        return cls(
+        lattice = config["lattice"]
+        found = cls(
             QType(config["bits"], config["signed"], config["narrow_range"]),
             granularity_from_json(config["granularity"]),
             tuple(config["shape"]),
@@ -222,4 +292,9 @@ class FakeQuantize(nn.Module):
             scale_limit=config["scale_limit"],
             fixed_scale=config["fixed_scale"],
             calibrated=bool(config["calibrated"]),
+            lattice=lattice and ScaleLattice(int(lattice["low"]), int(lattice["high"])),
+            batched=bool(config["batched"]),
         )
+        if config["learns_exponent"]:
+            found.learn_scale()
+        return found

@@ -34,7 +34,7 @@ def check_calibrated(name: str, quantizer: FakeQuantize) -> None:
             found="the placeholder that preparation leaves",
             next_step="run deployq.calibrate",
         )
-    check_finite(name, "scale", quantizer.scale)
+    check_finite(name, "scale", quantizer.step)
 
 
 def check_finite_layer(

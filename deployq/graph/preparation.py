@@ -24,6 +24,7 @@ from deployq.graph.placement import place
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.rule import argument
+from deployq.graph.scales.lattice import lattice_of
 from deployq.graph.simulated import refuse_unsimulated
 from deployq.graph.sites import INTEGER, Site
 from deployq.graph.tensors import attach, read_tensor
@@ -93,12 +94,16 @@ class PreparedModel:
         return found
 
 
+QUANTIZERS = "deployq."
+"""Where the paths of quantizers and units begin; all other tensors are the user's."""
+
+
 def quantizer_path(room: str, name: str) -> str:
     """Module path of a quantizer or unit: dots of the tensor's name would nest modules.
 
     The room lies inside ``deployq``, because networks have modules of their own named ``layers``.
     """
-    return f"deployq.{room}.{name.replace('.', '__')}"
+    return f"{QUANTIZERS}{room}.{name.replace('.', '__')}"
 
 
 def prepare_graph(
@@ -119,7 +124,8 @@ def prepare_graph(
     refuse_unsimulated({site.name: onnx_type(module, site.core) for site in computed}, profile)
     layers = {layer.name: layer for layer in placement.plan.layers}
     for grid in placement.plan.tensors:
-        _attach_new(module, quantizer_path("activations", grid.name), _activation_quantizer(grid))
+        quantizer = _activation_quantizer(grid, profile)
+        _attach_new(module, quantizer_path("activations", grid.name), quantizer)
     for site in placement.sites.values():
         output = site.output
         if site.kind == "linear":
@@ -154,7 +160,7 @@ def _copy(captured: fx.GraphModule) -> fx.GraphModule:
     return module
 
 
-def _activation_quantizer(grid: TensorPlan) -> FakeQuantize:
+def _activation_quantizer(grid: TensorPlan, profile: TargetProfile) -> FakeQuantize:
     return FakeQuantize(
         grid.qtype,
         PerTensor(),
@@ -162,6 +168,8 @@ def _activation_quantizer(grid: TensorPlan) -> FakeQuantize:
         fixed_zero_point=grid.zero_point,
         scale_limit=grid.scale_limit,
         fixed_scale=grid.scale,
+        lattice=lattice_of(profile.activation),
+        batched=True,
     )
 
 
@@ -193,10 +201,11 @@ def _unit(
     axis = channel_axis(layer.op_type)
     shape = (weight.shape[axis],) if layer.per_channel else ()
     granularity = PerChannel(axis) if layer.per_channel else PerTensor()
+    lattice = lattice_of(profile.weight)
     norm: Any = module.get_submodule(str(site.batch_norm.target)) if site.batch_norm else None
     return QuantizedLinear(
         layer.op_type,
-        FakeQuantize(layer.qtype, granularity, shape, symmetric=True),
+        FakeQuantize(layer.qtype, granularity, shape, symmetric=True, lattice=lattice),
         geometry=None if layer.op_type == "Gemm" else conv_geometry(site.core),
         batch_norm=layer.batch_norm,
         eps=norm.eps if norm else 1e-5,

@@ -3,6 +3,7 @@
 format 1    says neither which scales were chosen nor the digest of the tensors
 format 2    ``calibrated`` in the configuration of every quantizer, and ``tensors_sha256``
 format 3    ``bias`` of a layer, a BiasType, in the place of ``bias_bits``
+format 4    ``lattice``, ``batched`` and ``learns_exponent`` of every quantizer
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ import torch
 from torch import Tensor
 
 from deployq.errors import InputError
+from deployq.graph.scales.lattice import FLOAT32_EXPONENTS
+from deployq_targets.words import ScaleForm
 
-FORMAT = 3
+FORMAT = 4
 """What is written."""
+
+WEIGHT_QUANTIZER = ".weight_quantizer"
 
 Facts: TypeAlias = dict[str, Any]
 Upgrade: TypeAlias = Callable[[Facts, Mapping[str, Tensor], str], Facts]
@@ -69,14 +74,33 @@ def _two_to_three(facts: Facts, tensors: Mapping[str, Tensor], digest: str) -> F
     return {**facts, "format": 3}
 
 
+def _three_to_four(facts: Facts, tensors: Mapping[str, Tensor], digest: str) -> Facts:
+    """The profile says which scales are powers of two; one that learned as a real number stops."""
+    learned = set(facts["learned"])
+    for path, config in _quantizers(facts):
+        batched = not path.endswith(WEIGHT_QUANTIZER)
+        section = facts["profile"]["activation" if batched else "weight"]
+        config["lattice"] = _lattice(section)
+        learned -= {f"{path}.scale"} if config["lattice"] else set()
+        config["batched"], config["learns_exponent"] = batched, False
+    return {**facts, "format": 4, "learned": sorted(learned)}
+
+
+def _lattice(section: Mapping[str, Any]) -> dict[str, int] | None:
+    if section["scale_form"] != ScaleForm.POW2:
+        return None
+    low, high = section["scale_exp_range"] or FLOAT32_EXPONENTS
+    return {"low": low, "high": high}
+
+
 def _quantizers(facts: Facts) -> Iterator[tuple[str, Facts]]:
     """Module path and configuration of every quantizer, those inside layers included."""
     for path, module in facts["graph"]["modules"].items():
         if module["type"] == "FakeQuantize":
             yield path, module["config"]
         if module["type"] == "QuantizedLinear":
-            yield f"{path}.weight_quantizer", module["config"]["weight_quantizer"]
+            yield f"{path}{WEIGHT_QUANTIZER}", module["config"]["weight_quantizer"]
 
 
-UPGRADES: dict[int, Upgrade] = {1: _one_to_two, 2: _two_to_three}
+UPGRADES: dict[int, Upgrade] = {1: _one_to_two, 2: _two_to_three, 3: _three_to_four}
 """Format to the function that brings it to the next."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from deployq.errors import InputError
+from deployq.graph.scales.lattice import lattice_of
 from deployq.qparams import FloatArray
 from deployq_targets.tensors import Activation, Weight
-from deployq_targets.words import ScaleForm
 
 
 def check_scale_form(name: str, scale: FloatArray, section: Activation | Weight) -> None:
@@ -24,11 +24,12 @@ def check_scale_form(name: str, scale: FloatArray, section: Activation | Weight)
     Raises:
         InputError: the first such scale.
     """
-    if section.scale_form is not ScaleForm.POW2:
+    lattice = lattice_of(section)
+    if lattice is None:
         return
     values = np.atleast_1d(scale)
     fraction, exponent = np.frexp(values)
-    low, high = section.scale_exp_range or (-126, 127)
+    low, high = lattice.low, lattice.high
     wrong = np.flatnonzero((fraction != 0.5) | (exponent - 1 < low) | (exponent - 1 > high))
     if wrong.size:
         raise InputError(

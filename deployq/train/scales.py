@@ -13,12 +13,15 @@ def learn_scales(
 ) -> list[nn.Parameter]:
     """Turn learned step size quantization on or off, in place.
 
+    Where the target's scales are powers of two, their exponents learn (log2 of the scale), and
+    each scale is a power of two at every step.
+
     Args:
         prepared: a calibrated model; its scales are the starting point.
         activations, weights: which scales learn.
 
     Returns:
-        The scales that now receive gradients, for a parameter group of their own.
+        The parameters that receive gradients, for a group of their own: scales, or exponents.
     """
     inputs = set(prepared.quantizers().values())
     learned = []
@@ -26,6 +29,6 @@ def learn_scales(
         if not isinstance(module, FakeQuantize):
             continue
         module.learn_scale(activations if module in inputs else weights)
-        if module.scale.requires_grad:
-            learned.append(module.scale)
+        if module.step.requires_grad:
+            learned.append(module.step)
     return learned

@@ -19,6 +19,7 @@ from deployq.graph.capture import capture
 from deployq.graph.integers import layer_integers, linear_calls
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.prepared_files import load_prepared_model, save_prepared_model
+from deployq.graph.scales.lattice import has_weight_lattice
 from deployq_calibration import calibrate_model
 from deployq_calibration.corrections import (
     AFTER,
@@ -34,7 +35,6 @@ from deployq_calibration.corrections.modes import in_float
 from deployq_calibration.corrections.pairs import find_pairs
 from deployq_calibration.corrections.soft_weights import SoftWeight
 from deployq_calibration.corrections.streams import Stream
-from deployq_calibration.lattice import has_weight_lattice
 from deployq_exporters.lowering import lower, to_proto
 from tests.graph.networks import Net, conv, images, prepared_for, residual_graph
 

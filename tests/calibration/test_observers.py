@@ -13,6 +13,12 @@ from torch import Tensor
 
 from deployq.errors import InputError
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.scales.ranges import (
+    SMALLEST_SCALE,
+    fake_quantize_float64,
+    qparams_of_range,
+    real_ends,
+)
 from deployq.qparams import PerTensor
 from deployq.qtypes import QType
 from deployq_calibration.observers import (
@@ -22,12 +28,6 @@ from deployq_calibration.observers import (
     MSEObserver,
     Observer,
     make_observer,
-)
-from deployq_calibration.ranges import (
-    SMALLEST_SCALE,
-    fake_quantize_float64,
-    qparams_of_range,
-    real_ends,
 )
 
 U8, S8, S4 = QType(8, False), QType(8, True), QType(4, True, True)

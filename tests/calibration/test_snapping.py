@@ -16,10 +16,10 @@ from deployq.arithmetic.precisions import real_multiplier
 from deployq.errors import InputError, QuantizationError
 from deployq.graph.capture import capture
 from deployq.graph.codes import evaluate_codes, evaluate_steps
-from deployq.graph.integers import layer_integers
+from deployq.graph.integers import layer_integers, output_quantizer
 from deployq.graph.preparation import PreparedModel
-from deployq_calibration import calibrate_model, calibration
-from deployq_calibration.snapping import output_quantizer
+from deployq.graph.scales import weight_lattice
+from deployq_calibration import calibrate_model
 from deployq_targets import TargetProfile
 from tests.graph.networks import (
     Net,
@@ -94,7 +94,7 @@ def test_codes_are_exact_on_the_lattice_and_not_off_it(
     profile = short(bits, scope)
     assert {layer.batch_norm for layer in calibrated(profile).plan.layers} == {"fold", "none"}
     assert differing(calibrated(profile))[1] == 0
-    monkeypatch.setattr(calibration, "snap_weight", lambda prepared, call, weight, grid: grid)
+    monkeypatch.setattr(weight_lattice, "_snapped", lambda prepared, call, grid: grid)
     assert differing(calibrated(profile))[1] >= least
 
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from deployq.errors import InputError
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.graph.weight_rows import weight_rows
+from deployq.graph.scales.ranges import qparams_of_range
+from deployq.graph.scales.weight_errors import weight_error, weight_rows
 from deployq.qparams import PerChannel, PerTensor
 from deployq.qtypes import QType
-from deployq_calibration.ranges import qparams_of_range
-from deployq_calibration.weights import weight_error, weight_qparams
+from deployq_calibration.weights import weight_qparams
 
 S4 = QType(4, True, True)
 

@@ -14,6 +14,7 @@ from torch import Generator, fx
 
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.scales.lattice import has_weight_lattice
 from deployq_calibration.corrections.blocks import (
     find_blocks,
     learning_layers,
@@ -24,7 +25,6 @@ from deployq_calibration.corrections.reconstruction import Reconstruction, recon
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
 from deployq_calibration.corrections.soft_weights import SoftWeight
 from deployq_calibration.corrections.streams import Stream, collect
-from deployq_calibration.lattice import has_weight_lattice
 
 NAME = "rounding"
 SHARED = "another layer reads its weight"

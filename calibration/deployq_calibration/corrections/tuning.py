@@ -15,6 +15,7 @@ from torch import Generator, Tensor, fx
 
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.scales.lattice import has_weight_lattice
 from deployq_calibration.corrections.biases import own_bias
 from deployq_calibration.corrections.blocks import (
     channel_axis,
@@ -29,7 +30,6 @@ from deployq_calibration.corrections.modes import FloatNetwork, without_gradient
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
 from deployq_calibration.corrections.streams import ROWS, collect
 from deployq_calibration.corrections.tuned_layers import FixedCodes, Shifted, TunedLayers
-from deployq_calibration.lattice import has_weight_lattice
 
 NAME = "tuning"
 FIGURE = "squared error of the outputs over their square, of samples that tuning did not learn from"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq_calibration.ranges import Grid
+from deployq.graph.scales.ranges import Grid
 
 
 class Distribution:

@@ -7,9 +7,9 @@ import torch
 
 from deployq.arithmetic.rounding import Float64Array
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.scales.ranges import Grid, qparams_of_range
 from deployq_calibration.observers.distribution import Distribution
 from deployq_calibration.observers.mse import HistogramObserver
-from deployq_calibration.ranges import Grid, qparams_of_range
 
 ENTROPY_BINS = 4096
 """Equal bins from end to end: 2048 on each side of a symmetric tensor, as TensorRT's."""

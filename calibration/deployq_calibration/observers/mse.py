@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.scales.ranges import Grid
+from deployq.graph.scales.search import least_error
 from deployq_calibration.observers.distribution import Distribution
 from deployq_calibration.observers.histogram import Histogram
 from deployq_calibration.observers.minmax import MinMaxObserver
-from deployq_calibration.ranges import Grid
-from deployq_calibration.search import least_error
 
 ISOLATED_SHARE = 1e-4
 """The most of all values that may be set aside as isolated."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.scales.ranges import Grid, qparams_of_range
 from deployq_calibration.observers.distribution import Distribution
 from deployq_calibration.observers.mse import HistogramObserver
-from deployq_calibration.ranges import Grid, qparams_of_range
 
 PERCENT = 99.99
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from deployq.errors import InputError
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.scales.ranges import Grid
 from deployq_calibration.observers.entropy import EntropyObserver
 from deployq_calibration.observers.minmax import MinMaxObserver
 from deployq_calibration.observers.moving_average import MovingAverageObserver
 from deployq_calibration.observers.mse import MSEObserver
 from deployq_calibration.observers.percentile import PercentileObserver
-from deployq_calibration.ranges import Grid
 
 
 class Observer(Protocol):

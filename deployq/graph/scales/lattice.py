@@ -37,6 +37,12 @@ class ScaleLattice:
     low: int = FLOAT32_EXPONENTS[0]
     high: int = FLOAT32_EXPONENTS[1]
 
+    def under(self, limit: float | None) -> ScaleLattice:
+        """Those that are not above a limit; the least one where none is not."""
+        if limit is None:
+            return self
+        return replace(self, high=max(min(self.high, int(_exponents(limit)[1])), self.low))
+
 
 def lattice_of(section: Activation | Weight) -> ScaleLattice | None:
     """What a section of a profile demands of its scales; None: any scale will do."""
@@ -57,9 +63,8 @@ def neighbours(
     Returns:
         float32, of the shape of ``scale``; equal where only one is left.
     """
-    top = lattice.high if limit is None else min(lattice.high, int(_exponents(limit)[1]))
-    top = max(top, lattice.low)
-    above, below = (_powers(e.clip(lattice.low, top)) for e in _exponents(scale.numpy()))
+    kept = lattice.under(limit)
+    above, below = (_powers(e.clip(kept.low, kept.high)) for e in _exponents(scale.numpy()))
     return above, below
 
 

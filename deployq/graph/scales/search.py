@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq_calibration.ranges import Grid, has_free_zero_point, qparams_of_range
+from deployq.graph.scales.ranges import Grid, has_free_zero_point, qparams_of_range
 
 Error: TypeAlias = Callable[[Grid], Tensor]
 """(K, ...) errors of (K, ...) grids."""

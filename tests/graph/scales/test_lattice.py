@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.precisions import real_multiplier
-from deployq_calibration.lattice import (
+from deployq.graph.scales.lattice import (
     ScaleLattice,
     multipliers_around,
     needs_lattice,

@@ -1,0 +1,1 @@
+"""What a scale may be on a target, and which of those suits given values best."""

@@ -1,0 +1,58 @@
+"""Training in two passes, SAQ and SAM: the phases of plain training with other gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+
+from deployq.graph.preparation import PreparedModel
+from deployq.train import SAM, SAQ
+from deployq.train.two_passes import TwoPasses
+from deployq.trainer.batch import BatchClosure, Diverged
+from deployq.trainer.methods.method import Phase
+from deployq.trainer.methods.qat import QAT
+from deployq.trainer.recipe import TrainingRecipe
+
+
+class Sharpness(QAT):
+    """Climb, then descend by the gradient found there; ``[saq]`` or ``[sam]`` of the recipe."""
+
+    def __init__(self, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
+        self._passes: TwoPasses | None = None
+
+    def begin(self, phase: Phase, prepared: PreparedModel, optimizer: Optimizer) -> None:
+        if self.recipe.method == "saq":
+            self._passes = SAQ(prepared, optimizer, **self.recipe.saq.model_dump())
+        else:
+            self._passes = SAM(prepared.module, optimizer, **self.recipe.sam.model_dump())
+
+    def gradients(self, closure: BatchClosure) -> None:
+        passes = self._held()
+        passes.start()
+        if not passes.is_full:
+            closure()
+            passes.restore()
+            return
+        with closure.apart():
+            closure()
+        due = passes.ascend()
+        if closure.stepping.ranks.any(not due):
+            passes.restore()
+            raise Diverged("a gradient is NaN or infinite")
+        try:
+            closure()
+        finally:
+            passes.restore()
+
+    def state(self) -> Mapping[str, Any]:
+        return self._held().state_dict()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self._held().load_state_dict(dict(state))
+
+    def _held(self) -> TwoPasses:
+        assert self._passes is not None  # begin comes first
+        return self._passes
