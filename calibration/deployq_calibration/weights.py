@@ -6,7 +6,8 @@ from torch import Tensor
 
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.scales.ranges import Grid, qparams_of_range
-from deployq.graph.scales.weight_errors import least_error_grid, weight_rows
+from deployq.graph.scales.weight_errors import least_error_grid
+from deployq.graph.weight_rows import weight_rows
 from deployq_calibration.observers.percentile import PERCENT
 from deployq_calibration.observers.registry import parse_name
 

@@ -18,8 +18,8 @@ from deployq.graph.integers import linear_calls
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel, disable_quantizers
 from deployq.graph.scales.ranges import SMALLEST_SCALE
-from deployq.graph.scales.weight_errors import weight_rows
 from deployq.graph.scales.weight_lattice import set_weight_grid
+from deployq.graph.weight_rows import weight_rows
 
 METHODS = ("lsq",)
 

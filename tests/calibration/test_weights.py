@@ -12,7 +12,8 @@ from torch import Tensor
 from deployq.errors import InputError
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.scales.ranges import qparams_of_range
-from deployq.graph.scales.weight_errors import weight_error, weight_rows
+from deployq.graph.scales.weight_errors import weight_error
+from deployq.graph.weight_rows import weight_rows
 from deployq.qparams import PerChannel, PerTensor
 from deployq.qtypes import QType
 from deployq_calibration.weights import weight_qparams

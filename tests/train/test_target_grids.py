@@ -101,7 +101,7 @@ def test_unsettled_scales_miss_the_short_multiplier() -> None:
     x = data()[0][:64]
     exact = evaluate_codes(prepared, QDQ, x)
     found = evaluate_codes(prepared, prepared.profile.contract(), x, forced=exact)
-    assert sum(int((found[name] != codes).sum()) for name, codes in exact.items()) > 1000
+    assert sum(int((found[name] != codes).sum()) for name, codes in exact.items()) > 100
 
 
 def test_scales_that_nobody_chose_cannot_settle() -> None:

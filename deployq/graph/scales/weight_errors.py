@@ -8,7 +8,7 @@ from torch import Tensor
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.scales.ranges import Grid, fake_quantize_float64
 from deployq.graph.scales.search import least_error
-from deployq.qparams import PerChannel
+from deployq.graph.weight_rows import weight_rows
 
 CHUNK = 1 << 22
 """Values of an error that are computed at once."""
@@ -26,14 +26,6 @@ def least_error_grid(weight: Tensor, quantizer: FakeQuantize) -> Grid:
     grid = least_error(quantizer, low, high, lambda grids: weight_error(rows, quantizer, grids))
     shape = quantizer.scale.shape
     return grid[0].reshape(shape), grid[1].reshape(shape)
-
-
-def weight_rows(weight: Tensor, quantizer: FakeQuantize) -> Tensor:
-    """(scales, values of each) float64 on the CPU."""
-    rows, granularity = weight.detach().double().cpu(), quantizer.granularity
-    if isinstance(granularity, PerChannel):
-        return rows.movedim(granularity.axis, 0).flatten(1)
-    return rows.reshape(1, -1)
 
 
 def weight_error(rows: Tensor, quantizer: FakeQuantize, grids: Grid) -> Tensor:

@@ -24,7 +24,8 @@ from deployq.graph.scales.lattice import (
     weight_scales,
 )
 from deployq.graph.scales.ranges import Grid
-from deployq.graph.scales.weight_errors import weight_error, weight_rows
+from deployq.graph.scales.weight_errors import weight_error
+from deployq.graph.weight_rows import weight_rows
 from deployq.qgraph.values import located
 
 
