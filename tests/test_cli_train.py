@@ -75,7 +75,7 @@ def test_killed_in_an_epoch_and_resumed(run: Any, folder: Path, tmp_path: Path) 
 def test_two_processes_are_one_with_the_joined_batch(
     run: Any, folder: Path, tmp_path: Path
 ) -> None:
-    recipe = write_recipe(folder, "ranks", "[optimizer]\nrate = 0.05")
+    recipe = write_recipe(folder, "ranks", "[optimizer]\nrate = 0.05", target="lowbit-vlsi")
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
                "-m", "deployq", "train", str(recipe), "-o", str(tmp_path / "two")]  # fmt: skip
     ran = subprocess.run(

@@ -65,6 +65,7 @@ class Loop:
         place, rest = (self.position.phase_epochs, self.position.steps), self._rest
         if rest is not None and place > (rest, 0):
             learn_scales(self.prepared, activations=False, weights=False)
+            self._share()
         self.prepared.module.load_state_dict(checkpoint.state["module"])
         self.optimizer.load_state_dict(checkpoint.state["optimizer"])
         self.schedule.load_state_dict(checkpoint.state["schedule"])
@@ -117,11 +118,16 @@ class Loop:
         )
         self.schedule = self.method.schedule(self.phase, self.optimizer, self.setting.steps)
         self.method.begin(self.phase, self.prepared, self.optimizer)
-        network: Any = torch.compile(module) if recipe.compile else module
-        shared = self.setting.ranks.shared(network)
-        bfloat16 = recipe.amp == "bfloat16"
-        self.stepping = Stepping(network, shared, self.criterion, self.setting.ranks, bfloat16)
+        self._share()
         self.limit = AccumulatorLimit(self.prepared) if limits_sums(recipe, self.prepared) else None
+
+    def _share(self) -> None:
+        """Once more whenever other parameters learn: processes exchange the gradients of each."""
+        module, ranks = self.prepared.module, self.setting.ranks
+        network: Any = torch.compile(module) if self.recipe.compile else module
+        bfloat16 = self.recipe.amp == "bfloat16"
+        shared = ranks.shared(network)
+        self.stepping = Stepping(network, shared, self.criterion, ranks, bfloat16)
 
     def _carried(self) -> PreparedModel:
         """The model of the next phase with what this one learned."""
@@ -173,6 +179,7 @@ class Loop:
                 unit.frozen_statistics = True
         if position.phase_epochs == self._rest and not position.steps:
             settle_scales(self.prepared)
+            self._share()
 
     def _step(self, epoch: Epoch, step: int) -> None:
         """One optimizer step; everything random is drawn by (seed, step, process)."""
@@ -200,6 +207,7 @@ class Loop:
 
     def _close_epoch(self, facts: Mapping[str, Any]) -> None:
         """Count, evaluate, log, and keep the model where it is the best."""
+        self._check_finite()
         score = self.position.score
         deployable = self._deployable
         self.position.epoch_ended()
@@ -213,6 +221,8 @@ class Loop:
         line = {"epoch": position.epochs, "steps": position.taken, **facts}
         if setting.validation is not None:
             found = evaluate(self.stepping, setting.validation, setting.cut.part)
+            if not math.isfinite(found.loss):
+                raise Diverged("the validation loss is NaN or infinite")
             line |= {"validation_loss": found.loss, "validation_accuracy": found.accuracy}
             if self.phase.judged and judged:
                 self._judge(found)

@@ -15,8 +15,9 @@ import deployq
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.progress import SilentReporter
-from deployq.trainer import TrainingResult, train_recipe
+from deployq.trainer import TrainingResult, loop, train_recipe
 from deployq.trainer.opening import quantizers
+from deployq.trainer.position import Score
 from tests.train.recipes import CLASSES, SAMPLES, SIDE, write_data, write_network, write_recipe
 
 SQWA = "[schedule]\n[sqwa]\nsettle_epochs = 1\ncaptures = 3\nfinetune_epochs = 1"
@@ -155,6 +156,15 @@ def test_divergence_keeps_the_last_good_state(folder: Path, tmp_path: Path) -> N
     again = train(folder, tmp_path / "run", text=text, checkpoint_steps=1, resume=True)
     assert again.diverged == result.diverged
     assert (tmp_path / "run/checkpoint/training.safetensors").read_bytes() == checkpoint
+
+
+def test_a_validation_loss_that_is_no_number_is_divergence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "evaluate", lambda *arguments: Score(float("nan"), 0.0))
+    result = train(folder, tmp_path / "run")
+    assert result.diverged == "the validation loss is NaN or infinite at step 5"
+    assert not (tmp_path / "run/prepared").exists() and not lines(tmp_path / "run")
 
 
 def test_a_folder_with_a_run_is_not_begun_again(folder: Path, tmp_path: Path) -> None:
