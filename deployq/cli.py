@@ -20,6 +20,7 @@ from deployq import (
     diff_command,
     flags,
     golden_command,
+    landscape_command,
     overflow_command,
     targets_command,
 )
@@ -40,6 +41,7 @@ app.command()(check_command.check)
 app.command()(overflow_command.overflow)
 app.command()(diff_command.diff)
 app.command()(golden_command.golden)
+app.command()(landscape_command.landscape)
 
 TargetOption = Annotated[
     str | None,
