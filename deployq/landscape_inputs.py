@@ -63,11 +63,8 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
             found="the same folder twice",
             next_step="leave one out",
         )
-    for count in range(1, max(map(len, parts))):
-        names = ["/".join(own[-count:]) for own in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [str(path) for path in paths]
+    tails = (["/".join(own[-n:]) for own in parts] for n in range(1, max(map(len, parts)) + 1))
+    return next(names for names in tails if len(set(names)) == len(names))
 
 
 def model_preprocessing(model: Path) -> Preprocessing | None:

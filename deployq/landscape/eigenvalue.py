@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-CLOSE = 1e-3
-"""Relative change of the estimate between two steps that ends the iteration."""
+CLOSE = 1e-2
+"""Part of the estimate within which an eigenvalue lies where the iteration ends (residual)."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Eigenvalue:
 
     Args:
         value: Rayleigh quotient of the last vector.
-        settled: its last change was a :data:`CLOSE` part of it at most.
+        settled: ``|A v - value v|``, ``v`` of length 1, is a :data:`CLOSE` part of it at most.
     """
 
     value: float
@@ -49,9 +49,8 @@ def _power(product: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> Ei
     vector, value = start / start.norm(), float("nan")
     for _ in range(steps):
         image = product(vector)
-        before, value = value, float(vector.double() @ image.double())
-        length = float(image.norm())
-        if abs(value - before) <= CLOSE * abs(value) or length == 0:
+        value = float(vector.double() @ image.double())
+        if float((image - value * vector).norm()) <= CLOSE * abs(value):
             return Eigenvalue(value, settled=True)
-        vector = image / length
+        vector = image / image.norm()
     return Eigenvalue(value, settled=False)

@@ -20,8 +20,10 @@ def quantized_weights(prepared: PreparedModel) -> dict[str, Tensor]:
     """``Q(w)`` of every linear layer by name, float32, with gamma / sigma in it where that folds.
 
     Raises:
-        InputError: no linear layer on a grid, or a weight quantizer that is not calibrated.
+        InputError: no linear layer on a grid, or a quantizer that is not calibrated.
     """
+    for name, quantizer in prepared.quantizers().items():
+        check_calibrated(name, quantizer)
     found = {}
     for call in linear_calls(prepared):
         check_calibrated(f"{call.name}.weight", call.unit.weight_quantizer)
