@@ -79,7 +79,8 @@ def _batches(
 ) -> Iterator[tuple[Dataset, list[Tensor]]]:
     check_dataset(prepared.inputs, data, prepared.input_dtypes())
     device = _device(prepared)
-    for batch in data.take(min(samples or len(data), len(data))).batches(BATCH):
+    count = len(data) if samples is None else min(samples, len(data))
+    for batch in data.take(count).batches(BATCH):
         arrays = [np.array(batch.inputs[name]) for name in prepared.inputs]
         yield batch, [torch.from_numpy(array).to(device) for array in arrays]
 

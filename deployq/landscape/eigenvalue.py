@@ -30,7 +30,8 @@ def largest_eigenvalue(
     """The largest eigenvalue, not the largest in absolute value.
 
     Power iteration finds the latter; where that is negative, the matrix is shifted by it and the
-    iteration starts again (von Mises and Pollaczek-Geiringer 1929).
+    iteration starts again. It then ends by the same part of the distance between both ends of the
+    spectrum.
 
     Args:
         product: the matrix times a vector (P,).

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from deployq.graph.finished import check_finite
 from deployq.graph.integers import linear_calls
@@ -14,6 +14,7 @@ from deployq.graph.preparation import PreparedModel
 from deployq.graph.tensors import read_tensor
 from deployq.graph.units import QuantizedLinear
 from deployq.landscape.given_weights import quantized_weights
+from deployq.train.frozen_norms import BatchNorm
 
 STATISTICS = ("mean", "variance")
 COUNTER = "num_batches_tracked"
@@ -112,7 +113,7 @@ def running_statistics(prepared: PreparedModel) -> dict[str, Tensor]:
         for field in STATISTICS
     }
     for module in prepared.module.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, BatchNorm):
             inside |= {id(buffer) for name, buffer in module.named_buffers() if name != COUNTER}
     return {name: b for name, b in prepared.module.named_buffers() if id(b) in inside}
 
