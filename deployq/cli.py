@@ -20,6 +20,7 @@ from deployq import (
     diff_command,
     flags,
     golden_command,
+    landscape_command,
     overflow_command,
     targets_command,
     train_command,
@@ -42,6 +43,7 @@ app.command()(overflow_command.overflow)
 app.command()(diff_command.diff)
 app.command()(golden_command.golden)
 app.command()(train_command.train)
+app.command()(landscape_command.landscape)
 
 TargetOption = Annotated[
     str | None,

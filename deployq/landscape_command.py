@@ -1,0 +1,121 @@
+"""The command ``deployq landscape``: the loss surface around quantized models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployq import flags
+from deployq.errors import InputError
+from deployq.progress import progress
+
+CORNERS = 3
+
+
+def landscape(
+    models: Annotated[
+        list[Path], typer.Argument(help="Prepared models or bundles; three span a plane.")
+    ],
+    data: Annotated[str | None, typer.Option(help=f"Data with labels: {flags.DATA}.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help=".png of the plane; .json beside it.")
+    ] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="A further model, projected onto the plane.")
+    ] = None,
+    norm_data: Annotated[
+        str | None, typer.Option(help="Training data, for BatchNorm statistics; --data if none.")
+    ] = None,
+    grid: Annotated[int, typer.Option(min=2, help="Places each way.")] = 21,
+    margin: Annotated[float, typer.Option(min=0, help="Around the triangle, in its sides.")] = 0.2,
+    samples: Annotated[int, typer.Option(min=1, help="The first so many of the data.")] = 512,
+    quantized: Annotated[
+        bool | None,
+        typer.Option("--quantized/--raw", help="One plane alone: on the grid again, or as it is."),
+    ] = None,
+    sharpness: Annotated[
+        bool, typer.Option("--sharpness", help="Curvature, and rises along directions, by model.")
+    ] = False,
+    radius: Annotated[
+        float, typer.Option(help="Of the rises, in deviations of each layer's weight.")
+    ] = 0.3,
+    directions: Annotated[int, typer.Option(min=1, help="How many random ones.")] = 10,
+    labels: Annotated[
+        Path | None, typer.Option(help="Images: a CSV file with the columns file and label.")
+    ] = None,
+    config: flags.ConfigOption = None,
+    scale: flags.ScaleOption = None,
+    mean: flags.MeanOption = None,
+    std: flags.StdOption = None,
+    resize: flags.ResizeOption = None,
+    crop: flags.CropOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Draw the plane through three quantized models, and measure how sharp their minima are."""
+    from deployq.landscape.drawing import check_picture_path, draw_landscape, landscape_facts
+    from deployq.landscape.facts import PlaneKind
+    from deployq.landscape.grid import BOTH, Grid
+    from deployq.landscape.picture import check_matplotlib
+    from deployq.landscape.sharpness import measure_sharpness
+    from deployq.landscape_inputs import model_preprocessing, open_data, open_models
+    from deployq.landscape_rendering import print_landscape, print_sharpness
+    from deployq.settings import find_settings
+
+    _check_wish(models, also or [], output, sharpness=sharpness)
+    if output is not None:
+        check_picture_path(output)
+        check_matplotlib()
+    opened = open_models([*models, *(also or [])])
+    file = find_settings(str(models[0]), config)
+    base = file.preprocessing or model_preprocessing(models[0])
+    images = flags.stated_preprocessing(base, scale, mean, std, resize, crop)
+    labels = labels or (None if file.labels is None else Path(file.labels))
+    first = next(iter(opened.values()))
+    given = open_data(first, file.require("data", data), norm_data, images, labels)
+    found, drawn = {}, None
+    with progress(total=None) as advance:
+        for name, prepared in opened.items() if sharpness else ():
+            found[name] = measure_sharpness(
+                prepared, given.data, radius=radius, directions=directions, samples=samples,
+                progress=advance,
+            )  # fmt: skip
+    if output is not None:
+        kinds = BOTH if quantized is None else [PlaneKind.QUANTIZED if quantized else PlaneKind.RAW]
+        places, named = Grid(grid, margin, kinds), list(opened.items())
+        with progress(places.steps(len(opened))) as advance:
+            drawn = draw_landscape(
+                dict(named[:CORNERS]), given.data, output, also=dict(named[CORNERS:]),
+                norm_data=given.norm_data, grid=places, samples=samples, sharpness=found,
+                progress=advance,
+            )  # fmt: skip
+    if as_json:
+        print(json.dumps(landscape_facts(drawn, found), indent=2, sort_keys=True))
+        return
+    if drawn is not None and output is not None:
+        print_landscape(drawn, output)
+    if found:
+        print_sharpness(found)
+
+
+def _check_wish(
+    models: list[Path], also: list[Path], output: Path | None, *, sharpness: bool
+) -> None:
+    """A picture has three corners and a path; without one, sharpness is what is asked for.
+
+    Raises:
+        InputError: anything else.
+    """
+    if output is None and (also or not sharpness):
+        raise InputError(
+            "--output", "a picture of a plane has a path", found="none",
+            next_step="-o plane.png, or --sharpness without --also",
+        )  # fmt: skip
+    if output is not None and len(models) != CORNERS:
+        raise InputError(
+            "models", "a plane goes through three models", found=str(len(models)),
+            allowed="3; others with --also",
+            next_step="name three models, or leave --output out",
+        )  # fmt: skip
