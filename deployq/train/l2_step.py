@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from deployq.graph.integers import LinearCall
-from deployq.graph.scales.weight_errors import weight_rows
+from deployq.graph.weight_rows import weight_rows
 
 EXACT_BREAKPOINTS = 1 << 23
 """Sorted at once: 8 million weights of 2 bits, a million of 4; above that the step is searched."""
