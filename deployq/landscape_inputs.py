@@ -11,7 +11,8 @@ from deployq.data import Dataset
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.prepared_files import GRAPH_FILE
-from deployq.jobs import exported_preprocessing, fit_samples
+from deployq.jobs import exported_preprocessing
+from deployq.models import fit_samples
 from deployq.pipeline import load_prepared
 from deployq.sources import DataRequest, Preprocessing, open_samples
 
