@@ -57,10 +57,45 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
     x, scale, zero_point = ctx.saved_tensors
-    grad_x, grad_scale = gradients(
-        grad, x, scale, zero_point, (ctx.qmin, ctx.qmax), of_scale=ctx.needs_input_grad[1]
+    of_scale = ctx.needs_input_grad[1]
+    grad_x, grad_scale = torch.ops.deployq.fake_quantize_backward(
+        grad, x, scale, zero_point, ctx.qmin, ctx.qmax, of_scale
     )
-    return grad_x, grad_scale, None, None, None
+    return grad_x, grad_scale if of_scale else None, None, None, None
+
+
+@torch.library.custom_op("deployq::fake_quantize_backward", mutates_args=())
+def fake_quantize_backward(
+    grad: Tensor,
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    of_scale: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of ``x`` and ``scale``; opaque like the way forwards, so compiled steps are equal.
+
+    The second one is empty unless ``of_scale``.
+    """
+    limits = (qmin, qmax)
+    grad_x, grad_scale = gradients(grad, x, scale, zero_point, limits, of_scale=of_scale)
+    return grad_x, scale.new_empty(0) if grad_scale is None else grad_scale
+
+
+@fake_quantize_backward.register_fake
+def _(
+    grad: Tensor,
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    of_scale: bool,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x, dtype=grad.dtype), torch.empty_like(scale) if of_scale else (
+        scale.new_empty(0)
+    )
 
 
 fake_quantize.register_autograd(_backward, setup_context=_save)

@@ -15,7 +15,7 @@ from deployq.errors import InputError
 from deployq.graph.integers import linear_calls
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import LayerRecipe, Recipe
-from deployq.train import SAQ
+from deployq.train import SAQ, learn_scales
 from tests.graph.networks import Net, calibrated, conv, images, prepared_for, residual_graph
 from tests.train.loops import batch, closure, learning, same, sgd, smooth, state
 
@@ -240,8 +240,10 @@ def test_compiled_steps_are_eager_steps() -> None:
     trained = []
     for compiled in (False, True):
         prepared = learning()
+        learn_scales(prepared)
+        optimizer = torch.optim.SGD(prepared.module.parameters(), 0.01)
         net = torch.compile(prepared.module, backend="aot_eager") if compiled else prepared.module
-        saq = SAQ(prepared, sgd(prepared), radius=0.1)
+        saq = SAQ(prepared, optimizer, radius=0.1)
         for _ in range(2):
             saq.step(closure(net, *batch()))
         trained.append(state(prepared.module))
