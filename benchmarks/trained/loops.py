@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from benchmarks.trained.images import Images
 from deployq.graph.preparation import PreparedModel
-from deployq.train import SAM, SAQ, learn_scales
+from deployq.train import SAM, SAQ, learn_scales, settle_scales
+from deployq.trainer.optimizing import make_optimizer
+from deployq.trainer.tables import OptimizerTable, ScalesTable
 
-BATCH, MOMENTUM, DECAY = 64, 0.9, 1e-4
-SCALE_RATE = 0.1
-"""Of the weights' rate: scales are learned slower."""
+BATCH = 64
+SCALE_RATE = 1.0
+"""Of the weights' rate, in units of each scale."""
+RESTING = 0.2
+"""Share of the steps, the last ones, in which scales and statistics are those deployed."""
 
 Step = Callable[[Callable[[], Tensor]], Tensor]
 """One step of a method: takes a closure of forward, loss and backward; gives the loss."""
@@ -47,15 +51,9 @@ class Settings:
 
 
 def optimizer_of(prepared: PreparedModel, rate: float) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum; scales learn slower, and nothing pulls at them."""
-    scales = learn_scales(prepared)
-    known = {id(scale) for scale in scales}
-    rest = [p for p in prepared.module.parameters() if p.requires_grad and id(p) not in known]
-    groups = [
-        {"params": rest, "weight_decay": DECAY},
-        {"params": scales, "lr": rate * SCALE_RATE, "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(groups, rate, MOMENTUM, nesterov=True)
+    """What a recipe's defaults give: SGD, Nesterov momentum, scales at rates of their own."""
+    learn_scales(prepared)
+    return make_optimizer(prepared, OptimizerTable(rate=rate), ScalesTable(rate=SCALE_RATE))
 
 
 def step_of(settings: Settings, prepared: PreparedModel, optimizer: torch.optim.Optimizer) -> Step:
@@ -95,10 +93,20 @@ def train(
         seed: of order and augmentation.
     """
     optimizer = optimizer_of(prepared, settings.rate)
-    step = step_of(settings, prepared, optimizer)
+    step, batches = step_of(settings, prepared, optimizer), images.stream(BATCH, seed)
     steps = round(evaluations / settings.evaluations)
-    run(prepared, images.stream(BATCH, seed), step, cosine(optimizer, steps), steps)
+    schedule, resting = cosine(optimizer, steps), round(steps * RESTING)
+    run(prepared, batches, step, schedule, steps - resting)
+    rest(prepared)
+    run(prepared, batches, step, schedule, resting)
     prepared.module.eval()
+
+
+def rest(prepared: PreparedModel) -> None:
+    """From here on what is trained is what is evaluated: scales and statistics stay."""
+    settle_scales(prepared)
+    for unit in prepared.units().values():
+        unit.frozen_statistics = True
 
 
 def cosine(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
@@ -125,7 +133,7 @@ def run(
 class Backward:
     """Forward, loss and backward of one batch."""
 
-    module: nn.Module
+    module: Callable[[Tensor], Tensor]
     x: Tensor
     y: Tensor
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.statistics import Rows
 from benchmarks.trained.images import Images
 from deployq.graph.modes import evaluation_mode
 
@@ -32,3 +33,9 @@ def worth(module: nn.Module, images: Images) -> Worth:
             right += int((scores.argmax(1) == y).sum())
             total += float(functional.cross_entropy(scores, y, reduction="sum"))
     return Worth(100 * right / len(images.y), total / len(images.y))
+
+
+def spread(values: Rows, digits: int) -> str:
+    """``mean (least to greatest)`` of a few seeds."""
+    low, high = values.min(), values.max()
+    return f"{values.mean():.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
