@@ -29,6 +29,9 @@ def landscape(
     norm_data: Annotated[
         str | None, typer.Option(help="Training data, for BatchNorm statistics; --data if none.")
     ] = None,
+    keep_norms: Annotated[
+        bool, typer.Option("--keep-norms", help="Combine BatchNorm statistics, measure none.")
+    ] = False,
     grid: Annotated[int, typer.Option(min=2, help="Places each way.")] = 21,
     margin: Annotated[float, typer.Option(min=0, help="Around the triangle, in its sides.")] = 0.2,
     samples: Annotated[int, typer.Option(min=1, help="The first so many of the data.")] = 512,
@@ -88,8 +91,8 @@ def landscape(
         with progress(places.steps(len(opened))) as advance:
             drawn = draw_landscape(
                 dict(named[:CORNERS]), given.data, output, also=dict(named[CORNERS:]),
-                norm_data=given.norm_data, grid=places, samples=samples, sharpness=found,
-                progress=advance,
+                norm_data=given.norm_data, measure_norms=not keep_norms, grid=places,
+                samples=samples, sharpness=found, progress=advance,
             )  # fmt: skip
     if as_json:
         print(json.dumps(landscape_facts(drawn, found), indent=2, sort_keys=True))

@@ -98,7 +98,32 @@ def _(
     )
 
 
+def _save_again(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    _, x, scale, zero_point, ctx.qmin, ctx.qmax, ctx.of_scale = inputs
+    ctx.save_for_backward(x, scale, zero_point)
+
+
+def _backward_again(ctx: Any, of_x: Tensor, of_scale: Tensor) -> tuple[Tensor | None, ...]:
+    """Second derivatives: both gradients are linear in ``grad``, and nothing else bends.
+
+    The slope of the scale is ``(Q(x) - m x) / s`` with the mask ``m`` of the straight-through one.
+    """
+    x, scale, zero_point = ctx.saved_tensors
+    limits = ctx.qmin, ctx.qmax
+
+    def masked(grad: Tensor) -> Tensor:
+        back = torch.ops.deployq.fake_quantize_backward
+        return cast(Tensor, back(grad, x, scale, zero_point, *limits, False)[0])
+
+    again = masked(of_x)
+    if ctx.of_scale:
+        on_grid = torch.ops.deployq.fake_quantize(x, scale, zero_point, *limits)
+        again = again + (on_grid - masked(x)) / scale * of_scale
+    return again, None, None, None, None, None, None
+
+
 fake_quantize.register_autograd(_backward, setup_context=_save)
+fake_quantize_backward.register_autograd(_backward_again, setup_context=_save_again)
 fake_quantize.register_autocast("cpu", torch.float32)
 fake_quantize.register_autocast("cuda", torch.float32)
 

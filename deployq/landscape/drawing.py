@@ -27,6 +27,7 @@ def draw_landscape(
     *,
     also: Mapping[str, PreparedModel] | None = None,
     norm_data: Dataset | None = None,
+    measure_norms: bool = True,
     grid: Grid = GRID,
     samples: int | None = SAMPLES,
     loss: Loss = class_loss,
@@ -39,7 +40,7 @@ def draw_landscape(
         path: of the picture, ``.png``; the data has the suffix ``.json``. Both are written whole
             or not at all, the data last, with the SHA-256 of the picture.
         sharpness: of models by name, to be kept with the data.
-        corners, data, also, norm_data, grid, samples, loss, progress: as
+        corners, data, also, norm_data, measure_norms, grid, samples, loss, progress: as
             :func:`~deployq.landscape.measuring.measure_landscape` takes them.
 
     Raises:
@@ -49,8 +50,8 @@ def draw_landscape(
     check_picture_path(path)
     check_matplotlib()
     found = measure_landscape(
-        corners, data, also=also, norm_data=norm_data, grid=grid, samples=samples, loss=loss,
-        progress=progress,
+        corners, data, also=also, norm_data=norm_data, measure_norms=measure_norms, grid=grid,
+        samples=samples, loss=loss, progress=progress,
     )  # fmt: skip
     with whole_file(path.with_suffix(".json"), "data") as text, whole_file(path, "picture") as png:
         draw_picture(found, png)

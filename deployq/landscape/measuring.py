@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,6 +31,7 @@ def measure_landscape(
     *,
     also: Mapping[str, PreparedModel] | None = None,
     norm_data: Dataset | None = None,
+    measure_norms: bool = True,
     grid: Grid = GRID,
     samples: int | None = SAMPLES,
     loss: Loss = class_loss,
@@ -52,6 +54,8 @@ def measure_landscape(
             steps and widths.
         norm_data: what BatchNorm statistics are measured on, ``data`` by default; training data.
             Where it has labels, the loss on it is measured too.
+        measure_norms: else running statistics combine like parameters, and are those of the models
+            themselves there: for networks that were trained with frozen statistics.
         grid: where to look.
         samples: so many of each set of data, the first; None takes all.
         loss: of output and labels, a mean over samples.
@@ -69,6 +73,8 @@ def measure_landscape(
         check_network(other, point, points[name])
     plane = Plane.through([point.flat() for point in points.values()])
     seen = _samples(first, data, norm_data, samples, loss)
+    if not measure_norms:
+        seen = replace(seen, norms=None)
     marks = []
     for model, prepared in {**corners, **(also or {})}.items():
         progress("models")
@@ -80,7 +86,7 @@ def measure_landscape(
     for kind in grid.planes:
         surfaces += _surfaces(probe, kind, plane, list(points.values()), ticks, progress)
     counts = {name: sum(map(len, batches)) for name, batches in seen.labelled.items()}
-    counts["norms"] = sum(len(inputs[0]) for inputs in seen.norms)
+    counts["norms"] = sum(len(inputs[0]) for inputs in seen.norms or ())
     x, y = ticks[0] * plane.width, ticks[1] * plane.height
     return Landscape(x.tolist(), y.tolist(), tuple(marks), tuple(surfaces), counts)
 

@@ -23,13 +23,13 @@ class Samples:
 
     Args:
         labelled: batches by what their loss is called.
-        norms: inputs that BatchNorm statistics are measured on.
+        norms: inputs that BatchNorm statistics are measured on; None leaves a point's own.
         loss: of the output and labels.
         seed: of Dropout while statistics are measured.
     """
 
     labelled: Mapping[str, Sequence[Batch]]
-    norms: Sequence[Sequence[Tensor]]
+    norms: Sequence[Sequence[Tensor]] | None
     loss: Loss
     seed: int = 0
 
@@ -56,7 +56,8 @@ class Probe:
         model, weights = self._model, self._on_grid(point.weights) if on_grid else point.weights
         move_floats(model, point)
         with given_weights(model, weights):
-            self._measure_norms()
+            if self._samples.norms is not None:
+                self._measure_norms(self._samples.norms)
             with evaluation_mode(model.module):
                 return {
                     name: mean_loss(model.module, batches, self._samples.loss)
@@ -68,8 +69,8 @@ class Probe:
         units = self._model.units()
         return {name: units[name].weight_quantizer(weight) for name, weight in weights.items()}
 
-    def _measure_norms(self) -> None:
-        devices = {tensor.device for inputs in self._samples.norms for tensor in inputs}
+    def _measure_norms(self, batches: Sequence[Sequence[Tensor]]) -> None:
+        devices = {tensor.device for inputs in batches for tensor in inputs}
         with torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
             torch.manual_seed(self._samples.seed)
-            reestimate_norms(self._model, self._samples.norms)
+            reestimate_norms(self._model, batches)

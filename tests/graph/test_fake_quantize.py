@@ -131,6 +131,21 @@ def test_gradients_are_straight_through_and_lsq(values: list[float], zero: int) 
     assert float(module.scale.grad) == pytest.approx(float(expected), abs=6e-5)
 
 
+def test_second_derivatives_are_those_of_straight_lines() -> None:
+    """Gradients of ``x`` and of the scale are linear in the one that comes in."""
+    module = FakeQuantize(S4, PerTensor())
+    module.set_qparams(torch.tensor(0.5), torch.tensor(0))
+    module.learn_scale()
+    x = torch.tensor([-9.0, 0.3, 1.6, 9.0], requires_grad=True)
+    incoming = torch.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    of_x, of_scale = torch.autograd.grad(module(x), (x, module.scale), incoming, create_graph=True)
+    (again,) = torch.autograd.grad((of_x * torch.arange(4.0)).sum(), incoming, retain_graph=True)
+    assert again.tolist() == [0.0, 1.0, 2.0, 0.0]
+    (slope,) = torch.autograd.grad(of_scale, incoming)
+    factor = (4 * 7) ** -0.5  # LSQ: 4 elements, qmax 7
+    torch.testing.assert_close(slope / factor, torch.tensor([-8.0, 0.4, -0.2, 7.0]))
+
+
 def test_scale_gradients_are_per_channel() -> None:
     scale, zero = np.array([1.0, 2.0], np.float32), np.zeros(2, np.int64)
     module = quantizer(QParams(S4, scale, zero, PerChannel(0)))

@@ -70,9 +70,10 @@ def test_one_plane_alone_as_json(
     run: Run, folder: Path, corners: list[Path], kind: str, tmp_path: Path
 ) -> None:
     arguments = ("--data", folder / "test.npz", "-o", tmp_path / "plane.png", f"--{kind}", *FEW)
-    out, _, code = run(*corners, *arguments, "--json")
+    out, _, code = run(*corners, *arguments, "--keep-norms", "--json")
     facts = json.loads(out)
-    assert code == 0 and [surface["plane"] for surface in facts["surfaces"]] == [kind]
+    assert code == 0 and facts["samples"] == {"data": 8, "norms": 0}
+    assert [surface["plane"] for surface in facts["surfaces"]] == [kind]
     stored = json.loads((tmp_path / "plane.json").read_text())
     assert {key: stored[key] for key in facts} == facts
 

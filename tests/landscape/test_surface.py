@@ -106,6 +106,16 @@ def test_norms_are_measured_on_their_own_data() -> None:
     assert {surface.data for surface in blind.surfaces} == {"data"}
 
 
+def test_statistics_that_are_kept_are_the_models_own() -> None:
+    models, seen = three(), data()
+    found = measure_landscape(models, seen, measure_norms=False, grid=SMALL)
+    batches = labelled_batches("data", models["first"], seen, None)
+    for mark, model in zip(found.marks, models.values(), strict=True):
+        assert mark.losses["data"] == mean_loss(model.module.eval(), batches, class_loss)
+    assert found.samples == {"data": 12, "norms": 0}
+    assert mark.losses["data"] != direct(model, seen)
+
+
 def test_rows_are_y_and_columns_are_x() -> None:
     models, steps = three(), list[str]()
     grid = Grid(3, 0.0, (PlaneKind.RAW,))
