@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,3 +29,15 @@ def work_folder(path: Path | None) -> Iterator[Path]:
     else:
         path.mkdir(parents=True, exist_ok=True)
         yield path
+
+
+def chosen_parts(names: str, known: Collection[str]) -> list[str]:
+    """The parts of a list with commas.
+
+    Raises:
+        SystemExit: an unknown name; the message lists the known ones.
+    """
+    unknown = [name for name in names.split(",") if name not in known]
+    if unknown:
+        raise SystemExit(f"{', '.join(unknown)}: not one of {', '.join(known)}")
+    return names.split(",")

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks.command import work_folder
+from benchmarks.command import chosen_parts, work_folder
 from benchmarks.contracts.every_profile import every_profile
 from benchmarks.contracts.many_contracts import many_contracts
 from benchmarks.contracts.rules import rules
@@ -67,18 +67,11 @@ def main() -> int:
     arguments = parser.parse_args()
     missed = 0
     with work_folder(arguments.work) as work:
-        for name in _chosen(arguments.parts):
+        for name in chosen_parts(arguments.parts, PARTS):
             some = OF_MODELS.get(name) if arguments.models else None
             table = some(work, arguments.models) if some else PARTS[name](work)
             missed += show(table, f"contract.{name}", arguments.json_out)
     return int(missed > 0)
-
-
-def _chosen(names: str) -> list[str]:
-    unknown = [name for name in names.split(",") if name not in PARTS]
-    if unknown:
-        raise SystemExit(f"{', '.join(unknown)}: not one of {', '.join(PARTS)}")
-    return names.split(",")
 
 
 if __name__ == "__main__":

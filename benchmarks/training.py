@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.command import work_folder
+from benchmarks.command import chosen_parts, work_folder
 from benchmarks.part import Table, show
 from benchmarks.trained.budget import BUDGETS, Budget
 from benchmarks.trained.low_bits import low_bits, tries
@@ -53,16 +53,9 @@ def main() -> int:
     if given.choose:
         return show(tries(budget), "training.tries", given.json_out, **facts)
     with work_folder(given.work) as work:
-        for name in _chosen(given.parts):
+        for name in chosen_parts(given.parts, PARTS):
             missed += show(PARTS[name](work, budget), f"training.{name}", given.json_out, **facts)
     return int(missed > 0)
-
-
-def _chosen(names: str) -> list[str]:
-    unknown = [name for name in names.split(",") if name not in PARTS]
-    if unknown:
-        raise SystemExit(f"{', '.join(unknown)}: not one of {', '.join(PARTS)}")
-    return names.split(",")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 from deployq import affine
 from deployq.columns import Columns, LazyColumn
 from deployq.data import Dataset
-from deployq.errors import InputError
+from deployq.errors import choose_word
 from deployq.graph.pixel_inputs import pixel_rule
 from deployq.graph.preparation import PreparedModel
 from deployq.qgraph.edges import check_codes
@@ -34,16 +34,13 @@ def choose_edges(io: Edges | str | None, profile: TargetProfile) -> Edges:
     """
     if io is None:
         return profile.graph.io
-    try:
-        return Edges(io)
-    except ValueError as error:
-        raise InputError(
-            "--io",
-            "inputs and outputs are reals or codes",
-            found=repr(str(io)),
-            allowed=", ".join(Edges),
-            next_step="--io float, or --io integer",
-        ) from error
+    return choose_word(
+        Edges,
+        io,
+        where="--io",
+        rule="inputs and outputs are reals or codes",
+        next_step="--io float, or --io integer",
+    )
 
 
 def image_inputs(

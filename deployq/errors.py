@@ -16,6 +16,9 @@ The command line prints the text and exits with code 2; it never shows a traceba
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import TypeVar
+
 
 class DeployqError(Exception):
     """Base of all errors that a user can cause and mend.
@@ -78,3 +81,20 @@ class UnsupportedError(DeployqError):
 
 class AccumulatorOverflowError(DeployqError):
     """An accumulator leaves the width that the contract states and the contract says reject."""
+
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def choose_word(kind: type[Word], word: str, *, where: str, rule: str, next_step: str) -> Word:
+    """The member of ``kind`` that ``word`` names, or is.
+
+    Raises:
+        InputError: it names none; ``where``, ``rule`` and ``next_step`` are the error's.
+    """
+    try:
+        return kind(word)
+    except ValueError as error:
+        raise InputError(
+            where, rule, found=repr(str(word)), allowed=", ".join(kind), next_step=next_step
+        ) from error

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from benchmarks.part import Facts, Table
 from benchmarks.trained.budget import Budget
 from benchmarks.trained.chosen import CHOSEN, TRIES
 from benchmarks.trained.loops import Settings, train
-from benchmarks.trained.measures import Worth, spread, worth
+from benchmarks.trained.measures import Worth, compared, texts, worth
 from benchmarks.trained.networks import GRIDS, calibrated
 from benchmarks.trained.samples import choosing, reporting, training
 from deployq import pipeline
@@ -34,27 +32,10 @@ def low_bits(work: Path, budget: Budget, grids: Sequence[str] = tuple(CHOSEN)) -
             pipeline.save_prepared(prepared, work / f"{grid}.{method}.{seed}")
             advance(f"{grid} {method}, seed {seed}: {found[grid, method][-1].top1:.2f} %")
     for (grid, method), worths in found.items():
-        facts.append(_facts(grid, method, worths, found[grid, "qat"]))
-    return Table("low bits", COLUMNS, [_row(f) for f in facts], facts)
-
-
-def _facts(
-    grid: str, method: str, worths: Sequence[Worth], plain: Sequence[Worth]
-) -> dict[str, object]:
-    pairs = list(zip(worths, plain, strict=True))
-    return {
-        "widths": grid, "method": method, "settings": vars(CHOSEN[grid][method]),
-        "top1": [w.top1 for w in worths], "loss": [w.loss for w in worths],
-        "top1_over_qat": [w.top1 - p.top1 for w, p in pairs],
-        "loss_over_qat": [w.loss - p.loss for w, p in pairs],
-    }  # fmt: skip
-
-
-def _row(facts: Mapping[str, object]) -> tuple[str, ...]:
-    columns = ("top1", "loss", "top1_over_qat", "loss_over_qat")
-    values = [np.array(facts[name], dtype=np.float64) for name in columns]
-    texts = [spread(v, digits) for v, digits in zip(values, (2, 3, 2, 3), strict=True)]
-    return (str(facts["widths"]), str(facts["method"]), str(len(values[0])), *texts)
+        own = {"widths": grid, "method": method, "settings": vars(CHOSEN[grid][method])}
+        facts.append({**own, **compared(worths, found[grid, "qat"])})
+    rows = [(f["widths"], f["method"], *texts(f)) for f in facts]
+    return Table("low bits", COLUMNS, rows, facts)
 
 
 def tries(budget: Budget, grids: Sequence[str] = tuple(CHOSEN)) -> Table:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.part import Facts
 from benchmarks.statistics import Rows
 from benchmarks.trained.images import Images
 from deployq.graph.modes import evaluation_mode
@@ -39,3 +42,20 @@ def spread(values: Rows, digits: int) -> str:
     """``mean (least to greatest)`` of a few seeds."""
     low, high = values.min(), values.max()
     return f"{values.mean():.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def compared(worths: Sequence[Worth], base: Sequence[Worth]) -> Facts:
+    """Each seed of a method, and what it is over the same seed of another."""
+    pairs = list(zip(worths, base, strict=True))
+    return {
+        "top1": [w.top1 for w in worths], "loss": [w.loss for w in worths],
+        "top1_over": [w.top1 - b.top1 for w, b in pairs],
+        "loss_over": [w.loss - b.loss for w, b in pairs],
+    }  # fmt: skip
+
+
+def texts(facts: Facts) -> tuple[str, ...]:
+    """Number of seeds, and the spread of each column of :func:`compared`."""
+    digits = {"top1": 2, "loss": 3, "top1_over": 2, "loss_over": 3}
+    spreads = (spread(np.array(facts[name], np.float64), n) for name, n in digits.items())
+    return (str(len(facts["top1"])), *spreads)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.part import Facts, Table
+from benchmarks.part import Table
 from benchmarks.trained.budget import Budget
 from benchmarks.trained.images import Images
 from benchmarks.trained.loops import (
@@ -22,7 +20,7 @@ from benchmarks.trained.loops import (
     run,
     train,
 )
-from benchmarks.trained.measures import Worth, spread, worth
+from benchmarks.trained.measures import Worth, compared, texts, worth
 from benchmarks.trained.networks import GRIDS, calibrated
 from benchmarks.trained.samples import reporting, training
 from deployq import pipeline
@@ -54,8 +52,12 @@ def two_bit_weights(work: Path, budget: Budget) -> Table:
             found.update(averaged(images, test, budget, seed, work / f"sqwa.{seed}"))
             each.append(found)
             advance(f"SQWA, seed {seed}: {found['SQWA'].top1:.2f} %")
-    facts = [_facts(name, each) for name in each[0]]
-    return Table("two-bit weights", COLUMNS, [_row(f) for f in facts], facts)
+    captures = [found["mean of the captures"] for found in each]
+    facts = [
+        {"model": name, **compared([found[name] for found in each], captures)} for name in each[0]
+    ]
+    rows = [(f["model"], *texts(f)) for f in facts]
+    return Table("two-bit weights", COLUMNS, rows, facts)
 
 
 def averaged(images: Images, test: Images, budget: Budget, seed: int, folder: Path) -> Worths:
@@ -116,21 +118,3 @@ def _learned(prepared: PreparedModel) -> list[torch.nn.Parameter]:
 
 def _mean(worths: list[Worth]) -> Worth:
     return Worth(float(np.mean([w.top1 for w in worths])), float(np.mean([w.loss for w in worths])))
-
-
-def _facts(name: str, each: list[Worths]) -> Facts:
-    captures = [found["mean of the captures"] for found in each]
-    pairs = [(found[name], capture) for found, capture in zip(each, captures, strict=True)]
-    return {
-        "model": name,
-        "top1": [w.top1 for w, _ in pairs], "loss": [w.loss for w, _ in pairs],
-        "top1_over_captures": [w.top1 - c.top1 for w, c in pairs],
-        "loss_over_captures": [w.loss - c.loss for w, c in pairs],
-    }  # fmt: skip
-
-
-def _row(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    columns = ("top1", "loss", "top1_over_captures", "loss_over_captures")
-    values = [np.array(facts[name], dtype=np.float64) for name in columns]
-    texts = [spread(v, digits) for v, digits in zip(values, (2, 3, 2, 3), strict=True)]
-    return (str(facts["model"]), str(len(values[0])), *texts)

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import torch
 
-from deployq.errors import InputError
+from deployq.errors import InputError, choose_word
 from deployq.graph.finished import check_calibrated
 from deployq.graph.integers import linear_calls
 from deployq.graph.preparation import PreparedModel
@@ -89,7 +89,14 @@ class SAQ(TwoPasses):
 
 def _weights(prepared: PreparedModel, case: int, units: Units | str) -> Sequence[Member]:
     _check(prepared, case)
-    by_deviation = _units(units) is Units.DEVIATION
+    unit = choose_word(
+        Units,
+        units,
+        where="units",
+        rule="a radius has a unit",
+        next_step="deviation is the default",
+    )
+    by_deviation = unit is Units.DEVIATION
     if case == 2:
         return [*latent_weights(prepared, by_deviation=by_deviation)]
     return [*quantized_weights(prepared, masked=case == 1, by_deviation=by_deviation)]
@@ -114,16 +121,3 @@ def _check(prepared: PreparedModel, case: int) -> None:
         )
     for call in calls:
         check_calibrated(f"{call.name}.weight", call.unit.weight_quantizer)
-
-
-def _units(word: Units | str) -> Units:
-    try:
-        return Units(word)
-    except ValueError as error:
-        raise InputError(
-            "units",
-            "a radius has a unit",
-            found=repr(word),
-            allowed=", ".join(Units),
-            next_step="deviation is the default",
-        ) from error

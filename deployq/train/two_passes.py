@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deployq.errors import InputError
+from deployq.errors import InputError, choose_word
 from deployq.train.ball import Climb, Member, climb
 from deployq.train.between import Between, LookSam
 from deployq.train.frozen_norms import FrozenNorms
@@ -93,7 +93,13 @@ class TwoPasses:
                 next_step="prepare a network with linear layers, and let its weights learn",
             )
         self.optimizer, self.radius, self.every = optimizer, radius, every
-        self.between = _between(between)
+        self.between = choose_word(
+            Between,
+            between,
+            where="between",
+            rule="steps between full ones are one of a few kinds",
+            next_step="see deployq.train.between",
+        )
         self.enabled = True
         self._module, self._members = module, tuple(members)
         self._norms = FrozenNorms(module) if freeze_norms else None
@@ -222,16 +228,3 @@ def _check_every(every: int) -> None:
             allowed=">= 1",
             next_step="1 takes two passes in each step",
         )
-
-
-def _between(word: Between | str) -> Between:
-    try:
-        return Between(word)
-    except ValueError as error:
-        raise InputError(
-            "between",
-            "steps between full ones are one of a few kinds",
-            found=repr(word),
-            allowed=", ".join(Between),
-            next_step="see deployq.train.between",
-        ) from error
