@@ -22,7 +22,7 @@ from deployq.manifest import MANIFEST, SCHEMA_VERSION
 from deployq.verifier.report import Limits
 
 FIXTURES = Path(__file__).parent / "fixtures/bundles"
-VERSIONS = {"v1": (1, 1), "v2": (1, 2), "v3": (2, 2), "v4": (2, 3), "v5": (2, 4)}
+VERSIONS = {"v1": (1, 1), "v2": (1, 2), "v3": (2, 2), "v4": (2, 3), "v5": (2, 4), "v6": (2, 5)}
 """Folder to the schema of its manifest and the format of its prepared model."""
 
 
@@ -67,6 +67,15 @@ def test_an_old_prepared_model_is_saved_in_the_present_format(version: str, tmp_
     assert load_prepared_model(tmp_path).plan == load_prepared_model(FIXTURES / version).plan
 
 
+def test_frozen_statistics_are_part_of_a_model(tmp_path: Path) -> None:
+    prepared = load_prepared_model(FIXTURES / "v5")
+    assert not any(unit.frozen_statistics for unit in prepared.units().values())
+    prepared.units()["stem"].frozen_statistics = True
+    save_prepared_model(prepared, tmp_path)
+    units = load_prepared_model(tmp_path).units()
+    assert {name for name, unit in units.items() if unit.frozen_statistics} == {"stem"}
+
+
 def test_format_1_without_any_chosen_scale_counts_as_uncalibrated(tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / "v1", tmp_path, dirs_exist_ok=True)
     tensors = load_file(tmp_path / "prepared.safetensors")
@@ -82,7 +91,7 @@ def test_unknown_formats_are_refused(version: object, tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / "v2", tmp_path, dirs_exist_ok=True)
     facts = json.loads((tmp_path / "prepared.json").read_text())
     (tmp_path / "prepared.json").write_text(json.dumps({**facts, "format": version}))
-    with pytest.raises(InputError, match=r"known format(.|\n)*allowed: 1, 2, 3, 4"):
+    with pytest.raises(InputError, match=r"known format(.|\n)*allowed: 1, 2, 3, 4, 5"):
         load_prepared_model(tmp_path)
 
 

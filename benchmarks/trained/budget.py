@@ -31,6 +31,6 @@ class Budget:
         return self.evaluations - self.captures * self.cycle - self.finetuning
 
 
-QUICK = Budget(images=2000, evaluations=320, cycle=24, finetuning=32, captures=7, seeds=3)
+QUICK = Budget(images=2000, evaluations=480, cycle=36, finetuning=48, captures=7, seeds=3)
 FULL = Budget(images=10_000, evaluations=9600, cycle=624, finetuning=624, captures=7, seeds=5)
 BUDGETS = {"quick": QUICK, "full": FULL}

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from benchmarks.trained.images import Images
+from benchmarks.trained.networks import Network
 from deployq.graph.preparation import PreparedModel
 from deployq.train import SAM, SAQ, learn_scales, settle_scales
 from deployq.trainer.optimizing import make_optimizer
@@ -84,22 +85,25 @@ def plain_step(optimizer: torch.optim.Optimizer) -> Step:
 
 
 def train(
-    prepared: PreparedModel, images: Images, settings: Settings, *, evaluations: int, seed: int
-) -> None:
-    """Train in place, the rate falling along a cosine.
+    net: Network, images: Images, settings: Settings, *, evaluations: int, seed: int
+) -> PreparedModel:
+    """Train from the start, the rate falling along a cosine; the model is the network's own.
 
     Args:
         evaluations: gradients to compute, a batch each, whatever the method takes for a step.
         seed: of order and augmentation.
     """
+    prepared = net.restarted()
     optimizer = optimizer_of(prepared, settings.rate)
     step, batches = step_of(settings, prepared, optimizer), images.stream(BATCH, seed)
     steps = round(evaluations / settings.evaluations)
     schedule, resting = cosine(optimizer, steps), round(steps * RESTING)
-    run(prepared, batches, step, schedule, steps - resting)
+    prepared.module.train()
+    run(net.compiled, batches, step, schedule, steps - resting)
     rest(prepared)
-    run(prepared, batches, step, schedule, resting)
+    run(net.compiled, batches, step, schedule, resting)
     prepared.module.eval()
+    return prepared
 
 
 def rest(prepared: PreparedModel) -> None:
@@ -115,14 +119,14 @@ def cosine(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
 
 
 def run(
-    prepared: PreparedModel,
+    module: Callable[[Tensor], Tensor],
     batches: Iterator[tuple[Tensor, Tensor]],
     step: Step,
     schedule: LRScheduler,
     steps: int,
 ) -> float:
-    """Steps in training mode; returns the mean loss."""
-    module, losses = prepared.module.train(), list[Tensor]()
+    """Steps of a network in training mode; returns the mean loss."""
+    losses = list[Tensor]()
     for _ in range(steps):
         losses.append(step(Backward(module, *next(batches))))
         schedule.step()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
 
 import deployq
 from benchmarks.models.registry import MODELS
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import LayerRecipe, Recipe
+from deployq.train import learn_scales
 from deployq_calibration.calibration_settings import CalibrationSettings
 
 SPEC = MODELS["cifar10_resnet20"]
@@ -42,8 +48,37 @@ GRIDS = {
         Grid("W3A3", "lowbit-vlsi", 3, 3),
         Grid("W2A2", "lowbit-vlsi", 2, 2),
         Grid("W2A8", "lowbit-vlsi", 2, 8),
+        Grid("W4A8-int4", "int4-npu", 4, 8),
+        Grid("W2A8-int2", "int2-vlsi", 2, 8),
     )
 }
+
+
+class Network:
+    """The calibrated network of a grid, which starts again from there for every training.
+
+    One module for all, so that it is compiled once.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._prepared = calibrated(grid)
+        state = self._prepared.module.state_dict().items()
+        self._start = {name: tensor.clone() for name, tensor in state}
+        self.compiled: Callable[[Tensor], Tensor] = torch.compile(self._prepared.module)
+
+    def restarted(self) -> PreparedModel:
+        """As it was calibrated; what was trained before is overwritten."""
+        learn_scales(self._prepared)
+        for unit in self._prepared.units().values():
+            unit.frozen_statistics = False
+        self._prepared.module.load_state_dict(self._start)
+        return self._prepared
+
+
+@cache
+def network(widths: str) -> Network:
+    """Of one of :data:`GRIDS`."""
+    return Network(GRIDS[widths])
 
 
 def calibrated(grid: Grid) -> PreparedModel:

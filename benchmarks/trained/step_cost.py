@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from benchmarks.part import Facts, Table
 from benchmarks.rounds import Run, interleaved
@@ -17,10 +21,10 @@ from benchmarks.trained.networks import GRIDS, SPEC, calibrated
 from benchmarks.trained.samples import training
 from deployq.graph.preparation import PreparedModel
 from deployq.train import SAM, SAQ
-from deployq.train.two_passes import TwoPasses
 
-ROUNDS, RATE = 5, 1e-4
+ROUNDS, RATE, STEPS = 7, 1e-4, 5
 GRID = GRIDS["W4A4"]
+Step = Callable[[Backward], object]
 GOALS = {
     ("qat", "float", False): 1.8,
     ("qat", "float", True): 1.6,
@@ -28,6 +32,8 @@ GOALS = {
     ("saq every 5, reuse", "qat", False): 1.25,
 }
 """Highest ratio of two steps, eager or compiled."""
+COMPILED = ("qat", "saq")
+"""What torch.compile is measured with; each graph takes it a minute."""
 COLUMNS = ("steps", "torch.compile", "ms", "over", "ratio", "goal")
 
 
@@ -52,60 +58,47 @@ def _steps(compiled: bool) -> Iterator[tuple[str, Run]]:
         return Backward(torch.compile(module) if compiled else module, x, y)
 
     net = SPEC.load().train()
-    step, backward = plain_step(torch.optim.SGD(net.parameters(), RATE, 0.9)), network(net)
-    yield "float", lambda: step(backward)
-    for name, make in _METHODS.items():
+    yield "float", _five(plain_step(torch.optim.SGD(net.parameters(), RATE, 0.9)), network(net))
+    for name in COMPILED if compiled else _METHODS:
         prepared = calibrated(GRID)
         prepared.module.train()
-        yield name, _bound(make(prepared, optimizer_of(prepared, RATE)), network(prepared.module))
+        step = _METHODS[name](prepared, optimizer_of(prepared, RATE))
+        yield name, _five(step, network(prepared.module))
 
 
-def _bound(step: Callable[[Backward], object], backward: Backward) -> Run:
-    return lambda: step(backward)
+def _five(step: Step, backward: Backward) -> Run:
+    """Five steps in one, of which every schedule has one full one."""
+    return lambda: [step(backward) for _ in range(STEPS)]
 
 
-def _sharp(method: TwoPasses) -> Callable[[Backward], object]:
-    return method.step
+def _saq(prepared: PreparedModel, optimizer: Optimizer, **schedule: Any) -> Step:
+    return SAQ(prepared, optimizer, radius=0.3, **schedule).step
 
 
-_METHODS: dict[str, Callable[[PreparedModel, torch.optim.Optimizer], Callable[[Backward], object]]]
-_METHODS = {
+_METHODS: Mapping[str, Callable[[PreparedModel, Optimizer], Step]] = {
     "qat": lambda prepared, optimizer: plain_step(optimizer),
-    "sam": lambda p, o: _sharp(SAM(p.module, o, radius=0.05)),
-    "saq": lambda p, o: _sharp(SAQ(p, o, radius=0.3)),
-    "saq every 5, plain": lambda p, o: _every_five(p, o, "plain"),
-    "saq every 5, reuse": lambda p, o: _every_five(p, o, "reuse"),
-    "saq every 5, looksam": lambda p, o: _every_five(p, o, "looksam"),
+    "sam": lambda prepared, optimizer: SAM(prepared.module, optimizer, radius=0.05).step,
+    "saq": _saq,
+    "saq every 5, plain": partial(_saq, every=STEPS, between="plain"),
+    "saq every 5, reuse": partial(_saq, every=STEPS, between="reuse"),
+    "saq every 5, looksam": partial(_saq, every=STEPS, between="looksam"),
 }
 
 
-def _every_five(
-    prepared: PreparedModel, optimizer: torch.optim.Optimizer, between: str
-) -> Callable[[Backward], object]:
-    """Five steps in one, of which one is full: blocks of any length cost the same."""
-    saq = SAQ(prepared, optimizer, radius=0.3, every=5, between=between)
-
-    def five(backward: Backward) -> object:
-        return [saq.step(backward) for _ in range(5)]
-
-    return five
-
-
 def _pairs(compiled: bool) -> Iterator[tuple[str, str, bool]]:
+    names = COMPILED if compiled else tuple(_METHODS)
     yield "qat", "float", compiled
-    for name in _METHODS:
-        if name != "qat":
-            yield name, "qat", compiled
-    yield "saq", "sam", compiled
+    yield from ((name, "qat", compiled) for name in names if name != "qat")
+    if "sam" in names:
+        yield "saq", "sam", compiled
 
 
 def _facts(pair: tuple[str, str, bool], times: dict[str, Rows], compiled: bool) -> Facts:
     step, over, _ = pair
-    counted = {name: rows / (5 if "every 5" in name else 1) for name, rows in times.items()}
-    found = median_ratio(counted[step], counted[over])
+    found = median_ratio(times[step], times[over])
     return {
         "step": step, "over": over, "compiled": compiled,
-        "ms": float(1000 * sorted(counted[step])[len(counted[step]) // 2]),
+        "ms": float(1000 * np.median(times[step]) / STEPS),
         "ratio": found.middle, "interval": [found.low, found.high], "goal": GOALS.get(pair),
     }  # fmt: skip
 

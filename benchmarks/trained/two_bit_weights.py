@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,9 @@ import torch
 
 from benchmarks.part import Table
 from benchmarks.trained.budget import Budget
+from benchmarks.trained.chosen import PLAIN_RATE, SQWA_RATE
 from benchmarks.trained.images import Images
+from benchmarks.trained.kept import Key, keep, kept_or
 from benchmarks.trained.loops import (
     BATCH,
     Settings,
@@ -21,16 +25,14 @@ from benchmarks.trained.loops import (
     train,
 )
 from benchmarks.trained.measures import Worth, compared, texts, worth
-from benchmarks.trained.networks import GRIDS, calibrated
+from benchmarks.trained.networks import network
 from benchmarks.trained.samples import reporting, training
-from deployq import pipeline
 from deployq.graph.preparation import PreparedModel
 from deployq.progress import progress
 from deployq.train import SQWA, CyclicLR, learn_scales, reestimate_norms
 
 COLUMNS = ("model", "seeds", "top-1 %", "test loss", "top-1 over captures", "loss over captures")
-GRID = GRIDS["W2A8"]
-RATE = 0.02
+WIDTHS = "W2A8"
 LOW = 100
 """The highest rate of a cycle over its lowest."""
 NORM_BATCHES = 16
@@ -40,18 +42,20 @@ Worths = dict[str, Worth]
 
 def two_bit_weights(work: Path, budget: Budget) -> Table:
     """A row for each model, the same number of gradients for each that was trained."""
-    images, test = training(budget.images), reporting()
+    images, test, net = training(budget.images), reporting(), network(WIDTHS)
     each: list[Worths] = []
     with progress(2 * budget.seeds) as advance:
         for seed in range(budget.seeds):
-            plain = calibrated(GRID)
-            settings = Settings("qat", RATE)
-            train(plain, images, settings, evaluations=budget.evaluations, seed=seed)
+            settings, count = Settings("qat", PLAIN_RATE), budget.evaluations
+            make = partial(train, net, images, settings, evaluations=count, seed=seed)
+            plain = kept_or(work, Key(WIDTHS, "qat", seed), make)
             found = {"plain retraining": worth(plain.module, test)}
             advance(f"plain retraining, seed {seed}: {found['plain retraining'].top1:.2f} %")
-            found.update(averaged(images, test, budget, seed, work / f"sqwa.{seed}"))
-            each.append(found)
-            advance(f"SQWA, seed {seed}: {found['SQWA'].top1:.2f} %")
+            worths, models = averaged(images, test, budget, seed, SQWA_RATE)
+            for method, model in models.items():
+                keep(work, Key(WIDTHS, method, seed), model)
+            each.append(found | worths)
+            advance(f"SQWA, seed {seed}: {worths['SQWA'].top1:.2f} %")
     captures = [found["mean of the captures"] for found in each]
     facts = [
         {"model": name, **compared([found[name] for found in each], captures)} for name in each[0]
@@ -60,21 +64,29 @@ def two_bit_weights(work: Path, budget: Budget) -> Table:
     return Table("two-bit weights", COLUMNS, rows, facts)
 
 
-def averaged(images: Images, test: Images, budget: Budget, seed: int, folder: Path) -> Worths:
-    """Captures of one run, their averages, and what fine-tuning makes of them."""
-    prepared, batches = calibrated(GRID), images.stream(BATCH, seed)
-    optimizer = optimizer_of(prepared, RATE)
-    step = plain_step(optimizer)
-    run(prepared, batches, step, cosine(optimizer, budget.settling), budget.settling)
+def averaged(
+    images: Images, test: Images, budget: Budget, seed: int, rate: float
+) -> tuple[Worths, Mapping[str, PreparedModel]]:
+    """Captures of one run, their averages, and what fine-tuning makes of them.
+
+    Args:
+        rate: the highest of a cycle, and of the settling before.
+    """
+    net = network(WIDTHS)
+    prepared, batches = net.restarted(), images.stream(BATCH, seed)
+    prepared.module.train()
+    optimizer = optimizer_of(prepared, rate)
+    schedule = cosine(optimizer, budget.settling)
+    run(net.compiled, batches, plain_step(optimizer), schedule, budget.settling)
     sqwa = SQWA(prepared)
     sqwa.begin()
-    rest_of_scales(prepared)
-    optimizer = torch.optim.SGD(_learned(prepared), RATE, 0.9, nesterov=True, weight_decay=1e-4)
-    schedule = CyclicLR(optimizer, high=RATE, low=RATE / LOW, cycle_steps=budget.cycle)
+    learn_scales(prepared, activations=False, weights=False)  # those of activations rest too
+    optimizer = torch.optim.SGD(_learned(prepared), rate, 0.9, nesterov=True, weight_decay=1e-4)
+    cyclic = CyclicLR(optimizer, high=rate, low=rate / LOW, cycle_steps=budget.cycle)
     captured = []
     for _ in range(budget.captures):
-        run(prepared, batches, plain_step(optimizer), schedule, budget.cycle)
-        assert schedule.at_minimum()
+        run(net.compiled, batches, plain_step(optimizer), cyclic, budget.cycle)
+        assert cyclic.at_minimum()
         sqwa.capture()
         captured.append(worth(prepared.module, test))
     inputs = [[next(batches)[0]] for _ in range(NORM_BATCHES)]
@@ -90,25 +102,20 @@ def averaged(images: Images, test: Images, budget: Budget, seed: int, folder: Pa
         "re-quantized": worth(requantized.module, test),
         "SWA of the latents, quantized": worth(latent.module, test),
     }
-    for name, model in (("SWA of the latents, fine-tuned", latent), ("SQWA", requantized)):
-        _finetune(model, images, budget.finetuning, seed)
-        found[name] = worth(model.module, test)
-    pipeline.save_prepared(requantized, folder)
-    return found
+    models = {"swa": latent, "sqwa": requantized}
+    for name, method in (("SWA of the latents, fine-tuned", "swa"), ("SQWA", "sqwa")):
+        _finetune(models[method], images, budget.finetuning, seed, 2 * rate / LOW)
+        found[name] = worth(models[method].module, test)
+    return found, models
 
 
-def rest_of_scales(prepared: PreparedModel) -> None:
-    """Activation scales rest too, where the target has them."""
-    learn_scales(prepared, activations=False, weights=False)
-
-
-def _finetune(prepared: PreparedModel, images: Images, steps: int, seed: int) -> None:
+def _finetune(prepared: PreparedModel, images: Images, steps: int, seed: int, rate: float) -> None:
     """At low rates, from the average; scales and statistics rest where they are deployed."""
     rest(prepared)
-    rate = 2 * RATE / LOW
     optimizer = torch.optim.SGD(_learned(prepared), rate, 0.9, nesterov=True)
     batches = images.stream(BATCH, seed + 1000)
-    run(prepared, batches, plain_step(optimizer), cosine(optimizer, steps), steps)
+    prepared.module.train()
+    run(prepared.module, batches, plain_step(optimizer), cosine(optimizer, steps), steps)
     prepared.module.eval()
 
 

@@ -1,7 +1,9 @@
 """Fake quantization in torch: law 1 to the bit, with straight-through and learned-step gradients.
 
 The forward pass is an opaque operator (``torch.library``), so neither autocast, nor torch.compile
-with its reciprocal multiplications, nor a CUDA scalar division can change a code.
+with its reciprocal multiplications, nor a CUDA scalar division can change a code. Compiled code
+for a CPU divides as it is told to, and there fusing is worth half a training step:
+:mod:`deployq.graph.fused_quantize`.
 
 Gradients: straight-through inside the range and zero outside (Bengio et al. 2013,
 arXiv 1308.3432); for the scale, learned step size quantization (Esser et al. 2020,
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from deployq.graph.bounded import bounded
+from deployq.graph.fused_quantize import fused_fake_quantize, fuses
 from deployq.graph.power_of_two import power_of_two
 from deployq.graph.quantize_kernels import fake_quantized, gradients, unsaturated
 from deployq.graph.scales.lattice import ScaleLattice
@@ -248,7 +251,7 @@ class FakeQuantize(nn.Module):
             factor = self.gradient_factor(x)
             scale = _ScaleGradient.apply(scale, factor)  # type: ignore[no-untyped-call] # torch leaves apply untyped
         scale, zero_point = self.expand(scale, x), self.expand(self.zero_point, x)
-        quantize = torch.ops.deployq.fake_quantize
+        quantize = fused_fake_quantize if fuses(x) else torch.ops.deployq.fake_quantize
         return cast(Tensor, quantize(x, scale, zero_point, self.qtype.qmin, self.qtype.qmax))
 
     def gradient_factor(self, x: Tensor) -> float:

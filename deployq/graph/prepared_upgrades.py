@@ -4,6 +4,7 @@ format 1    says neither which scales were chosen nor the digest of the tensors
 format 2    ``calibrated`` in the configuration of every quantizer, and ``tensors_sha256``
 format 3    ``bias`` of a layer, a BiasType, in the place of ``bias_bits``
 format 4    ``lattice``, ``batched`` and ``learns_exponent`` of every quantizer
+format 5    ``frozen_statistics`` of a layer
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from deployq.errors import InputError
 from deployq.graph.scales.lattice import FLOAT32_EXPONENTS
 from deployq_targets.words import ScaleForm
 
-FORMAT = 4
+FORMAT = 5
 """What is written."""
 
 WEIGHT_QUANTIZER = ".weight_quantizer"
@@ -86,6 +87,14 @@ def _three_to_four(facts: Facts, tensors: Mapping[str, Tensor], digest: str) -> 
     return {**facts, "format": 4, "learned": sorted(learned)}
 
 
+def _four_to_five(facts: Facts, tensors: Mapping[str, Tensor], digest: str) -> Facts:
+    """Nothing said that a model had been trained around the statistics that it has."""
+    for module in facts["graph"]["modules"].values():
+        if module["type"] == "QuantizedLinear":
+            module["config"]["frozen_statistics"] = False
+    return {**facts, "format": 5}
+
+
 def _lattice(section: Mapping[str, Any]) -> dict[str, int] | None:
     if section["scale_form"] != ScaleForm.POW2:
         return None
@@ -102,5 +111,7 @@ def _quantizers(facts: Facts) -> Iterator[tuple[str, Facts]]:
             yield f"{path}{WEIGHT_QUANTIZER}", module["config"]["weight_quantizer"]
 
 
-UPGRADES: dict[int, Upgrade] = {1: _one_to_two, 2: _two_to_three, 3: _three_to_four}
+UPGRADES: dict[int, Upgrade] = {
+    1: _one_to_two, 2: _two_to_three, 3: _three_to_four, 4: _four_to_five,
+}  # fmt: skip
 """Format to the function that brings it to the next."""

@@ -22,11 +22,18 @@ def fake_quantized(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax
     """``(saturate(round_half_even(x / scale) + zero_point) - zero_point) * scale``, float32."""
     offset = common_offset(zero_point, qmin, qmax)
     if offset is None:
-        codes = torch.clamp(unsaturated(x, scale, zero_point, qmin, qmax), qmin, qmax)
-        return (codes - zero_point).to(torch.float32) * scale
+        return plainly_fake_quantized(x, scale, zero_point, qmin, qmax)
     steps = x.to(torch.float32) / scale
     steps.round_().clamp_(qmin - offset, qmax - offset)
     return steps.add_(0.0).mul_(scale)  # a zero is +0.0, as after adding and taking off z
+
+
+def plainly_fake_quantized(
+    x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int
+) -> Tensor:
+    """:func:`fake_quantized` of any zero points, any width, any device; nothing in place."""
+    codes = torch.clamp(unsaturated(x, scale, zero_point, qmin, qmax), qmin, qmax)
+    return (codes - zero_point).to(torch.float32) * scale
 
 
 def gradients(
@@ -47,7 +54,7 @@ def gradients(
     """
     offset = common_offset(zero_point, *limits)
     if offset is None:
-        return _general(grad, x, scale, zero_point, limits, of_scale=of_scale)
+        return plain_gradients(grad, x, scale, zero_point, limits, of_scale=of_scale)
     steps = x.to(torch.float32) / scale
     low, high = limits[0] - offset, limits[1] - offset
     inside = (_below(low), _above(high))
@@ -59,7 +66,7 @@ def gradients(
     return grad_x, slope.mul_(grad).sum_to_size(scale.shape)
 
 
-def _general(
+def plain_gradients(
     grad: Tensor,
     x: Tensor,
     scale: Tensor,
@@ -68,7 +75,7 @@ def _general(
     *,
     of_scale: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Of any zero points, any width, any device."""
+    """:func:`gradients` of any zero points, any width, any device; nothing in place."""
     code = unsaturated(x, scale, zero_point, *limits)
     inside = (code >= limits[0]) & (code <= limits[1])
     grad_x = torch.where(inside, grad, 0.0)

@@ -232,6 +232,7 @@ class QuantizedLinear(nn.Module):
             "eps": self.eps,
             "momentum": self.momentum,
             "bias": self.bias_type.config(),
+            "frozen_statistics": self.frozen_statistics,
         }
 
     @classmethod
@@ -240,7 +241,7 @@ class QuantizedLinear(nn.Module):
         kind = ConvTransposeGeometry if config["op_type"] == "ConvTranspose" else ConvGeometry
         facts = config["geometry"].items()
         geometry: dict[str, Any] = {k: tuple(v) if k != "groups" else v for k, v in facts}
-        return cls(
+        unit = cls(
             config["op_type"],
             FakeQuantize.from_config(config["weight_quantizer"]),
             geometry=kind(**geometry),
@@ -249,6 +250,8 @@ class QuantizedLinear(nn.Module):
             momentum=config["momentum"],
             bias_type=BiasType(**config["bias"]),
         )
+        unit.frozen_statistics = bool(config["frozen_statistics"])
+        return unit
 
 
 def product(

@@ -62,6 +62,22 @@ def check_steps(name: str, prepared: PreparedModel, first: PreparedModel) -> Non
             )  # fmt: skip
 
 
+def check_statistics(name: str, prepared: PreparedModel, first: PreparedModel) -> None:
+    """Refuse a corner of which other statistics are measured than of the first.
+
+    Raises:
+        InputError: with the layer.
+    """
+    wanted = first.units()
+    for layer, unit in prepared.units().items():
+        if unit.frozen_statistics != wanted[layer].frozen_statistics:
+            raise _apart(
+                name, "trained alike, or no statistics are measured",
+                f"frozen statistics of {layer}", unit.frozen_statistics,
+                wanted[layer].frozen_statistics, "name models of one method, or add --keep-norms",
+            )  # fmt: skip
+
+
 def _decisions(prepared: PreparedModel, first: PreparedModel) -> Iterator[tuple[str, Any, Any]]:
     plan, wanted = prepared.plan, first.plan
     yield "target", plan.target, wanted.target

@@ -11,7 +11,12 @@ from deployq.data import Dataset
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.landscape.batches import Loss, class_loss, input_batches, labelled_batches
-from deployq.landscape.comparable import check_corner, check_network, check_steps
+from deployq.landscape.comparable import (
+    check_corner,
+    check_network,
+    check_statistics,
+    check_steps,
+)
 from deployq.landscape.facts import FloatArray, Landscape, Mark, PlaneKind, Surface
 from deployq.landscape.grid import GRID, Grid
 from deployq.landscape.plane import Plane
@@ -41,9 +46,10 @@ def measure_landscape(
 
     Points are the quantized weights ``Q(w)`` and every other float parameter; the latter combine
     linearly on both planes. BatchNorm statistics are measured anew at each place and for each
-    model. The plane is that of Garipov et al. 2018 (arXiv 1802.10026). The abstract of SQWA (arXiv
-    2002.00343) speaks of the loss surface over quantized weights; how it is drawn there could not
-    be read, and quantizing each place again, by the first corner's steps, is our choice.
+    model; frozen ones combine too. The plane is that of Garipov et al. 2018 (arXiv 1802.10026). The
+    abstract of SQWA (arXiv 2002.00343) speaks of the loss surface over quantized weights; how it is
+    drawn there could not be read, and quantizing each place again, by the first corner's steps, is
+    our choice.
 
     Models stay as they are.
 
@@ -55,7 +61,7 @@ def measure_landscape(
         norm_data: what BatchNorm statistics are measured on, ``data`` by default; training data.
             Where it has labels, the loss on it is measured too.
         measure_norms: else running statistics combine like parameters, and are those of the models
-            themselves there: for networks that were trained with frozen statistics.
+            themselves there, as with frozen statistics of all units.
         grid: where to look.
         samples: so many of each set of data, the first; None takes all.
         loss: of output and labels, a mean over samples.
@@ -67,7 +73,7 @@ def measure_landscape(
     """
     _check_names(corners, also or {})
     (name, first), *_ = corners.items()
-    points = _checked(corners, grid)
+    points = _checked(corners, grid, measure_norms=measure_norms)
     others = {other: point_of(model) for other, model in (also or {}).items()}
     for other, point in others.items():
         check_network(other, point, points[name])
@@ -104,13 +110,17 @@ def _check_names(corners: Iterable[str], also: Iterable[str]) -> None:
         )
 
 
-def _checked(corners: Mapping[str, PreparedModel], grid: Grid) -> dict[str, Point]:
+def _checked(
+    corners: Mapping[str, PreparedModel], grid: Grid, *, measure_norms: bool
+) -> dict[str, Point]:
     """Where the corners stand; they are of one network, plan and grid."""
     (_, first), *others = corners.items()
     for name, prepared in others:
         check_corner(name, prepared, first)
         if PlaneKind.QUANTIZED in grid.planes:
             check_steps(name, prepared, first)
+        if measure_norms:
+            check_statistics(name, prepared, first)
     points = {name: point_of(prepared) for name, prepared in corners.items()}
     base = next(iter(points.values()))
     for name, point in points.items():

@@ -116,6 +116,25 @@ def test_statistics_that_are_kept_are_the_models_own() -> None:
     assert mark.losses["data"] != direct(model, seen)
 
 
+def test_frozen_statistics_are_kept_where_they_are() -> None:
+    models, seen = three(), data()
+    wanted = measure_landscape(models, seen, measure_norms=False, grid=SMALL)
+    frozen = {name: _frozen(model) for name, model in models.items()}
+    found = measure_landscape(frozen, seen, grid=SMALL)
+    assert {**found.to_json(), "samples": 0} == {**wanted.to_json(), "samples": 0}
+    mixed = {**models, "third": frozen["third"]}
+    with pytest.raises(InputError, match=r"third: frozen statistics(.|\n)*--keep-norms"):
+        measure_landscape(mixed, seen, grid=SMALL)
+    assert measure_landscape(mixed, seen, measure_norms=False, grid=SMALL).samples["norms"] == 0
+
+
+def _frozen(prepared: PreparedModel) -> PreparedModel:
+    found = replace(prepared, module=copy.deepcopy(prepared.module))
+    for unit in found.units().values():
+        unit.frozen_statistics = True
+    return found
+
+
 def test_rows_are_y_and_columns_are_x() -> None:
     models, steps = three(), list[str]()
     grid = Grid(3, 0.0, (PlaneKind.RAW,))
