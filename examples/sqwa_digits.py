@@ -1,6 +1,8 @@
 """SQWA in a training loop of one's own: ternary weights on the digits of scikit-learn.
 
 python -m examples.sqwa_digits [OUT]     trains for seconds, prints the accuracy of each stage;
+    OUT/capture-1 to capture-7    the captured models
+    OUT/test.npz      images that none has seen; OUT/train.npz: those of the training
     OUT/average       bundle of the average of seven ternary models: weights of 4 bits
     OUT/requantized   bundle of the ternary model that came of it
 """
@@ -40,8 +42,8 @@ def tune(
     module.eval()
 
 
-def capture_at_minima(sqwa: SQWA, module: nn.Module, x: Tensor, y: Tensor) -> None:
-    """The loop of one's own: an ordinary step, then two lines."""
+def captured_at_minima(sqwa: SQWA, module: nn.Module, x: Tensor, y: Tensor) -> Iterator[int]:
+    """The loop of one's own: an ordinary step, then two lines. Yields the number of captures."""
     optimizer = torch.optim.SGD(module.parameters(), HIGH, momentum=0.9, nesterov=True)
     cycle = CYCLE_EPOCHS * -(-len(x) // BATCH)
     schedule = CyclicLR(optimizer, high=HIGH, low=LOW, cycle_steps=cycle)
@@ -54,7 +56,9 @@ def capture_at_minima(sqwa: SQWA, module: nn.Module, x: Tensor, y: Tensor) -> No
             schedule.step()
             if schedule.at_minimum():
                 print("capture", sqwa.capture())
-    module.eval()
+                module.eval()
+                yield sqwa.captures
+                module.train()
 
 
 def top1(prepared: PreparedModel, images: np.ndarray, labels: np.ndarray) -> float:
@@ -78,8 +82,8 @@ def stages(
     yield "direct", prepared
     tune(prepared, images, labels, rate=2e-3, epochs=SETTLE_EPOCHS)
     yield "settled", prepared
-    capture_at_minima(sqwa, prepared.module, x, y)
-    yield "last capture", prepared
+    for count in captured_at_minima(sqwa, prepared.module, x, y):
+        yield f"capture-{count}", prepared
     averaged = sqwa.average()
     reestimate_norms(averaged, [[x]])
     yield "average", averaged
@@ -91,14 +95,19 @@ def stages(
 
 
 def main(folder: Path) -> None:
-    """Train, report, export the average and the last model."""
+    """Train, report, keep the captures, export the average and the last model."""
     images, labels = digits()
     seen, unseen = slice(None, TRAIN), slice(TRAIN, None)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, part in (("train", seen), ("test", unseen)):
+        np.savez(folder / f"{name}.npz", x=images[part], y=labels[part])
     torch.manual_seed(0)
     model = train(images[seen], labels[seen])
     for stage, prepared in stages(model, images[seen], labels[seen]):
         right = top1(prepared, images[unseen], labels[unseen])
         print(f"{stage:13} {right:.2f} % of {len(labels[unseen])} unseen digits")
+        if stage.startswith("capture"):
+            deployq.save_prepared(prepared, folder / stage)
         if stage in ("average", "fine-tuned"):
             bundle = folder / {"average": "average", "fine-tuned": "requantized"}[stage]
             deployq.export(prepared, bundle, Dataset({"x": images[unseen]}))

@@ -10,13 +10,20 @@ from dataclasses import replace
 
 from benchmarks.trained.loops import Settings
 
-TRIES: Mapping[str, tuple[Settings, ...]] = {
-    "qat": tuple(Settings("qat", rate) for rate in (0.003, 0.01, 0.03, 0.06)),
-    "sam": tuple(Settings("sam", rate, radius) for rate in (0.01, 0.03) for radius in (0.05, 0.2)),
-    "saq": tuple(Settings("saq", rate, radius) for rate in (0.01, 0.03) for radius in (0.3, 1.0)),
-}
-SQWA_RATES = (0.003, 0.01, 0.03, 0.06)
-"""Highest rates of a cycle."""
+RATES = {"W4A4": (0.0003, 0.001, 0.003)}
+OTHER_RATES = (0.001, 0.003, 0.006)
+"""Low, middle and high; wide codes start near the float network and need less."""
+
+
+def tries_of(widths: str) -> tuple[Settings, ...]:
+    """Three tries for each method."""
+    low, middle, high = RATES.get(widths, OTHER_RATES)
+    return (
+        *(Settings("qat", rate) for rate in (low, middle, high)),
+        Settings("sam", middle, 0.05), Settings("sam", middle, 0.2), Settings("sam", high, 0.05),
+        Settings("saq", middle, 0.3), Settings("saq", middle, 1.0), Settings("saq", high, 0.3),
+    )  # fmt: skip
+
 
 _BEST: Mapping[str, Mapping[str, Settings]] = {
     widths: {
@@ -31,5 +38,5 @@ CHOSEN: Mapping[str, Mapping[str, Settings]] = {
     for widths, best in _BEST.items()
 }
 """By widths and method; the cheaper schedule has the settings of SAQ, and no try of its own."""
-PLAIN_RATE, SQWA_RATE = 0.03, 0.03
+PLAIN_RATE, SQWA_RATE = 0.003, 0.003
 """Of ternary weights."""

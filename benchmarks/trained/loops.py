@@ -52,9 +52,10 @@ class Settings:
 
 
 def optimizer_of(prepared: PreparedModel, rate: float) -> torch.optim.Optimizer:
-    """What a recipe's defaults give: SGD, Nesterov momentum, scales at rates of their own."""
+    """AdamW, which gets further in few steps than SGD; scales learn at rates of their own."""
     learn_scales(prepared)
-    return make_optimizer(prepared, OptimizerTable(rate=rate), ScalesTable(rate=SCALE_RATE))
+    table = OptimizerTable(kind="adamw", rate=rate)
+    return make_optimizer(prepared, table, ScalesTable(rate=SCALE_RATE))
 
 
 def step_of(settings: Settings, prepared: PreparedModel, optimizer: torch.optim.Optimizer) -> Step:

@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.part import Facts, Table
 from benchmarks.trained.budget import Budget
-from benchmarks.trained.chosen import SQWA_RATES, TRIES
+from benchmarks.trained.chosen import OTHER_RATES, tries_of
 from benchmarks.trained.images import Images
 from benchmarks.trained.loops import Settings, train
 from benchmarks.trained.measures import Worth, worth
@@ -41,11 +41,11 @@ def _tries(widths: str, budget: Budget, images: Images, test: Images) -> Iterato
     def sqwa(rate: float) -> Worth:
         return averaged(images, test, budget, 0, rate)[0]["SQWA"]
 
-    for method, each in TRIES.items():
-        if widths != WIDTHS or method == "qat":
-            yield from ((widths, _text(settings), partial(trained, settings)) for settings in each)
+    for settings in tries_of(widths):
+        if widths != WIDTHS or settings.method == "qat":
+            yield widths, _text(settings), partial(trained, settings)
     if widths == WIDTHS:
-        yield from ((widths, f"sqwa, rate {rate}", partial(sqwa, rate)) for rate in SQWA_RATES)
+        yield from ((widths, f"sqwa, rate {rate}", partial(sqwa, rate)) for rate in OTHER_RATES)
 
 
 def _text(settings: Settings) -> str:

@@ -81,7 +81,7 @@ def averaged(
     sqwa = SQWA(prepared)
     sqwa.begin()
     learn_scales(prepared, activations=False, weights=False)  # those of activations rest too
-    optimizer = torch.optim.SGD(_learned(prepared), rate, 0.9, nesterov=True, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(_learned(prepared), rate, weight_decay=1e-4)
     cyclic = CyclicLR(optimizer, high=rate, low=rate / LOW, cycle_steps=budget.cycle)
     captured = []
     for _ in range(budget.captures):
@@ -112,7 +112,7 @@ def averaged(
 def _finetune(prepared: PreparedModel, images: Images, steps: int, seed: int, rate: float) -> None:
     """At low rates, from the average; scales and statistics rest where they are deployed."""
     rest(prepared)
-    optimizer = torch.optim.SGD(_learned(prepared), rate, 0.9, nesterov=True)
+    optimizer = torch.optim.AdamW(_learned(prepared), rate, weight_decay=1e-4)
     batches = images.stream(BATCH, seed + 1000)
     prepared.module.train()
     run(prepared.module, batches, plain_step(optimizer), cosine(optimizer, steps), steps)

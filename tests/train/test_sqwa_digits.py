@@ -21,9 +21,9 @@ def test_the_example_goes_through_its_stages(
     for stage, prepared in sqwa_digits.stages(digits_net, x[:TRAIN], y[:TRAIN]):
         right[stage] = sqwa_digits.top1(prepared, x[TRAIN:], y[TRAIN:])
         widths[stage] = sorted({layer.bits for layer in prepared.plan.layers})
-    assert list(right) == [
-        "direct", "settled", "last capture", "average", "requantized", "fine-tuned"
-    ]  # fmt: skip
+    captures = [f"capture-{count}" for count in (1, 2, 3)]
+    names = ["direct", "settled", *captures, "average", "requantized", "fine-tuned"]
+    assert list(right) == names
     assert right["direct"] + 10 < right["settled"] < right["average"] - 5
     assert min(right["requantized"], right["fine-tuned"]) > 75
     assert widths["average"] == [3] and widths["fine-tuned"] == [2]
