@@ -22,7 +22,11 @@ BATCH = 64
 SCALE_RATE = 1.0
 """Of the weights' rate, in units of each scale."""
 RESTING = 0.2
-"""Share of the steps, the last ones, in which scales and statistics are those deployed."""
+"""Share of the gradients, the last ones, in which scales and statistics are those deployed.
+
+Steps are plain there for every method: without the statistics of the batch, which normalize most of
+a perturbation away, the same radius is a far larger one.
+"""
 
 Step = Callable[[Callable[[], Tensor]], Tensor]
 """One step of a method: takes a closure of forward, loss and backward; gives the loss."""
@@ -97,12 +101,13 @@ def train(
     prepared = net.restarted()
     optimizer = optimizer_of(prepared, settings.rate)
     step, batches = step_of(settings, prepared, optimizer), images.stream(BATCH, seed)
-    steps = round(evaluations / settings.evaluations)
-    schedule, resting = cosine(optimizer, steps), round(steps * RESTING)
+    resting = round(evaluations * RESTING)
+    steps = round((evaluations - resting) / settings.evaluations)
+    schedule = cosine(optimizer, steps + resting)
     prepared.module.train()
-    run(net.compiled, batches, step, schedule, steps - resting)
+    run(net.compiled, batches, step, schedule, steps)
     rest(prepared)
-    run(net.compiled, batches, step, schedule, resting)
+    run(net.compiled, batches, plain_step(optimizer), schedule, resting)
     prepared.module.eval()
     return prepared
 

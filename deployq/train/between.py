@@ -11,6 +11,8 @@ from enum import StrEnum
 import torch
 from torch import Tensor, nn
 
+from deployq.train.synchronize import mean_over_ranks
+
 
 class Between(StrEnum):
     """Steps between full ones, one pass each.
@@ -42,16 +44,22 @@ class LookSam:
         self.directions: dict[str, Tensor] = {}
 
     def keep_plain(self) -> None:
-        """After the first pass of a full step."""
+        """After the first pass of a full step, whose gradients may be this rank's alone."""
         self._plain = {name: grad.clone() for name, grad in self._gradients().items()}
+        mean_over_ranks(self._plain.values())
 
     def after(self, *, full: bool) -> None:
-        """After the last pass: keep the direction of a full step, or add the kept one."""
+        """After the last pass: keep the direction of a full step, or add the kept one.
+
+        A direction that is not finite, as where the second pass overflowed, is none.
+        """
         grads = self._gradients()
         if full and self._plain:
             along = _dot(grads, self._plain) / _dot(self._plain, self._plain).clamp(min=TINY)
             self.directions = {n: g - along * self._plain[n] for n, g in grads.items()
                                if n in self._plain}  # fmt: skip
+            if not bool(_dot(self.directions, self.directions).isfinite()):
+                self.directions = {}
             self._plain = {}
         elif not full and self.directions:
             self._add(grads)

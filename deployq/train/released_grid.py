@@ -43,6 +43,14 @@ class ReleasedGrid(FakeQuantize):
     def passes(self, x: Tensor) -> Tensor:
         return x.abs() <= self.scale.abs()
 
+    def set_qparams(self, scale: Tensor, zero_point: Tensor) -> None:
+        raise UnsupportedError(
+            "weights on the released grid of SAQ",
+            "the parameter of this grid is a clip",
+            found="a step to write in its place",
+            next_step="initialise or carry scales before use_released_grid",
+        )
+
     def codes(self, x: Tensor) -> Tensor:
         refuse_released_grid()
 

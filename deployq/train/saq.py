@@ -29,7 +29,8 @@ class Units(StrEnum):
 
     ``deviation``: standard deviations of each layer's weight, so that a radius means the same for
     every layer scale. The released settings (0.4 on CIFAR-100, say) are lengths on weights of unit
-    variance, which is this unit; biases and normalizations count as they are, in both.
+    variance, which is this unit for convolutions (fully connected layers are not normalized
+    there); biases and normalizations count as they are, in both.
     ``absolute``: lengths on the weights as they stand; 0.4 there is 0.069 here for a ResNet-20.
     """
 

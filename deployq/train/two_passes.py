@@ -18,7 +18,7 @@ from deployq.train.ball import Climb, Member, climb
 from deployq.train.between import Between, LookSam
 from deployq.train.frozen_norms import FrozenNorms
 from deployq.train.random_draws import RandomDraws
-from deployq.train.synchronize import mean_over_ranks
+from deployq.train.synchronize import in_all_ranks, mean_over_ranks
 
 Closure = Callable[[], Tensor]
 Context = Callable[[], AbstractContextManager[Any]]
@@ -130,7 +130,7 @@ class TwoPasses:
 
         Returns:
             Whether a second pass is due. It is not on steps between full ones, nor where the
-            gradient is not finite: it is then left as it is, for a ``GradScaler`` to see.
+            gradient of a rank is not finite: it is then left as it is, for a ``GradScaler`` to see.
         """
         if not self.is_full:
             return False
@@ -139,7 +139,7 @@ class TwoPasses:
                 gradient for m in self._members if (gradient := m.gradient()) is not None
             )
         self._climb = climb(self._members, self.radius)
-        if not self._climb.is_finite:
+        if not in_all_ranks(self._climb.is_finite, self._climb.norm.device):
             return False
         if self._look is not None:
             self._look.keep_plain()
@@ -164,7 +164,7 @@ class TwoPasses:
         self._count += 1
 
     def step(self, closure: Closure, first_pass: Context = nullcontext) -> SharpStep:
-        """A whole step.
+        """A whole step; where a full one finds a gradient that is not finite, none is taken.
 
         Args:
             closure: forward, loss and ``backward()``, over all micro-batches; returns the loss.
@@ -172,12 +172,14 @@ class TwoPasses:
             first_pass: makes the context of the first of two passes; ``no_sync`` of a
                 DistributedDataParallel spares an exchange of gradients that none need.
         """
+        full = self.is_full
         self.start()
-        with first_pass() if self.is_full else nullcontext():
+        with first_pass() if full else nullcontext():
             loss = closure().detach()
         perturbed = closure().detach() if self.ascend() else None
         self.restore()
-        self.optimizer.step()
+        if perturbed is not None or not full:
+            self.optimizer.step()
         self._module.zero_grad(set_to_none=True)
         return self.seen(loss, perturbed)
 
@@ -189,18 +191,22 @@ class TwoPasses:
         return SharpStep(loss, perturbed, found.norm, found.shares())
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs: the place between full steps, and what is used again there."""
+        """What a resumed run needs: the place between full steps, and what is used again there.
+
+        Ranks that do not climb together have perturbations of their own: each keeps its state.
+        """
         kept = {member.name: move for member, move in self._kept.items()}
         look = {} if self._look is None else self._look.directions
         return {"count": self._count, "kept": kept, "look": dict(look)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
+        """Inverse of :meth:`state_dict`; tensors move to the network's device."""
+        device = next(self._module.parameters()).device
         self._count = int(state["count"])
         named = {member.name: member for member in self._members}
-        self._kept = {named[name]: move for name, move in state["kept"].items()}
+        self._kept = {named[name]: move.to(device) for name, move in state["kept"].items()}
         if self._look is not None:
-            self._look.directions = dict(state["look"])
+            self._look.directions = {n: kept.to(device) for n, kept in state["look"].items()}
 
 
 def check_radius(radius: float) -> None:

@@ -69,7 +69,8 @@ class Loop:
         self.prepared.module.load_state_dict(checkpoint.state["module"])
         self.optimizer.load_state_dict(checkpoint.state["optimizer"])
         self.schedule.load_state_dict(checkpoint.state["schedule"])
-        self.method.load_state(checkpoint.state["method"])
+        states, rank = checkpoint.state["method"], self.setting.ranks.rank
+        self.method.load_state(states[rank % len(states)])
 
     def run(self) -> None:
         """To the end of the last phase.
@@ -93,11 +94,25 @@ class Loop:
         """Begin a phase with its own model; its checkpoint is the first thing written."""
         setting = self.setting
         prepared.module.to(setting.ranks.device)
+        torch.manual_seed(self._seed)  # of Dropout, while statistics are measured
         self.prepared = self.method.enter(self.phase, prepared, self._statistics_batches)
+        self._keep_aside()
         self._begin()
+        if self.limit is not None:
+            self.limit.project()
         if self.phase.averaged and setting.validation is not None:
             self._log({"phase": f"{self.phase.name}, before"}, judged=self._deployable)
         self._checkpoint()
+
+    def _keep_aside(self) -> None:
+        """Write the models that the method made on the way, and how good they are."""
+        for name, prepared in self.method.aside.items():
+            prepared.module.to(self.setting.ranks.device)
+            self._save(name, prepared)
+            if self.setting.validation is not None:
+                self._share(prepared)
+                self._log({"phase": name}, judged=False)
+        self.method.aside = {}
 
     def _statistics_batches(self) -> Iterator[list[Tensor]]:
         setting = self.setting
@@ -121,9 +136,13 @@ class Loop:
         self._share()
         self.limit = AccumulatorLimit(self.prepared) if limits_sums(recipe, self.prepared) else None
 
-    def _share(self) -> None:
-        """Once more whenever other parameters learn: processes exchange the gradients of each."""
-        module, ranks = self.prepared.module, self.setting.ranks
+    def _share(self, prepared: PreparedModel | None = None) -> None:
+        """Once more whenever other parameters learn: processes exchange the gradients of each.
+
+        Args:
+            prepared: the model of the phase, or another one to evaluate.
+        """
+        module, ranks = (prepared or self.prepared).module, self.setting.ranks
         network: Any = torch.compile(module) if self.recipe.compile else module
         bfloat16 = self.recipe.amp == "bfloat16"
         shared = ranks.shared(network)
@@ -181,12 +200,17 @@ class Loop:
             settle_scales(self.prepared)
             self._share()
 
+    @property
+    def _seed(self) -> int:
+        """Of the step at hand in this process."""
+        drawn = (self.recipe.seed * 1_000_003 + self.position.taken) * 1_009
+        return (drawn + self.setting.ranks.rank) % (1 << 63)
+
     def _step(self, epoch: Epoch, step: int) -> None:
         """One optimizer step; everything random is drawn by (seed, step, process)."""
         setting, position, ranks = self.setting, self.position, self.setting.ranks
-        seed = (self.recipe.seed * 1_000_003 + position.taken) * 1_009 + ranks.rank
         parts = setting.cut.parts_of(setting.train, epoch, step, ranks.rank)
-        closure = BatchClosure(self.stepping, parts, seed % (1 << 63))
+        closure = BatchClosure(self.stepping, parts, self._seed)
         self.method.gradients(closure)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = clip_grad_norm_(parameters, self.recipe.clip_norm or math.inf)
@@ -239,11 +263,12 @@ class Loop:
     def _checkpoint(self) -> None:
         """Write the state; parameters that are not finite are no state to go on from."""
         self._check_finite()
+        own = self.method.state()
         state = {
             "module": self.prepared.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "method": self.method.state(),
+            "method": self.setting.ranks.gathered(own) if self.method.apart else [own],
         }
         if self.setting.ranks.first:
             checkpoint = Checkpoint(self.position, state)
@@ -254,10 +279,10 @@ class Loop:
         if self.setting.ranks.any(not finite):
             raise Diverged("a parameter is NaN or infinite")
 
-    def _save(self, name: str) -> None:
-        """Write the prepared model into a folder of the run."""
+    def _save(self, name: str, prepared: PreparedModel | None = None) -> None:
+        """Write the prepared model, or another one, into a folder of the run."""
         if self.setting.ranks.first:
-            keep_model(self.prepared, self.setting.output / name)
+            keep_model(prepared or self.prepared, self.setting.output / name)
 
     def _report(self) -> None:
         if self.setting.log is not None:

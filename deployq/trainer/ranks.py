@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import distributed, nn
@@ -44,6 +45,14 @@ class Ranks:
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         return self.total([float(flag)])[0] > 0
+
+    def gathered(self, value: Any) -> list[Any]:
+        """The plain nested state of every process, in the order of their ranks."""
+        if self.count == 1:
+            return [value]
+        found: list[Any] = [None] * self.count
+        distributed.all_gather_object(found, value)
+        return found
 
     def shared(self, module: nn.Module) -> nn.Module:
         """The module with its gradients averaged over all processes in each backward pass."""

@@ -12,6 +12,7 @@ from deployq.errors import UnsupportedError
 from deployq.graph.integers import layer_integers
 from deployq.qparams import PerTensor
 from deployq.qtypes import QType
+from deployq.train import SQWA
 from deployq.train.released_grid import ReleasedGrid, use_released_grid
 from tests.train.loops import learning
 
@@ -59,3 +60,5 @@ def test_it_trains_and_no_file_can_hold_it(tmp_path: Path) -> None:
     ):
         with pytest.raises(UnsupportedError, match=r"(?s)released grid.*none of them zero"):
             refused()
+    with pytest.raises(UnsupportedError, match=r"(?s)released grid.*is a clip.*before use_rel"):
+        SQWA(prepared).begin()

@@ -15,7 +15,9 @@ import deployq
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.progress import SilentReporter
+from deployq.train import AccumulatorLimit
 from deployq.trainer import TrainingResult, loop, train_recipe
+from deployq.trainer.checkpoints import write_checkpoint
 from deployq.trainer.opening import quantizers
 from deployq.trainer.position import Score
 from tests.train.recipes import CLASSES, SAMPLES, SIDE, write_data, write_network, write_recipe
@@ -27,7 +29,7 @@ RUNS: dict[str, tuple[dict[str, Any], str, tuple[int, ...]]] = {
     "stages": ({"target": "int4-npu"}, STAGES, (7,)),
     "teacher": ({"amp": "bfloat16"}, "[distillation]\n[optimizer]\nkind = 'adamw'", (4,)),
     "saq": ({"method": "saq"}, "[saq]\nevery = 2\nbetween = 'reuse'", (4,)),
-    "sam": ({"method": "sam"}, "", (4,)),
+    "sam": ({"method": "sam"}, "[norms]\nfrozen_epochs = 1", (4,)),
     "sqwa": ({"method": "sqwa", "target": "int4-npu"}, SQWA, (16, 4)),
     "short multipliers": ({"target": "int2-vlsi"}, "", (7,)),
     "powers of two": (
@@ -64,6 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("training")
     write_network(found / "plain.pt2")
     write_network(found / "norm.pt2", nn.BatchNorm2d(4))
+    write_network(found / "dropped.pt2", nn.Dropout(0.3), nn.BatchNorm2d(4))
     write_network(found / "dense.pt2", nn.BatchNorm2d(4), stride=1)
     write_data(found)
     return found
@@ -94,6 +97,46 @@ def test_a_run_broken_off_and_resumed_is_the_unbroken_one(
     assert resumed.best == unbroken.best and resumed.steps == unbroken.steps
     for file in FILES:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_dropout_while_statistics_are_measured_is_drawn_by_the_seed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {"method": "sqwa", "target": "int4-npu", "model": "dropped.pt2"}
+    text = f"{SQWA}\ncycle_epochs = 1"
+    train(folder, tmp_path / "a", "dropped", text, **keys)
+
+    def last_before_the_average(output: Path, identity: Any, checkpoint: Any) -> None:
+        write_checkpoint(output, identity, checkpoint)
+        if (checkpoint.position.phase, checkpoint.position.phase_epochs) == (1, 3):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "write_checkpoint", last_before_the_average)
+        train(folder, tmp_path / "b", "dropped", text, **keys)
+    torch.manual_seed(1)
+    train(folder, tmp_path / "b", "dropped", text, **keys, resume=True)
+    for file in FILES:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_an_average_is_kept_and_its_re_quantized_form_fits_the_accumulator(
+    folder: Path, tmp_path: Path
+) -> None:
+    facts = 'schema = 1\nname = "narrow"\nsummary = "a narrow adder"\nextends = "lowbit-vlsi"'
+    (folder / "narrow.toml").write_text(f"{facts}\n[weight]\nsum_abs_max = {{ 8 = 60 }}")
+    text = "[schedule]\n[sqwa]\nsettle_epochs = 1\ncaptures = 3\nfinetune_epochs = 1"
+    keys = {"method": "sqwa", "target": "narrow.toml", "weight_bits": 4, "model": "norm.pt2"}
+    train(folder, tmp_path / "run", "averaging", text, **keys)
+    for name in ("prepared", "last"):
+        model = deployq.load_prepared(tmp_path / "run" / name)
+        assert {layer.bits for layer in model.plan.layers} == {4}
+        assert AccumulatorLimit(model).project() == ()
+    average = deployq.load_prepared(tmp_path / "run/average")
+    assert {layer.bits for layer in average.plan.layers} == {6}  # 3 of [-7, 7]: up to 21
+    scores = {line["phase"]: line["validation_accuracy"] for line in lines(tmp_path / "run")}
+    data = deployq.load_dataset(folder / "validation.npz", ["input"])
+    assert scores["average"] == pytest.approx(accuracy(average, data))
 
 
 def test_learning_and_what_is_written(folder: Path, tmp_path: Path) -> None:

@@ -252,6 +252,49 @@ def test_compiled_steps_are_eager_steps() -> None:
         torch.testing.assert_close(trained[1][name], tensor, rtol=1e-3, atol=1e-4)
 
 
+def test_a_gradient_that_is_not_finite_takes_no_step() -> None:
+    prepared, (x, y) = learning(), batch()
+    saq, run = SAQ(prepared, sgd(prepared), radius=0.1), closure(prepared.module, x, y)
+
+    def parameters() -> dict[str, Tensor]:
+        named = prepared.module.named_parameters()
+        return {name: parameter.detach().clone() for name, parameter in named}
+
+    def overflowing() -> Tensor:
+        loss = run()
+        _overflow(prepared)
+        return loss
+
+    before = parameters()
+    assert saq.step(overflowing).perturbed is None and same(parameters(), before)
+    assert saq.step(run).perturbed is not None and not same(parameters(), before)
+
+
+def _overflow(prepared: PreparedModel) -> None:
+    for parameter in prepared.module.parameters():
+        if parameter.grad is not None:
+            parameter.grad.fill_(torch.inf)
+
+
+def test_a_kept_direction_is_finite() -> None:
+    prepared, (x, y) = learning(), batch()
+    saq = SAQ(prepared, sgd(prepared), radius=0.1, every=2, between="looksam")
+    run = closure(prepared.module, x, y)
+    saq.start()
+    run()
+    assert saq.ascend()
+    run()
+    _overflow(prepared)  # an overflow in the second pass, which a scaler skips
+    saq.restore()
+    prepared.module.zero_grad()
+    saq.start()
+    run()
+    assert not saq.ascend()
+    saq.restore()
+    grads = [p.grad for p in prepared.module.parameters() if p.grad is not None]
+    assert grads and all(bool(grad.isfinite().all()) for grad in grads)
+
+
 def test_a_scaler_sees_gradients_that_overflowed() -> None:
     prepared, (x, y) = learning(), batch()
     optimizer = sgd(prepared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from deployq.train import SAQ
-from tests.train.loops import batch, closure, sgd, smooth, state
+from deployq.train.between import Between
+from deployq.trainer.ranks import Ranks
+from tests.train.loops import batch, closure, same, sgd, smooth, state
 
 RANKS, STEPS, RADIUS = 2, 3, 0.3
 
@@ -20,19 +23,25 @@ def train_on_rank(rank: int, folder: str) -> None:
     store = f"file://{folder}/store"
     distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=RANKS)
     for synchronized in (True, False):
-        _train(rank, folder, synchronized)
+        _train(rank, f"{folder}/{synchronized}", synchronized=synchronized)
+    for between in Between:
+        _train(rank, f"{folder}/{between}", steps=5, every=3, between=between)
+    _train(rank, f"{folder}/overflow", steps=1, overflow=rank == 1)
+    ranks = Ranks(torch.device("cpu"), rank, RANKS)
+    assert ranks.gathered({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
     distributed.destroy_process_group()
 
 
-def _train(rank: int, folder: str, synchronized: bool) -> None:
+def _train(
+    rank: int, path: str, *, steps: int = STEPS, overflow: bool = False, **settings: Any
+) -> None:
     prepared = smooth()
     net = DistributedDataParallel(prepared.module)
-    saq = SAQ(prepared, sgd(prepared), radius=RADIUS, synchronized=synchronized)
+    saq = SAQ(prepared, sgd(prepared), radius=RADIUS, **settings)
     x, y = (part.chunk(RANKS)[rank] for part in batch())
-    for _ in range(STEPS):
-        saq.step(closure(net, x, y), net.no_sync)
-    if rank == 0:
-        torch.save(prepared.module.state_dict(), f"{folder}/{synchronized}.pt")
+    for _ in range(steps):
+        saq.step(closure(net, x * torch.inf if overflow else x, y), net.no_sync)
+    torch.save(prepared.module.state_dict(), f"{path}.{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def over_ranks(folder: Path, *, synchronized: bool) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = torch.load(folder / f"{synchronized}.pt", weights_only=True)
+    return of_rank(folder, str(synchronized), 0)
+
+
+def of_rank(folder: Path, name: str, rank: int) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = torch.load(folder / f"{name}.{rank}.pt", weights_only=True)
     return found
 
 
@@ -89,3 +102,14 @@ def test_climbing_alone_is_the_mean_of_the_gradients_at_each_ranks_own_point(fol
         optimizer.step()
         optimizer.zero_grad()
     assert_close(over_ranks(folder, synchronized=False), state(prepared.module))
+
+
+@pytest.mark.parametrize("between", Between)
+def test_ranks_stay_together(folder: Path, between: Between) -> None:
+    first, second = (of_rank(folder, between, rank) for rank in range(RANKS))
+    assert same(first, second) and not same(first, state(smooth().module))
+
+
+def test_no_rank_steps_where_one_overflows(folder: Path) -> None:
+    for rank in range(RANKS):
+        assert same(of_rank(folder, "overflow", rank), state(smooth().module))

@@ -18,6 +18,8 @@ from deployq.trainer.optimizing import make_schedule
 from deployq.trainer.recipe import TrainingRecipe
 
 SETTLING, CYCLES, FINETUNING = "settling", "cycles", "finetuning"
+AVERAGE = "average"
+"""The multi-level model, before its weights are quantized again."""
 
 
 class Averaging(QAT):
@@ -51,6 +53,7 @@ class Averaging(QAT):
         assert self._sqwa is not None
         averaged = self._sqwa.average()
         reestimate_norms(averaged, batches)
+        self.aside = {AVERAGE: averaged}
         found = self._sqwa.requantize(averaged, refit=self.table.refit)
         reestimate_norms(found, batches, like=averaged)
         return found

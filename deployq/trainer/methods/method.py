@@ -42,7 +42,15 @@ class Phase:
 
 
 class Method(Protocol):
-    """How gradients are made, and what happens between epochs; one file each."""
+    """How gradients are made, and what happens between epochs; one file each.
+
+    Attributes:
+        apart: each process has a state of its own.
+        aside: models that a phase made on the way, to be kept under their names.
+    """
+
+    apart: bool
+    aside: Mapping[str, PreparedModel]
 
     def phases(self) -> tuple[Phase, ...]:
         """The parts of the run, in order."""

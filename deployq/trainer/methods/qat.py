@@ -22,8 +22,11 @@ class QAT:
         recipe: its stages come first, then the epochs of its schedule.
     """
 
+    apart = False
+
     def __init__(self, recipe: TrainingRecipe) -> None:
         self.recipe = recipe
+        self.aside: Mapping[str, PreparedModel] = {}
 
     def phases(self) -> tuple[Phase, ...]:
         stages = [

@@ -17,13 +17,21 @@ from deployq.trainer.recipe import TrainingRecipe
 
 
 class Sharpness(QAT):
-    """Climb, then descend by the gradient found there; ``[saq]`` or ``[sam]`` of the recipe."""
+    """Climb, then descend by the gradient found there; ``[saq]`` or ``[sam]`` of the recipe.
+
+    Steps are plain once statistics are frozen: those of the batch normalize most of a perturbation
+    away, and without them the same radius is a far larger one.
+    """
+
+    apart = True
 
     def __init__(self, recipe: TrainingRecipe) -> None:
         super().__init__(recipe)
         self._passes: TwoPasses | None = None
+        self._prepared: PreparedModel | None = None
 
     def begin(self, phase: Phase, prepared: PreparedModel, optimizer: Optimizer) -> None:
+        self._prepared = prepared
         if self.recipe.method == "saq":
             self._passes = SAQ(prepared, optimizer, **self.recipe.saq.model_dump())
         else:
@@ -31,6 +39,7 @@ class Sharpness(QAT):
 
     def gradients(self, closure: BatchClosure) -> None:
         passes = self._held()
+        passes.enabled = not self._frozen()
         passes.start()
         if not passes.is_full:
             closure()
@@ -46,6 +55,10 @@ class Sharpness(QAT):
             closure()
         finally:
             passes.restore()
+
+    def _frozen(self) -> bool:
+        assert self._prepared is not None  # begin comes first
+        return any(unit.frozen_statistics for unit in self._prepared.units().values())
 
     def state(self) -> Mapping[str, Any]:
         return self._held().state_dict()
