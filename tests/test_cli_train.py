@@ -90,7 +90,7 @@ def test_two_processes_are_one_with_the_joined_batch(
         assert np.linalg.norm(two[name] - tensor) <= 1e-6 * np.linalg.norm(tensor), name
 
 
-@pytest.mark.parametrize("method", ["qat", "saq", "sqwa"])
+@pytest.mark.parametrize("method", ["qat", "saq", "sam", "sqwa"])
 def test_example_recipes(
     method: str, run: Any, digits_pt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from deployq.errors import InputError
 from deployq.graph.prepared_files import GRAPH_FILE
 from deployq.progress import Reporter, SilentReporter
 from deployq.trainer.batch import Diverged
-from deployq.trainer.batches import Cut, check_cut
+from deployq.trainer.batches import Cut, check_cut, check_cycles
 from deployq.trainer.checkpoints import FOLDER, Identity, read_checkpoint
 from deployq.trainer.contradictions import check_consistent
 from deployq.trainer.kept_models import BEST, LAST
@@ -137,6 +137,7 @@ def _run(
     cut = Cut(recipe.batch_size, ranks.count, recipe.accumulate)
     method = make_method(recipe)
     check_cut(cut, len(opened.train), opened.prepared(method.phases()[0].stage))
+    check_cycles(recipe, len(opened.train) // cut.size)
     identity = Identity(recipe_facts(recipe), opened.profile, len(opened.train))
     checkpoint = read_checkpoint(output, identity) if resume else None
     done = Position() if checkpoint is None else checkpoint.position

@@ -18,7 +18,15 @@ from deployq.progress import SilentReporter
 from deployq.trainer import TrainingResult, loop, train_recipe
 from deployq.trainer.opening import quantizers
 from deployq.trainer.position import Score
-from tests.train.recipes import CLASSES, SAMPLES, SIDE, write_data, write_network, write_recipe
+from tests.train.recipes import (
+    CLASSES,
+    SAMPLES,
+    SIDE,
+    Plain,
+    write_data,
+    write_network,
+    write_recipe,
+)
 
 SQWA = "[schedule]\n[sqwa]\nsettle_epochs = 1\ncaptures = 3\nfinetune_epochs = 1"
 STAGES = "[schedule]\nepochs = 1\n[[stages]]\nepochs = 1\nweight_bits = 8"
@@ -137,13 +145,43 @@ def test_without_validation_data_the_last_epoch_is_the_result(folder: Path, tmp_
 def test_a_prepared_model_goes_on_from_its_scales(folder: Path, tmp_path: Path) -> None:
     train(folder, tmp_path / "first")
     model = str(tmp_path / "first/prepared")
-    text = "[distillation]\n[schedule]\nepochs = 1"
+    text = "[distillation]\n[schedule]\nepochs = 1\n[calibration]"
     result = train(folder, tmp_path / "second", text=text, model=model)
     assert result.epochs == 1
     with pytest.raises(InputError, match=r"(?s)at the widths that it has.*found: weight_bits"):
         train(folder, tmp_path / "third", model=model, weight_bits=8)
     with pytest.raises(InputError, match=r"(?s)keeps the target.*int4-npu.*int8-npu"):
         train(folder, tmp_path / "third", model=model, target="int4-npu")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[calibration]\nobserver = 'mse'", r"calibration\.observer"),
+        ("[calibration]\n[scales]\nstart = 'lsq'", r"scales\.start"),
+        ("[calibration]\n[data]\ntrain = 'train.npz'\ncalibration_samples = 9",
+         r"data\.calibration_samples"),
+    ],
+)  # fmt: skip
+def test_a_calibrated_model_takes_no_keys_of_calibration(
+    text: str, expected: str, folder: Path, tmp_path: Path
+) -> None:
+    prepared = deployq.prepare(Plain(stride=2), (torch.zeros(2, 1, SIDE, SIDE),), "int8-npu")
+    deployq.save_prepared(prepared, tmp_path / "raw")
+    assert train(folder, tmp_path / "first", text=text, model=str(tmp_path / "raw")).epochs == 2
+    with pytest.raises(InputError, match=f"(?s)the scales that it has.*found: {expected}\n"):
+        train(folder, tmp_path / "run", text=text, model=str(tmp_path / "first/last"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cycle_of_one_step_is_refused_at_the_start(folder: Path, tmp_path: Path) -> None:
+    keys = {"method": "sqwa", "batch_size": SAMPLES}
+    expected = r"(?s)sqwa\.cycle_epochs, batch_size: .*found: cycle_epochs = 1 with 1 step"
+    with pytest.raises(InputError, match=expected):
+        train(folder, tmp_path / "run", text=SQWA, **keys)
+    assert not (tmp_path / "run").exists()
+    text = SQWA.replace("captures = 3", "captures = 1\ncycle_epochs = 2")
+    assert train(folder, tmp_path / "run", text=text, **keys).steps == 4
 
 
 def test_divergence_keeps_the_last_good_state(folder: Path, tmp_path: Path) -> None:
