@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,74 @@ def test_a_folder_with_a_run_is_not_begun_again(folder: Path, tmp_path: Path) ->
     assert finished.steps == 8  # nothing is left to do
     with pytest.raises(InputError, match=r"(?s)by the target.*int8-npu"):
         train(folder, tmp_path / "run", resume=True, target="ort-cpu")
+
+
+def test_a_checkpoint_of_another_recipe_names_the_keys(folder: Path, tmp_path: Path) -> None:
+    train(folder, tmp_path / "run", text="[optimizer]\nrate = 0.02\nweight_decay = 0.0")
+    expected = (
+        r"(?s)by the recipe.*found: optimizer\.rate = 0\.03, optimizer\.momentum = 0\.5\n"
+        r".*allowed: optimizer\.rate = 0\.02, optimizer\.momentum = 0\.9, as the checkpoint"
+    )
+    text = "[optimizer]\nrate = 0.03\nweight_decay = 0.0\nmomentum = 0.5"
+    with pytest.raises(InputError, match=expected):
+        train(folder, tmp_path / "run", text=text, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("norms", "stride", "expected"),
+    [((), 1, r"found: 3\.weight \(4, 64\).*allowed: 3\.weight \(4, 16\), as"),
+     ((nn.BatchNorm2d(4),), 2, r"found: 4\.weight \(4, 16\)\n.*allowed: no 4\.weight")],
+)  # fmt: skip
+def test_a_checkpoint_of_another_network_of_this_name(
+    norms: tuple[nn.Module, ...], stride: int, expected: str, folder: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "net.pt2"
+    write_network(model)
+    train(folder, tmp_path / "run", model=str(model))
+    write_network(model, *norms, stride=stride)
+    with pytest.raises(InputError, match=f"(?s)by the model.*{expected}"):
+        train(folder, tmp_path / "run", model=str(model), resume=True)
+
+
+def test_a_run_goes_on_with_its_log(folder: Path, tmp_path: Path) -> None:
+    train(folder, tmp_path / "run")
+    (tmp_path / "run/metrics.jsonl").unlink()
+    with pytest.raises(InputError, match=r"(?s)metrics.jsonl: a run goes on with.*found: none"):
+        train(folder, tmp_path / "run", resume=True)
+    (tmp_path / "run/metrics.jsonl").touch()
+    assert train(folder, tmp_path / "run", resume=True).steps == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda facts: facts["position"].update(phase=7), "IndexError"),
+        (lambda facts: facts["state"]["items"][1][1].update(items=[]), "KeyError"),
+    ],
+)
+def test_a_state_that_was_changed(
+    change: Callable[[Any], None], expected: str, folder: Path, tmp_path: Path
+) -> None:
+    train(folder, tmp_path / "run")
+    path = tmp_path / "run/checkpoint/training.json"
+    facts = json.loads(path.read_text())
+    change(facts)
+    path.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=f"(?s)the checkpoint cannot be read.*{expected}"):
+        train(folder, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("file", "a file"), ("file/in/it", "Not a directory"), ("n" * 300, "File name too long")],
+)
+def test_a_run_is_written_into_a_folder(
+    name: str, found: str, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=f"(?s)a run is written into a folder.*found: {found}"):
+        train(folder, tmp_path / name)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def saved(folder: Path, name: str, **arrays: np.ndarray) -> str:
