@@ -1,4 +1,4 @@
-"""What ``deployq landscape`` is given: models by name, and data as they take it."""
+"""What ``deployq landscape`` is given: models by name, data as they take it, and paths."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.prepared_files import GRAPH_FILE
 from deployq.jobs import exported_preprocessing
+from deployq.landscape.drawing import check_picture_path
+from deployq.landscape.picture import check_matplotlib
 from deployq.models import fit_samples
 from deployq.pipeline import load_prepared
 from deployq.sources import DataRequest, Preprocessing, open_samples
@@ -28,6 +30,45 @@ class Opened:
 
     data: Dataset
     norm_data: Dataset | None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where pictures go; None of what is not drawn.
+
+    Args:
+        plane: the picture of a plane.
+        sharpness: the picture of curves.
+    """
+
+    plane: Path | None
+    sharpness: Path | None
+
+    @classmethod
+    def wished(cls, output: Path | None, *, plane: bool, sharpness: bool) -> Pictures:
+        """The path is the plane's where there is one: ``a.png`` has ``a.sharpness.png`` beside it.
+
+        Args:
+            output: as the user named it.
+            plane: the models span one.
+            sharpness: it was asked for.
+        """
+        if output is None:
+            return cls(None, None)
+        beside = output.with_name(f"{output.stem}.sharpness{output.suffix}") if plane else output
+        return cls(output if plane else None, beside if sharpness else None)
+
+    def check(self) -> None:
+        """Refuse paths that take no picture, before anything is measured.
+
+        Raises:
+            InputError: such a path, or no matplotlib.
+        """
+        paths = [path for path in (self.plane, self.sharpness) if path is not None]
+        for path in paths:
+            check_picture_path(path)
+        if paths:
+            check_matplotlib()
 
 
 def open_models(references: Sequence[Path]) -> dict[str, PreparedModel]:

@@ -29,8 +29,8 @@ def print_landscape(landscape: Landscape, path: Path) -> None:
     console.print(f"samples: {seen}; {path} and {path.with_suffix('.json').name}")
 
 
-def print_sharpness(found: Mapping[str, Sharpness]) -> None:
-    """A row for each model."""
+def print_sharpness(found: Mapping[str, Sharpness], path: Path | None = None) -> None:
+    """A row for each model, and the picture where one was written."""
     first = next(iter(found.values()))
     title = f"rise of the loss at radius {first.radius} ({first.units}), {first.samples} samples"
     table = Table("model", title=title, title_justify="left")
@@ -39,7 +39,10 @@ def print_sharpness(found: Mapping[str, Sharpness]) -> None:
     for name, sharp in found.items():
         rises = (sharp.adversarial, sharp.random_mean, sharp.random_worst)
         table.add_row(name, f"{sharp.loss:.4f}", _eigenvalue(sharp), *(f"{r:+.4f}" for r in rises))
-    open_console().print(table)
+    console = open_console()
+    console.print(table)
+    if path is not None:
+        console.print(f"{path} and {path.with_suffix('.json').name}")
 
 
 def _eigenvalue(sharp: Sharpness) -> str:

@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from deployq.console import open_console
 from deployq.sources import Preprocessing
 from deployq.trainer import TrainingRecipe, TrainingResult
+from deployq.trainer.contradictions import OF_METHOD
 
 
 def print_result(result: TrainingResult) -> None:
@@ -49,7 +50,8 @@ def recipe_schema() -> dict[str, Any]:
 def recipe_lines() -> list[str]:
     """A recipe in TOML with every key, its default and what it means.
 
-    Keys without a default, and tables that are left out by default, are comments.
+    Keys without a default, tables that are left out by default and those of one method are
+    comments.
     """
     plain, tables = _split(TrainingRecipe)
     lines = ["# every key of a recipe; keys that are comments have no default"]
@@ -87,7 +89,7 @@ def _is_model(kind: Any) -> bool:
 def _table(name: str, model: Any) -> Iterator[str]:
     field = TrainingRecipe.model_fields[name]
     header = {"layers": '[layers."pattern"]', "stages": "[[stages]]"}.get(name, f"[{name}]")
-    absent = field.default is None or name in ("layers", "stages")
+    absent = field.default is None or name in ("layers", "stages", *OF_METHOD)
     yield f"# {header}" if absent else header
     if model is Preprocessing:
         yield from (f"# {part.name} = ..." for part in fields(Preprocessing))

@@ -90,7 +90,7 @@ def test_two_processes_are_one_with_the_joined_batch(
         assert np.linalg.norm(two[name] - tensor) <= 1e-6 * np.linalg.norm(tensor), name
 
 
-@pytest.mark.parametrize("method", ["qat", "saq", "sqwa"])
+@pytest.mark.parametrize("method", ["qat", "saq", "sam", "sqwa"])
 def test_example_recipes(
     method: str, run: Any, digits_pt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +132,11 @@ def test_mistakes_exit_2(
     assert ran.code == 2 and expected in ran.err and "Traceback" not in ran.err
 
 
+def test_a_run_is_not_written_over_a_file(run: Any, folder: Path) -> None:
+    ran = run(write_recipe(folder), "-o", folder / "plain.pt2")
+    assert ran.code == 2 and "found: a file" in ran.err and "Traceback" not in ran.err
+
+
 def test_a_recipe_and_a_folder_are_needed(run: Any, tmp_path: Path) -> None:
     assert "found: no recipe" in run("-o", tmp_path).err
     assert "found: no --output" in run("recipe.toml").err
@@ -149,6 +154,8 @@ def test_tensorboard(
 
     class Writer:
         def __init__(self, folder: str, purge_step: int) -> None:
+            if Path(folder).is_file():
+                raise FileExistsError(17, "File exists")
             assert folder == str(tmp_path / "events") and purge_step == 1
 
         def add_scalar(self, *scalar: Any) -> None:
@@ -163,4 +170,6 @@ def test_tensorboard(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     assert run(*command).code == 0
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    ran = run(command[0], "-o", tmp_path / "other", "--tensorboard", tmp_path / "run/metrics.jsonl")
+    assert ran.code == 2 and "event files are written into a folder" in ran.err
     assert ("validation_accuracy", json.loads(lines[1])["validation_accuracy"], 2) in written

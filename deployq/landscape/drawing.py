@@ -11,7 +11,7 @@ from deployq.data import Dataset
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.landscape.batches import Loss, class_loss
-from deployq.landscape.facts import Landscape, Sharpness
+from deployq.landscape.facts import Landscape, Sharpness, SharpnessCurve
 from deployq.landscape.grid import GRID, Grid
 from deployq.landscape.measuring import SAMPLES, measure_landscape
 from deployq.landscape.picture import check_matplotlib, draw_picture
@@ -32,6 +32,7 @@ def draw_landscape(
     samples: int | None = SAMPLES,
     loss: Loss = class_loss,
     sharpness: Mapping[str, Sharpness] | None = None,
+    curves: Mapping[str, SharpnessCurve] | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Landscape:
     """Draw the plane through three quantized models, as a PNG, and its data as JSON beside it.
@@ -39,7 +40,7 @@ def draw_landscape(
     Args:
         path: of the picture, ``.png``; the data has the suffix ``.json``. Both are written whole
             or not at all, the data last, with the SHA-256 of the picture.
-        sharpness: of models by name, to be kept with the data.
+        sharpness, curves: of models by name, to be kept with the data.
         corners, data, also, norm_data, measure_norms, grid, samples, loss, progress: as
             :func:`~deployq.landscape.measuring.measure_landscape` takes them.
 
@@ -56,7 +57,8 @@ def draw_landscape(
     with whole_file(path.with_suffix(".json"), "data") as text, whole_file(path, "picture") as png:
         draw_picture(found, png)
         digest = hashlib.sha256(png.read_bytes()).hexdigest()
-        facts = {**landscape_facts(found, sharpness or {}), "picture_sha256": digest}
+        measured = landscape_facts(found, sharpness or {}, curves or {})
+        facts = {**measured, "picture_sha256": digest}
         text.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return found
 
@@ -79,8 +81,12 @@ def check_picture_path(path: Path) -> None:
 
 
 def landscape_facts(
-    landscape: Landscape | None, sharpness: Mapping[str, Sharpness]
+    landscape: Landscape | None,
+    sharpness: Mapping[str, Sharpness],
+    curves: Mapping[str, SharpnessCurve],
 ) -> dict[str, object]:
-    """Plain data of what was measured."""
+    """Plain data of what was measured; curves where there are any."""
     facts = {} if landscape is None else landscape.to_json()
-    return {**facts, "sharpness": {name: each.to_json() for name, each in sharpness.items()}}
+    facts["sharpness"] = {name: each.to_json() for name, each in sharpness.items()}
+    drawn = {name: each.to_json() for name, each in curves.items()}
+    return {**facts, "curves": drawn} if drawn else facts

@@ -130,6 +130,36 @@ class Sharpness:
         return {k: number(v) if isinstance(v, float) else v for k, v in vars(self).items()}
 
 
+@dataclass(frozen=True)
+class SharpnessCurve:
+    """How the loss rises on the way out of one quantized model.
+
+    Args:
+        samples: of the loss.
+        loss: at the model.
+        radii: lengths of the moves, rising from 0.
+        units: of the radii; see :class:`deployq.train.Units`.
+        adversarial: rise along the gradient, one for each radius.
+        random: rises along random directions, a row each; may hold NaN and infinities, as
+            ``adversarial``.
+    """
+
+    samples: int
+    loss: float
+    radii: tuple[float, ...]
+    units: str
+    adversarial: tuple[float, ...]
+    random: tuple[tuple[float, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; a rise that is not finite is None."""
+        rises = {
+            "adversarial": [number(rise) for rise in self.adversarial],
+            "random": [[number(rise) for rise in row] for row in self.random],
+        }
+        return {**vars(self), "radii": list(self.radii), **rises}
+
+
 def number(value: float) -> float | None:
     """JSON has neither NaN nor infinity: None in their place."""
     return float(value) if math.isfinite(value) else None

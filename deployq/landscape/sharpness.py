@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from deployq.data import Dataset
-from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
-from deployq.landscape.batches import Loss, class_loss, labelled_batches
+from deployq.landscape.batches import Loss, class_loss
 from deployq.landscape.eigenvalue import largest_eigenvalue
 from deployq.landscape.facts import Sharpness
-from deployq.landscape.measuring import DATA, SAMPLES
-from deployq.landscape.weight_loss import WeightLoss
-from deployq.train.ball import TINY
+from deployq.landscape.measuring import SAMPLES
+from deployq.landscape.surroundings import DIRECTIONS, RADIUS, Surroundings, check_moves
 from deployq.train.saq import Units
-from deployq.train.two_passes import check_radius
-
-RADIUS = 0.3
-"""Of the default moves, in standard deviations of each layer's weight."""
 
 STEPS = 50
 """Most products of a power iteration."""
@@ -33,7 +26,7 @@ def measure_sharpness(
     *,
     radius: float = RADIUS,
     units: Units = Units.DEVIATION,
-    directions: int = 10,
+    directions: int = DIRECTIONS,
     samples: int | None = SAMPLES,
     steps: int = STEPS,
     loss: Loss = class_loss,
@@ -66,32 +59,25 @@ def measure_sharpness(
             finite.
         UnsupportedError: an operator of the network has no second derivative in torch.
     """
-    check_radius(radius)
-    _check_directions(directions)
-    batches = labelled_batches(DATA, prepared, data, samples)
-    around = WeightLoss(prepared, batches, loss, by_deviation=Units(units) is Units.DEVIATION)
-    base = around.at()
-    if not math.isfinite(base):
-        raise InputError(
-            "the loss",
-            "sharpness is measured around a finite loss",
-            found=str(base),
-            next_step="train or load the model again",
-        )
+    check_moves(radius, directions)
+    around = Surroundings.of(prepared, data, samples, loss, units)
     generator = torch.Generator().manual_seed(seed)
 
     def product(vector: Tensor) -> Tensor:
         progress("curvature")
-        return around.curvature(vector)
+        return around.weights.curvature(vector)
 
-    start = _random(around, generator)
+    start = around.random(generator)
     found = largest_eigenvalue(product, start, steps=steps) if steps else None
     progress("adversarial direction")
-    adversarial = around.at(_of_length(around.slope(), radius)) - base
-    rises = list(_rises(around, base, radius, directions, generator, progress))
+    adversarial = around.rise(around.weights.slope(), radius)
+    rises = []
+    for _ in range(directions):
+        progress("random directions")
+        rises.append(around.rise(around.random(generator), radius))
     return Sharpness(
-        samples=sum(map(len, batches)),
-        loss=base,
+        samples=around.samples,
+        loss=around.base,
         eigenvalue=None if found is None else found.value,
         settled=found is not None and found.settled,
         radius=radius,
@@ -101,33 +87,3 @@ def measure_sharpness(
         random_mean=sum(rises) / directions,
         random_worst=max(rises),
     )
-
-
-def _rises(
-    around: WeightLoss, base: float, radius: float, count: int, generator: torch.Generator,
-    progress: Callable[[str], None],
-) -> Iterator[float]:  # fmt: skip
-    for _ in range(count):
-        progress("random directions")
-        yield around.at(_of_length(_random(around, generator), radius)) - base
-
-
-def _random(around: WeightLoss, generator: torch.Generator) -> Tensor:
-    """(P,) of a normal distribution; the same on every device."""
-    return torch.randn(around.size, generator=generator).to(around.device)
-
-
-def _of_length(direction: Tensor, radius: float) -> Tensor:
-    rate: Tensor = radius / (direction.norm() + TINY)
-    return direction * rate
-
-
-def _check_directions(directions: int) -> None:
-    if directions < 1:
-        raise InputError(
-            "directions",
-            "random directions are at least one",
-            found=str(directions),
-            allowed=">= 1",
-            next_step="10 give a mean and a worst case",
-        )

@@ -12,6 +12,7 @@ from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.units import QuantizedLinear
 from deployq.trainer.batch import Part
+from deployq.trainer.recipe import TrainingRecipe
 from deployq.trainer.training_set import Epoch, TrainingSet
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -77,6 +78,27 @@ def check_cut(cut: Cut, samples: int, prepared: PreparedModel) -> None:
             found="parts of 1 sample",
             allowed="2 or more for each process and part",
             next_step="state a larger batch_size, or fewer parts (accumulate)",
+        )
+
+
+def check_cycles(recipe: TrainingRecipe, steps: int) -> None:
+    """Refuse cycles of SQWA that are too short for a rate to fall in.
+
+    Args:
+        recipe: of any method.
+        steps: optimizer steps of an epoch.
+
+    Raises:
+        InputError: a cycle of one step.
+    """
+    epochs = recipe.sqwa.cycle_epochs
+    if recipe.method == "sqwa" and epochs * steps < 2:
+        raise InputError(
+            "sqwa.cycle_epochs, batch_size",
+            "a cycle of sqwa falls from a high rate to a low one: it has 2 optimizer steps or more",
+            found=f"cycle_epochs = {epochs} with {steps} step an epoch",
+            allowed="cycle_epochs times the steps of an epoch >= 2",
+            next_step="state more cycle_epochs, or a smaller batch_size",
         )
 
 

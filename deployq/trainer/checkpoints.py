@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,35 +14,18 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from deployq.errors import InputError
+from deployq.graph.preparation import PreparedModel
 from deployq.staging import recover, replacing_folder
+from deployq.trainer.identity import Identity, check_identity, other_run
 from deployq.trainer.packing import pack, unpack
 from deployq.trainer.position import Position
-from deployq_targets import TargetProfile
 
 FORMAT = 1
 FOLDER = "checkpoint"
 STATE_FILE = "training.json"
 TENSOR_FILE = "training.safetensors"
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a checkpoint may be resumed by.
-
-    Args:
-        recipe: its facts, see ``recipe_facts``.
-        profile: the target.
-        samples: of the training data.
-    """
-
-    recipe: Mapping[str, Any]
-    profile: TargetProfile
-    samples: int
-
-    def facts(self) -> dict[str, Any]:
-        """Plain data."""
-        profile = self.profile.model_dump(mode="json")
-        return {"recipe": dict(self.recipe), "profile": profile, "samples": self.samples}
+PARTS = ("module", "optimizer", "schedule", "method")
+"""Of the state."""
 
 
 @dataclass(frozen=True)
@@ -87,26 +71,21 @@ def read_checkpoint(output: Path, identity: Identity) -> Checkpoint:
             found="none",
             next_step="leave --resume out to begin the run",
         )
-    try:
+    with readable(folder):
         facts = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         tensors = load_file(folder / TENSOR_FILE)
-        stated = facts["format"], facts["recipe"], facts["profile"], facts["samples"]
+        _check_format(folder, facts["format"])
+        stated = {key: facts[key] for key in ("recipe", "profile", "samples")}
         position, state = Position.from_json(facts["position"]), unpack(facts["state"], tensors)
-    except _BROKEN as error:
-        raise InputError(
-            str(folder),
-            "the checkpoint cannot be read",
-            found=f"{type(error).__name__}: {' '.join(str(error).split())}"[:300],
-            next_step="begin the run anew in another folder",
-        ) from error
-    _check_identity(folder, identity, *stated)
+        check_identity(folder, identity, stated)
+        _check_parts(folder, state)
     return Checkpoint(position, state)
 
 
 _BROKEN = (
     SafetensorError,
     OSError,
-    KeyError,
+    LookupError,
     TypeError,
     ValueError,
     AttributeError,
@@ -115,30 +94,65 @@ _BROKEN = (
 """What files of the wrong content raise on the way to a state."""
 
 
-def _check_identity(
-    folder: Path, own: Identity, form: int, recipe: Any, profile: Any, samples: int
-) -> None:
-    if form != FORMAT:
-        raise _other(folder, "format", str(form), str(FORMAT))
-    wanted = own.facts()
-    if profile != wanted["profile"]:
-        names = profile["name"], own.profile.name
-        found = names[0] if names[0] != names[1] else f"another {names[0]}"
-        raise _other(folder, "target", found, names[1])
-    keys = [key for key in wanted["recipe"] if recipe.get(key) != wanted["recipe"][key]]
-    if keys:
-        found = ", ".join(f"{key} = {json.dumps(recipe.get(key))}"[:80] for key in keys)
-        allowed = ", ".join(f"{key} = {json.dumps(own.recipe[key])}"[:80] for key in keys)
-        raise _other(folder, "recipe", found, allowed)
-    if samples != own.samples:
-        raise _other(folder, "training data", f"{samples} samples", f"{own.samples}")
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Says of a checkpoint that it cannot be read where the block finds it broken.
+
+    Raises:
+        InputError: it is.
+    """
+    try:
+        yield
+    except _BROKEN as error:
+        raise InputError(
+            str(folder),
+            "the checkpoint cannot be read",
+            found=f"{type(error).__name__}: {' '.join(str(error).split())}"[:300],
+            next_step="begin the run anew in another folder",
+        ) from error
 
 
-def _other(folder: Path, what: str, found: str, allowed: str) -> InputError:
-    return InputError(
-        str(folder),
-        f"a checkpoint is resumed by the {what} that it was trained by",
-        found=found,
-        allowed=allowed,
-        next_step=f"give the {what} of the checkpoint, or begin a run in another folder",
-    )
+def _check_format(folder: Path, found: object) -> None:
+    if found != FORMAT:
+        raise InputError(
+            str(folder),
+            "a checkpoint has the format of this version",
+            found=str(found),
+            allowed=str(FORMAT),
+            next_step="go on with the version of deployq that began the run",
+        )
+
+
+def _check_parts(folder: Path, state: Mapping[str, Any]) -> None:
+    missing = [part for part in PARTS if part not in state]
+    if missing:
+        raise InputError(
+            str(folder),
+            "a checkpoint holds all parts of a run's state",
+            found=f"no {', '.join(missing)}",
+            allowed=", ".join(PARTS),
+            next_step="begin the run anew in another folder",
+        )
+
+
+def check_network(folder: Path, checkpoint: Checkpoint, prepared: PreparedModel) -> None:
+    """Refuse the checkpoint of another network.
+
+    Args:
+        prepared: the recipe's model at the widths of the checkpoint's phase.
+
+    Raises:
+        InputError: a tensor that only one of them has, or of another shape.
+    """
+    found = _shapes(prepared.module.state_dict())
+    stated = _shapes(checkpoint.state["module"])
+    for name in {**found, **stated}:
+        if found.get(name) != stated.get(name):
+            sides = [f"{name} {s[name]}" if name in s else f"no {name}" for s in (found, stated)]
+            raise other_run(folder, "model", *sides)
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Of all tensors but the exponents of scales, which are there only while they learn."""
+    named = ((name, tuple(tensor.shape)) for name, tensor in state.items())
+    return {name: shape for name, shape in named if not name.endswith(".exponent")}

@@ -11,12 +11,16 @@ from deployq.errors import InputError
 
 if TYPE_CHECKING:
     from deployq.trainer.recipe import TrainingRecipe
+    from deployq.trainer.tables import SamTable
 
 Fault = tuple[str, str, str, str]
 """Key, rule, found, next step."""
 
 OF_KIND = {"momentum": "sgd", "nesterov": "sgd", "betas": "adamw"}
 """Keys of ``[optimizer]`` that only one kind has."""
+
+OF_METHOD = ("saq", "sam", "sqwa")
+"""Tables of the method that bears their name."""
 
 
 def check_consistent(recipe: TrainingRecipe, where: str) -> None:
@@ -31,6 +35,7 @@ def check_consistent(recipe: TrainingRecipe, where: str) -> None:
 
 def _faults(recipe: TrainingRecipe) -> Iterator[Fault]:
     yield from _method(recipe)
+    yield from _between(recipe)
     yield from _optimizer(recipe)
     yield from _schedule(recipe)
     yield from _batches(recipe)
@@ -43,11 +48,11 @@ def _stated(table: BaseModel, key: str) -> bool:
 
 
 def _method(recipe: TrainingRecipe) -> Iterator[Fault]:
-    for name in ("saq", "sam", "sqwa"):
-        table = getattr(recipe, name)
-        if recipe.method != name and any(_stated(table, key) for key in type(table).model_fields):
+    for name in OF_METHOD:
+        if recipe.method != name and name in recipe.model_fields_set:
             rule = f"[{name}] is the table of the method {name}"
-            yield name, rule, f"method = {recipe.method!r}", f"leave [{name}] out"
+            found = f"method = {recipe.method!r} with {_keys(recipe, name)}"
+            yield name, rule, found, f"leave [{name}] out"
     if recipe.method == "sqwa" and _stated(recipe.schedule, "epochs"):
         rule = "the epochs of sqwa are those of its own table"
         found = f"epochs = {recipe.schedule.epochs}"
@@ -64,6 +69,27 @@ def _method(recipe: TrainingRecipe) -> Iterator[Fault]:
         rule = "a cycle falls from a high rate to a low one"
         found = f"low = {low}, high = {high or recipe.optimizer.rate}"
         yield "sqwa.low", rule, found, "state a lower rate"
+
+
+def _keys(recipe: TrainingRecipe, name: str) -> str:
+    """What a table of the recipe states, or the table where it states nothing."""
+    table: BaseModel = getattr(recipe, name)
+    stated = [key for key in type(table).model_fields if key in table.model_fields_set]
+    return ", ".join(f"{name}.{key}" for key in stated) or f"[{name}]"
+
+
+def _between(recipe: TrainingRecipe) -> Iterator[Fault]:
+    if recipe.method not in ("saq", "sam"):
+        return
+    table: SamTable = getattr(recipe, recipe.method)
+    if table.between != "plain" and table.every == 1:
+        rule = "steps between full ones are there where every is 2 or more"
+        found = f"between = {table.between!r} with {recipe.method}.every = 1"
+        yield f"{recipe.method}.between", rule, found, "state every, or leave between out"
+    if _stated(table, "look_rate") and table.between != "looksam":
+        rule = "look_rate is a setting of looksam"
+        found = f"look_rate = {table.look_rate} with between = {table.between!r}"
+        yield f"{recipe.method}.look_rate", rule, found, "leave look_rate out"
 
 
 def _optimizer(recipe: TrainingRecipe) -> Iterator[Fault]:

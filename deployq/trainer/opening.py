@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -63,7 +64,7 @@ class Opened:
 
     def calibrate(self, prepared: PreparedModel) -> None:
         """Choose scales from the calibration data, where a scale is not chosen yet."""
-        if all(quantizer.calibrated for quantizer in quantizers(prepared)):
+        if _is_calibrated(prepared):
             return
         table = self.recipe.calibration
         settings = CalibrationSettings(table.observer, table.weight_observer, corrections=())
@@ -145,6 +146,29 @@ def _check_stored(prepared: PreparedModel, profile: TargetProfile, recipe: Train
             allowed="none of them",
             next_step="leave them out, or name the float model",
         )
+    ignored = [*_of_calibration(recipe)] if _is_calibrated(prepared) else []
+    if ignored:
+        raise InputError(
+            recipe.model,
+            "a calibrated model is trained from the scales that it has",
+            found=", ".join(ignored),
+            allowed="none of them",
+            next_step="leave them out, or name the float model",
+        )
+
+
+def _of_calibration(recipe: TrainingRecipe) -> Iterator[str]:
+    """Keys that a recipe states and that decide first scales alone."""
+    yield from (f"calibration.{key}" for key in sorted(recipe.calibration.model_fields_set))
+    for key in ("calibration", "calibration_samples"):
+        if key in recipe.data.model_fields_set:
+            yield f"data.{key}"
+    if recipe.scales.start == "lsq":
+        yield "scales.start"
+
+
+def _is_calibrated(prepared: PreparedModel) -> bool:
+    return all(quantizer.calibrated for quantizer in quantizers(prepared))
 
 
 def _check_something_to_quantize(reference: str, prepared: PreparedModel) -> None:

@@ -25,7 +25,8 @@ class RunLog:
         reporter: progress for people.
 
     Raises:
-        InputError: no TensorBoard is installed, or the file system refuses.
+        InputError: no TensorBoard is installed, no log where lines of it stand, or the file system
+            refuses.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class RunLog:
         self.path = output / METRICS_FILE
         self.reporter = reporter
         self.writer = None if tensorboard is None else _writer(tensorboard, epochs)
-        lines = self.path.read_text(encoding="utf-8").splitlines(True) if done else []
+        lines = _standing(self.path) if done else []
         write_whole(self.path, "".join(lines[:done]), "metrics")
 
     def epoch(self, facts: Mapping[str, Any]) -> None:
@@ -64,6 +65,20 @@ def epoch_line(facts: Mapping[str, Any]) -> str:
     return f"epoch {facts['epoch']} ({facts['phase']}): {'; '.join(parts)}"
 
 
+def _standing(path: Path) -> list[str]:
+    """Lines of a run that goes on."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines(True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            str(path),
+            "a run goes on with its log",
+            found="none" if isinstance(error, FileNotFoundError) else str(error),
+            allowed=f"the {METRICS_FILE} of the run",
+            next_step="put it back, or an empty file: the lines before are lost then",
+        ) from error
+
+
 def _writer(folder: Path, epochs: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -74,4 +89,13 @@ def _writer(folder: Path, epochs: int) -> Any:
             found="it is not installed",
             next_step="pip install deployq[tensorboard], or read metrics.jsonl",
         ) from error
-    return SummaryWriter(str(folder), purge_step=epochs + 1)
+    try:
+        return SummaryWriter(str(folder), purge_step=epochs + 1)
+    except OSError as error:
+        raise InputError(
+            "--tensorboard",
+            "event files are written into a folder",
+            found=f"{folder}: {error.strerror or error}",
+            allowed="a folder that exists or can be made, and that this user may write",
+            next_step="name another folder",
+        ) from error

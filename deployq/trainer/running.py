@@ -8,21 +8,21 @@ from typing import Any
 
 import torch
 
-from deployq.errors import InputError
-from deployq.graph.prepared_files import GRAPH_FILE
 from deployq.progress import Reporter, SilentReporter
 from deployq.trainer.batch import Diverged
-from deployq.trainer.batches import Cut, check_cut
-from deployq.trainer.checkpoints import FOLDER, Identity, read_checkpoint
+from deployq.trainer.batches import Cut, check_cut, check_cycles
+from deployq.trainer.checkpoints import FOLDER, Checkpoint, check_network, read_checkpoint, readable
 from deployq.trainer.contradictions import check_consistent
+from deployq.trainer.identity import Identity
 from deployq.trainer.kept_models import BEST, LAST
 from deployq.trainer.loop import Loop
 from deployq.trainer.losses import Criterion
-from deployq.trainer.methods import make_method
+from deployq.trainer.methods import Method, make_method
 from deployq.trainer.opening import Opened, open_recipe
 from deployq.trainer.position import Best, Position
 from deployq.trainer.ranks import Ranks, joined_ranks
 from deployq.trainer.recipe import TrainingRecipe, read_recipe, recipe_facts
+from deployq.trainer.run_folder import check_fresh, make_folder
 from deployq.trainer.run_log import METRICS_FILE, RunLog
 from deployq.trainer.setting import Setting
 from deployq.trainer.training_set import TrainingSet
@@ -109,22 +109,6 @@ def train_recipe(
         return _run(open_recipe(recipe), ranks, output, resume, tensorboard, reporter)
 
 
-def check_fresh(output: Path) -> None:
-    """Refuse a folder with a run in it.
-
-    Raises:
-        InputError: with the way to go on with it.
-    """
-    for name in (FOLDER, f"{BEST}/{GRAPH_FILE}"):
-        if (output / name).exists():
-            raise InputError(
-                str(output),
-                "a run begins in a folder without one",
-                found=name,
-                next_step="--resume goes on with it; else choose another folder",
-            )
-
-
 def _run(
     opened: Opened,
     ranks: Ranks,
@@ -137,12 +121,15 @@ def _run(
     cut = Cut(recipe.batch_size, ranks.count, recipe.accumulate)
     method = make_method(recipe)
     check_cut(cut, len(opened.train), opened.prepared(method.phases()[0].stage))
+    check_cycles(recipe, len(opened.train) // cut.size)
     identity = Identity(recipe_facts(recipe), opened.profile, len(opened.train))
     checkpoint = read_checkpoint(output, identity) if resume else None
+    if checkpoint is not None:
+        _check_resumable(output / FOLDER, checkpoint, opened, method)
     done = Position() if checkpoint is None else checkpoint.position
     log = None
     if ranks.first:
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
         log = RunLog(output, done.lines, done.epochs, tensorboard, reporter or SilentReporter())
         for note in opened.notes if checkpoint is None else ():
             log.reporter.line(note)
@@ -156,7 +143,8 @@ def _run(
         if checkpoint is None:
             loop.start()
         else:
-            loop.resume(checkpoint)
+            with readable(output / FOLDER):
+                loop.resume(checkpoint)
         loop.run()
     except Diverged as reason:
         diverged = f"{reason} at step {loop.position.taken + 1}"
@@ -167,6 +155,12 @@ def _run(
     return TrainingResult(
         output, ranks.first, position.epochs, position.taken, position.best, diverged
     )
+
+
+def _check_resumable(folder: Path, checkpoint: Checkpoint, opened: Opened, method: Method) -> None:
+    with readable(folder):
+        phase = method.phases()[checkpoint.position.phase]
+        check_network(folder, checkpoint, opened.prepared(phase.stage))
 
 
 def _sets(opened: Opened) -> tuple[TrainingSet, TrainingSet | None]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployq.trainer.batches import Cut
-from deployq.trainer.checkpoints import Identity
+from deployq.trainer.identity import Identity
 from deployq.trainer.opening import Opened
 from deployq.trainer.ranks import Ranks
 from deployq.trainer.run_log import RunLog

@@ -120,6 +120,8 @@ class SamTable(Section):
     """A full step every so many."""
     between: Literal["plain", "reuse", "looksam"] = "plain"
     """What the steps between full ones do."""
+    look_rate: Positive = 0.7
+    """Of looksam: weight of the direction that the last full step left."""
     synchronized: bool = False
     """All processes climb together; else each by its own share of the batch."""
 

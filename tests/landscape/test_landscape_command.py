@@ -65,6 +65,43 @@ def test_a_picture_its_data_and_a_table(
     assert "samples: data 8, norms 8" in out and "rise of the loss at radius 0.3" in out
 
 
+def test_pictures_of_plane_and_sharpness_lie_side_by_side(
+    run: Run, folder: Path, corners: list[Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "plane.png"
+    out, err, code = run(
+        *corners, "--data", folder / "test.npz", "-o", path, "--sharpness", "--directions", "2",
+        "--raw", *FEW,
+    )  # fmt: skip
+    assert code == 0 and "curve along the gradient" in err
+    stems = ("plane", "plane.sharpness")
+    wanted = {f"{stem}.{kind}" for stem in stems for kind in ("png", "json")}
+    assert {each.name for each in tmp_path.iterdir()} == wanted
+    assert "plane.sharpness.json" in out
+    plane, sharp = (json.loads((tmp_path / f"{stem}.json").read_text()) for stem in stems)
+    assert plane["curves"] == sharp["curves"] and plane["sharpness"] == sharp["sharpness"]
+    assert list(sharp["curves"]) == ["first/net", "second/net", "third/net"]
+    assert "surfaces" in plane and "surfaces" not in sharp
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_picture_of_sharpness_takes_any_number_of_models(
+    run: Run, folder: Path, corners: list[Path], count: int, tmp_path: Path
+) -> None:
+    models, path = [*corners, folder / "other/net"][:count], tmp_path / "s.png"
+    arguments = ("--data", folder / "test.npz", "--sharpness", "--directions", "2", *FEW)
+    out, err, code = run(*models, *arguments, "-o", path, "--json")
+    assert code == 0, err
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+    printed, stored = json.loads(out), json.loads(path.with_suffix(".json").read_text())
+    assert {key: stored[key] for key in printed} == printed
+    assert len(printed["curves"]) == count and "surfaces" not in printed
+    for name, curve in printed["curves"].items():
+        assert len(curve["radii"]) == 9 and len(curve["random"]) == 2
+        assert curve["adversarial"][-1] == printed["sharpness"][name]["adversarial"]
+
+
 @pytest.mark.parametrize("kind", ["raw", "quantized"])
 def test_one_plane_alone_as_json(
     run: Run, folder: Path, corners: list[Path], kind: str, tmp_path: Path
@@ -105,6 +142,8 @@ def test_what_cannot_be_drawn(run: Run, folder: Path, corners: list[Path], tmp_p
         ((*corners, *seen), "a picture of a plane has a path"),
         ((*corners, *seen, "--sharpness", "--also", corners[0]), "a picture of a plane has a path"),
         ((*corners[:2], *seen, "-o", path), "a plane goes through three models"),
+        ((*corners[:2], *seen, "-o", path, "--sharpness", "--also", corners[2]), "three models"),
+        ((corners[0], *seen, "-o", tmp_path / "s.svg", "--sharpness"), "a picture is a .png file"),
         ((*corners, *seen, "-o", tmp_path / "plane.svg"), "a picture is a .png file"),
         ((*corners, "-o", path), "data is stated"),
         ((*corners, "--data", folder / "none.npz", "-o", path), "No such file"),

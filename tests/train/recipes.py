@@ -49,7 +49,11 @@ def write_recipe(folder: Path, name: str = "recipe", text: str = "", **keys: Any
     lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
     data = "" if "[data]" in text else '[data]\ntrain = "train.npz"\nvalidation = "validation.npz"'
     schedule = "" if "[schedule]" in text else "[schedule]\nepochs = 2"
-    quick = '[calibration]\nobserver = "minmax"\nweight_observer = "minmax"'
+    quick = (
+        ""
+        if "[calibration]" in text
+        else '[calibration]\nobserver = "minmax"\nweight_observer = "minmax"'
+    )
     path = folder / f"{name}.toml"
     path.write_text("\n".join([*lines, data, schedule, quick, text]))
     return path

@@ -50,6 +50,22 @@ def test_the_printed_recipe_states_every_default(tmp_path: Path) -> None:
     assert "SaqTable" in recipe_schema()["$defs"]
 
 
+def test_the_printed_recipe_is_a_recipe(tmp_path: Path) -> None:
+    lines = "\n".join(recipe_lines()).replace("[data]", '[data]\ntrain = "train.npz"')
+    (tmp_path / "recipe.toml").write_text(f'model = "plain.pt2"\ntarget = "int8-npu"\n{lines}')
+    assert read_recipe(tmp_path / "recipe.toml").method == "qat"
+    table = "\n".join(recipe_lines()).partition("# [saq]\n")[2].partition("\n\n")[0]
+    text = "[saq]\n" + "\n".join(line.removeprefix("# ") for line in table.splitlines())
+    assert read_recipe(write_recipe(tmp_path, text=text, method="saq")).saq.look_rate == 0.7
+
+
+@pytest.mark.parametrize("method", ["saq", "sam"])
+def test_what_is_done_between_full_steps(method: str, tmp_path: Path) -> None:
+    text = f"[{method}]\nevery = 2\nbetween = 'looksam'\nlook_rate = 0.5"
+    recipe = read_recipe(write_recipe(tmp_path, text=text, method=method))
+    assert getattr(recipe, method).look_rate == 0.5
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -61,6 +77,8 @@ def test_the_printed_recipe_states_every_default(tmp_path: Path) -> None:
         ("[saq]\nradius = 0.0", r"saq\.radius:.*found: 0\.0.*greater than 0"),
         ("[saq]\nradius = -1.0", r"saq\.radius:.*found: -1\.0.*greater than 0"),
         ("[saq]\nradius = 0.1", r"saq: \[saq\] is the table of the method saq.*'qat'"),
+        ("[saq]\nradius = 0.3\nevery = 1", r"found: method = 'qat' with saq\.radius, saq\.every"),
+        ("[sam]", r"sam: \[sam\] is the table of the method sam.*'qat' with \[sam\]"),
         ("[optimizer]\nkind = 'adamw'\nmomentum = 0.5", r"optimizer\.momentum: .* of sgd"),
         ("[optimizer]\nmomentum = 0", r"optimizer\.nesterov: .*momentum = 0"),
         ("[schedule]\nmilestones = [2]", r"schedule\.milestones: .*of the kind step"),
@@ -82,6 +100,15 @@ def test_keys_that_are_refused(text: str, expected: str, tmp_path: Path) -> None
     [
         ({"accumulate": 3}, "", "accumulate: .*16 samples in 3 parts"),
         ({"method": "adam"}, "", "method: .*'qat', 'saq', 'sam' or 'sqwa'"),
+        ({"method": "saq"}, "[sqwa]\ncaptures = 7", r"sqwa: .*'saq' with sqwa\.captures"),
+        ({"method": "saq"}, "[saq]\nbetween = 'reuse'", r"saq\.between: .*saq\.every = 1"),
+        ({"method": "sam"}, "[sam]\nbetween = 'looksam'", r"sam\.between: .*sam\.every = 1"),
+        (
+            {"method": "saq"},
+            "[saq]\nevery = 2\nbetween = 'reuse'\nlook_rate = 0.5",
+            r"saq\.look_rate: look_rate is a setting of looksam.*look_rate = 0\.5 with",
+        ),
+        ({"method": "saq"}, "[saq]\nlook_rate = 0.0", r"saq\.look_rate: .*greater than 0"),
         ({"method": "sqwa"}, "", r"schedule\.epochs: the epochs of sqwa"),
         ({"method": "sqwa"}, "[sqwa]\nlow = 0.1\n[schedule]", r"sqwa\.low: .*low = 0\.1, high"),
         (

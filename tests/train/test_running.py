@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,15 @@ from deployq.trainer import TrainingResult, loop, train_recipe
 from deployq.trainer.checkpoints import write_checkpoint
 from deployq.trainer.opening import quantizers
 from deployq.trainer.position import Score
-from tests.train.recipes import CLASSES, SAMPLES, SIDE, write_data, write_network, write_recipe
+from tests.train.recipes import (
+    CLASSES,
+    SAMPLES,
+    SIDE,
+    Plain,
+    write_data,
+    write_network,
+    write_recipe,
+)
 
 SQWA = "[schedule]\n[sqwa]\nsettle_epochs = 1\ncaptures = 3\nfinetune_epochs = 1"
 STAGES = "[schedule]\nepochs = 1\n[[stages]]\nepochs = 1\nweight_bits = 8"
@@ -180,13 +189,43 @@ def test_without_validation_data_the_last_epoch_is_the_result(folder: Path, tmp_
 def test_a_prepared_model_goes_on_from_its_scales(folder: Path, tmp_path: Path) -> None:
     train(folder, tmp_path / "first")
     model = str(tmp_path / "first/prepared")
-    text = "[distillation]\n[schedule]\nepochs = 1"
+    text = "[distillation]\n[schedule]\nepochs = 1\n[calibration]"
     result = train(folder, tmp_path / "second", text=text, model=model)
     assert result.epochs == 1
     with pytest.raises(InputError, match=r"(?s)at the widths that it has.*found: weight_bits"):
         train(folder, tmp_path / "third", model=model, weight_bits=8)
     with pytest.raises(InputError, match=r"(?s)keeps the target.*int4-npu.*int8-npu"):
         train(folder, tmp_path / "third", model=model, target="int4-npu")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[calibration]\nobserver = 'mse'", r"calibration\.observer"),
+        ("[calibration]\n[scales]\nstart = 'lsq'", r"scales\.start"),
+        ("[calibration]\n[data]\ntrain = 'train.npz'\ncalibration_samples = 9",
+         r"data\.calibration_samples"),
+    ],
+)  # fmt: skip
+def test_a_calibrated_model_takes_no_keys_of_calibration(
+    text: str, expected: str, folder: Path, tmp_path: Path
+) -> None:
+    prepared = deployq.prepare(Plain(stride=2), (torch.zeros(2, 1, SIDE, SIDE),), "int8-npu")
+    deployq.save_prepared(prepared, tmp_path / "raw")
+    assert train(folder, tmp_path / "first", text=text, model=str(tmp_path / "raw")).epochs == 2
+    with pytest.raises(InputError, match=f"(?s)the scales that it has.*found: {expected}\n"):
+        train(folder, tmp_path / "run", text=text, model=str(tmp_path / "first/last"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cycle_of_one_step_is_refused_at_the_start(folder: Path, tmp_path: Path) -> None:
+    keys = {"method": "sqwa", "batch_size": SAMPLES}
+    expected = r"(?s)sqwa\.cycle_epochs, batch_size: .*found: cycle_epochs = 1 with 1 step"
+    with pytest.raises(InputError, match=expected):
+        train(folder, tmp_path / "run", text=SQWA, **keys)
+    assert not (tmp_path / "run").exists()
+    text = SQWA.replace("captures = 3", "captures = 1\ncycle_epochs = 2")
+    assert train(folder, tmp_path / "run", text=text, **keys).steps == 4
 
 
 def test_divergence_keeps_the_last_good_state(folder: Path, tmp_path: Path) -> None:
@@ -218,6 +257,74 @@ def test_a_folder_with_a_run_is_not_begun_again(folder: Path, tmp_path: Path) ->
     assert finished.steps == 8  # nothing is left to do
     with pytest.raises(InputError, match=r"(?s)by the target.*int8-npu"):
         train(folder, tmp_path / "run", resume=True, target="ort-cpu")
+
+
+def test_a_checkpoint_of_another_recipe_names_the_keys(folder: Path, tmp_path: Path) -> None:
+    train(folder, tmp_path / "run", text="[optimizer]\nrate = 0.02\nweight_decay = 0.0")
+    expected = (
+        r"(?s)by the recipe.*found: optimizer\.rate = 0\.03, optimizer\.momentum = 0\.5\n"
+        r".*allowed: optimizer\.rate = 0\.02, optimizer\.momentum = 0\.9, as the checkpoint"
+    )
+    text = "[optimizer]\nrate = 0.03\nweight_decay = 0.0\nmomentum = 0.5"
+    with pytest.raises(InputError, match=expected):
+        train(folder, tmp_path / "run", text=text, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("norms", "stride", "expected"),
+    [((), 1, r"found: 3\.weight \(4, 64\).*allowed: 3\.weight \(4, 16\), as"),
+     ((nn.BatchNorm2d(4),), 2, r"found: 4\.weight \(4, 16\)\n.*allowed: no 4\.weight")],
+)  # fmt: skip
+def test_a_checkpoint_of_another_network_of_this_name(
+    norms: tuple[nn.Module, ...], stride: int, expected: str, folder: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "net.pt2"
+    write_network(model)
+    train(folder, tmp_path / "run", model=str(model))
+    write_network(model, *norms, stride=stride)
+    with pytest.raises(InputError, match=f"(?s)by the model.*{expected}"):
+        train(folder, tmp_path / "run", model=str(model), resume=True)
+
+
+def test_a_run_goes_on_with_its_log(folder: Path, tmp_path: Path) -> None:
+    train(folder, tmp_path / "run")
+    (tmp_path / "run/metrics.jsonl").unlink()
+    with pytest.raises(InputError, match=r"(?s)metrics.jsonl: a run goes on with.*found: none"):
+        train(folder, tmp_path / "run", resume=True)
+    (tmp_path / "run/metrics.jsonl").touch()
+    assert train(folder, tmp_path / "run", resume=True).steps == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda facts: facts["position"].update(phase=7), "IndexError"),
+        (lambda facts: facts["state"]["items"][1][1].update(items=[]), "KeyError"),
+    ],
+)
+def test_a_state_that_was_changed(
+    change: Callable[[Any], None], expected: str, folder: Path, tmp_path: Path
+) -> None:
+    train(folder, tmp_path / "run")
+    path = tmp_path / "run/checkpoint/training.json"
+    facts = json.loads(path.read_text())
+    change(facts)
+    path.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=f"(?s)the checkpoint cannot be read.*{expected}"):
+        train(folder, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("file", "a file"), ("file/in/it", "Not a directory"), ("n" * 300, "File name too long")],
+)
+def test_a_run_is_written_into_a_folder(
+    name: str, found: str, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=f"(?s)a run is written into a folder.*found: {found}"):
+        train(folder, tmp_path / name)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def saved(folder: Path, name: str, **arrays: np.ndarray) -> str:
