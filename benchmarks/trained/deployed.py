@@ -24,7 +24,7 @@ from deployq.graph.preparation import PreparedModel
 from deployq.progress import progress
 from deployq.verifier.report import Judged
 
-IMAGES = 1000
+IMAGES = 512
 """Of the reporting ones."""
 FURTHER = {"W4A8-int4": "W4A4", "W2A8-int2": "W2A2"}
 """Widths on further targets, trained here by SAQ with the settings of the other widths."""

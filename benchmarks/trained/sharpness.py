@@ -20,7 +20,7 @@ from deployq.landscape.facts import Sharpness
 from deployq.progress import progress
 
 RADIUS = 0.3
-SAMPLES, PRODUCTS, DIRECTIONS = 256, 20, 5
+SAMPLES, PRODUCTS, DIRECTIONS = 128, 15, 5
 FIGURES = ("eigenvalue", "adversarial", "random_mean")
 COLUMNS = (
     "widths", "method", "seeds", "loss", "eigenvalue", f"rise at {RADIUS}, gradient",

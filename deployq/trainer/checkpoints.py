@@ -20,7 +20,7 @@ from deployq.trainer.identity import Identity, check_identity, other_run
 from deployq.trainer.packing import pack, unpack
 from deployq.trainer.position import Position
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "checkpoint"
 STATE_FILE = "training.json"
 TENSOR_FILE = "training.safetensors"

@@ -99,7 +99,7 @@ class NormsTable(Section):
     """BatchNorm in layers on the grid."""
 
     frozen_epochs: Size = 0
-    """Last epochs in which layers train on the running statistics, as they are evaluated."""
+    """Last epochs in which layers train on the running statistics, as evaluated, by plain steps."""
 
 
 class DistillationTable(Section):
