@@ -14,10 +14,10 @@ import onnx
 from benchmarks.part import Facts, Table
 from benchmarks.trained.budget import Budget
 from benchmarks.trained.chosen import CHOSEN
+from benchmarks.trained.images import Images
 from benchmarks.trained.kept import Key, kept_models, kept_or
 from benchmarks.trained.loops import train
-from benchmarks.trained.networks import SPEC, network
-from benchmarks.trained.samples import training
+from benchmarks.trained.networks import GRIDS, network
 from deployq import pipeline
 from deployq.graph.integers import linear_calls
 from deployq.graph.preparation import PreparedModel
@@ -27,7 +27,9 @@ from deployq.verifier.report import Judged
 IMAGES = 512
 """Of the reporting ones."""
 FURTHER = {"W4A8-int4": "W4A4", "W2A8-int2": "W2A2"}
-"""Widths on further targets, trained here by SAQ with the settings of the other widths."""
+"""Widths on further targets, trained here by SAQ with the settings of the other widths, on the
+calibrating images.
+"""
 EVALUATORS = ("fake-quant", "reference", "runtime")
 COLUMNS = (
     "model", "target", "weights", "others in the file", "codes", "others", "top-1 % as trained",
@@ -48,7 +50,7 @@ class Counted:
 def deployed(work: Path, budget: Budget) -> Table:
     """A row for each model in ``work``, exported for its target and verified."""
     for widths, like in FURTHER.items():
-        settings, images = CHOSEN[like]["saq"], training(budget.images)
+        settings, images = CHOSEN[like]["saq"], Images.of(GRIDS[widths].spec.calibration())
         net, count = network(widths), budget.evaluations
         make = partial(train, net, images, settings, evaluations=count, seed=0)
         kept_or(work, Key(widths, "saq", 0), make)
@@ -63,9 +65,10 @@ def deployed(work: Path, budget: Budget) -> Table:
 
 
 def _deployed(key: Key, prepared: PreparedModel, folder: Path) -> tuple[Facts, list[str]]:
-    bundle = pipeline.export(prepared, folder, SPEC.calibration())
+    spec = GRIDS[key.widths].spec
+    bundle = pipeline.export(prepared, folder, spec.calibration())
     weights = _weights(prepared, bundle.path / "model.onnx")
-    report = pipeline.verify(bundle.path, SPEC.reporting().take(IMAGES), latency_runs=1)
+    report = pipeline.verify(bundle.path, spec.reporting().take(IMAGES), latency_runs=1)
     exact = [p for p in report.parities if p.judged is Judged.EXACT]
     facts = {
         "model": str(key), "target": prepared.plan.target, "weights": weights.compared,

@@ -75,11 +75,11 @@ def averaged(
     net = network(WIDTHS)
     prepared, batches = net.restarted(), images.stream(BATCH, seed)
     prepared.module.train()
-    optimizer = optimizer_of(prepared, rate)
+    optimizer = optimizer_of(prepared, rate)  # steps learn while it settles
     schedule = cosine(optimizer, budget.settling)
     run(net.compiled, batches, plain_step(optimizer), schedule, budget.settling)
     sqwa = SQWA(prepared)
-    sqwa.begin()
+    sqwa.begin(refit=False)  # of a network of ternary steps that learned
     learn_scales(prepared, activations=False, weights=False)  # those of activations rest too
     optimizer = torch.optim.AdamW(_learned(prepared), rate, weight_decay=1e-4)
     cyclic = CyclicLR(optimizer, high=rate, low=rate / LOW, cycle_steps=budget.cycle)

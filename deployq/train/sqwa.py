@@ -80,11 +80,15 @@ class SQWA:
         return self._captures
 
     @torch.no_grad()
-    def begin(self) -> None:
+    def begin(self, *, refit: bool = True) -> None:
         """Direct quantization: fit the step of every weight, and freeze it; captures are dropped.
 
         Frozen with it are the running statistics of BatchNorms that are folded into the weight,
         which would move the weight against its step.
+
+        Args:
+            refit: fit the step to the weight, as to a float network's; a network that was trained
+                on steps of its own keeps them with False.
 
         Raises:
             InputError: a weight that is not finite.
@@ -92,9 +96,10 @@ class SQWA:
         calls = self._calls()
         for call in calls.values():
             check_finite(call.name, "weight", call.seen_weight())
-        for call in calls.values():
-            set_step_l2(call)
-        self._settle(self._prepared)
+        if refit:
+            for call in calls.values():
+                set_step_l2(call)
+            self._settle(self._prepared)
         freeze_steps(self._prepared)
         self._layers = {name: LayerCodes.of(call) for name, call in self._calls().items()}
         self._captures, self._mean = 0, None

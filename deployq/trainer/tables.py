@@ -146,8 +146,10 @@ class SaqTable(SamTable):
 class SqwaTable(Section):
     """Stochastic quantized weight averaging (arXiv 2002.00343); its numbers are our choice."""
 
+    start: Literal["direct", "learned"] = "direct"
+    """direct: fitted steps, then settling; learned: steps learn while it settles, then rest."""
     settle_epochs: Count = 3
-    """Training after direct quantization, by [schedule]."""
+    """Training before the cycles, by [schedule]."""
     captures: Count = 7
     """Models that are averaged; odd numbers have no ties."""
     cycle_epochs: Count = 1

@@ -40,6 +40,11 @@ RUNS: dict[str, tuple[dict[str, Any], str, tuple[int, ...]]] = {
     "saq": ({"method": "saq"}, "[saq]\nevery = 2\nbetween = 'reuse'", (4,)),
     "sam": ({"method": "sam"}, "[norms]\nfrozen_epochs = 1", (4,)),
     "sqwa": ({"method": "sqwa", "target": "int4-npu"}, SQWA, (16, 4)),
+    "sqwa, learned steps": (
+        {"method": "sqwa", "target": "int2-vlsi"},
+        f'{SQWA}\nstart = "learned"',
+        (4, 8, 7),
+    ),
     "short multipliers": ({"target": "int2-vlsi"}, "", (7,)),
     "powers of two": (
         {"target": "max78000", "model": "dense.pt2"},

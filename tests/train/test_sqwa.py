@@ -34,6 +34,7 @@ from tests.graph.networks import (
     residual_for,
     with_statistics,
 )
+from tests.train.loops import same, state
 
 TERNARY = Recipe(weight_bits=2)
 
@@ -229,6 +230,18 @@ def test_begin_freezes_what_would_move_codes_against_their_step() -> None:
     info = sqwa.capture()
     assert info.index == 1 and info.code_change_fraction is not None
     assert 0 < info.code_change_fraction < 1
+
+
+def test_steps_that_were_learned_are_kept_and_rest() -> None:
+    prepared = residual_for("lowbit-vlsi", TERNARY)
+    learn_scales(prepared)
+    with torch.no_grad():
+        for unit in prepared.units().values():
+            unit.weight_quantizer.scale.mul_(1.125)
+    before = state(prepared.module)
+    SQWA(prepared).begin(refit=False)
+    assert same(state(prepared.module), before) and frozen(prepared) == ["depth", "stem", "wide"]
+    assert not any(u.weight_quantizer.scale.requires_grad for u in prepared.units().values())
 
 
 def test_changed_codes_are_counted() -> None:

@@ -32,11 +32,16 @@ class Averaging(QAT):
         self.low = self.table.low or self.high / 100
         self._sqwa: SQWA | None = None
 
+    @property
+    def _learned(self) -> bool:
+        """Steps learn by plain training, and are frozen for the captures."""
+        return self.table.start == "learned"
+
     def phases(self) -> tuple[Phase, ...]:
         table, fine = self.table, self.table.finetune_rate or 2 * self.low
         cycles = table.captures * table.cycle_epochs
         return (
-            Phase(SETTLING, table.settle_epochs, judged=False, learns_steps=False),
+            Phase(SETTLING, table.settle_epochs, judged=False, learns_steps=self._learned),
             Phase(CYCLES, cycles, judged=False, rate=self.high, learns_steps=False),
             Phase(
                 FINETUNING, table.finetune_epochs, rate=fine, learns_steps=False, averaged=True
@@ -44,10 +49,15 @@ class Averaging(QAT):
         )  # fmt: skip
 
     def enter(self, phase: Phase, prepared: PreparedModel, batches: Batches) -> PreparedModel:
-        if phase.name == SETTLING:
+        if phase.name == SETTLING and not self._learned:
             self._sqwa = _sqwa(prepared)
             self._sqwa.begin()
             reestimate_norms(prepared, batches)
+        if phase.name == CYCLES and self._learned:
+            if has_weight_lattice(prepared.profile):
+                settle_scales(prepared)
+            self._sqwa = _sqwa(prepared)
+            self._sqwa.begin(refit=False)
         if phase.name != FINETUNING:
             return prepared
         assert self._sqwa is not None
@@ -62,7 +72,7 @@ class Averaging(QAT):
         if phase.name == FINETUNING:
             self._sqwa = None
             freeze_steps(prepared)
-        elif self._sqwa is None:
+        elif self._sqwa is None and not (phase.name == SETTLING and self._learned):
             self._sqwa = _sqwa(prepared)
 
     def schedule(self, phase: Phase, optimizer: Optimizer, steps: int) -> LRScheduler:
