@@ -45,5 +45,5 @@ CHOSEN: Mapping[str, Mapping[str, Settings]] = {
     for widths, best in _BEST.items()
 }
 """By widths and method; the cheaper schedule has the settings of SAQ, and no try of its own."""
-PLAIN_RATE, SQWA_RATE = 0.003, 0.003
-"""Of ternary weights."""
+PLAIN_RATE = SQWA_RATE = 0.001
+"""Of ternary weights; SQWA takes what was chosen for plain retraining, untried."""

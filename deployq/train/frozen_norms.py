@@ -1,16 +1,27 @@
-"""Running statistics of BatchNorms, held still while a perturbed network runs."""
+"""Running statistics of BatchNorms, as they were before a perturbed network ran.
+
+They are kept and put back. Momenta of zero would do as well, but a number that changes between two
+passes is one more graph for torch.compile, and compiled code of torch 2.13 took a wrong one.
+"""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Iterator
 
+import torch
+from torch import Tensor, fx, nn
+
+from deployq.graph.tensors import read_tensor
 from deployq.graph.units import QuantizedLinear
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
+STATISTICS = slice(5, 7)
+"""Mean and variance among the arguments of a linear unit's call."""
+
 
 class FrozenNorms:
-    """Stops the running statistics of every BatchNorm in a network, and lets them run again.
+    """Keeps the running statistics of every BatchNorm in a network, and puts them back.
 
     A step of two passes would otherwise count its batch twice, once at perturbed weights: an
     effective momentum of 0.19 in place of 0.1.
@@ -20,32 +31,37 @@ class FrozenNorms:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._modules = [m for m in module.modules() if isinstance(m, (BatchNorm, QuantizedLinear))]
-        self._momenta: list[float | None] | None = None
-        self._counts: list[Tensor | None] = []
+        tensors = [*_of_modules(module), *_of_units(module)]
+        self._tensors = list({id(tensor): tensor for tensor in tensors}.values())
+        self._before: list[Tensor] = []
 
     def freeze(self) -> None:
-        """Set momenta to zero; once frozen, nothing more happens."""
-        if self._momenta is None:
-            self._momenta = [module.momentum for module in self._modules]
-            self._counts = [_count(module) for module in self._modules]
-            for module in self._modules:
-                module.momentum = 0.0
+        """Keep them; once kept, nothing more happens."""
+        if not self._before:
+            self._before = [tensor.clone() for tensor in self._tensors]
 
+    @torch.no_grad()
     def release(self) -> None:
-        """Give momenta and counts of batches back as they were."""
-        if self._momenta is None:
-            return
-        for module, momentum, count in zip(self._modules, self._momenta, self._counts, strict=True):
-            module.momentum = momentum
-            if count is not None and isinstance(module, BatchNorm):
-                assert module.num_batches_tracked is not None
-                module.num_batches_tracked.copy_(count)
-        self._momenta = None
+        """Put them back, where they were kept."""
+        for tensor, before in zip(self._tensors, self._before, strict=False):
+            tensor.copy_(before)
+        self._before = []
 
 
-def _count(module: nn.Module) -> Tensor | None:
-    """Batches that a BatchNorm has counted; each forward counts, whatever the momentum."""
-    if isinstance(module, BatchNorm) and module.num_batches_tracked is not None:
-        return module.num_batches_tracked.clone()
-    return None
+def _of_modules(module: nn.Module) -> Iterator[Tensor]:
+    """Statistics and counts of batches."""
+    for child in module.modules():
+        if isinstance(child, BatchNorm):
+            yield from child.buffers()
+
+
+def _of_units(module: nn.Module) -> Iterator[Tensor]:
+    """Those that a prepared graph hands its linear units."""
+    for node in module.graph.nodes if isinstance(module, fx.GraphModule) else ():
+        if node.op != "call_module" or not isinstance(
+            module.get_submodule(str(node.target)), QuantizedLinear
+        ):
+            continue
+        for tensor in node.args[STATISTICS]:
+            if tensor is not None:
+                yield read_tensor(module, tensor)

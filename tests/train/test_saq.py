@@ -236,15 +236,16 @@ def test_under_autocast() -> None:
     assert step.perturbed is not None and float(step.perturbed) > float(step.loss)
 
 
-def test_compiled_steps_are_eager_steps() -> None:
+@pytest.mark.parametrize("between", ["plain", "reuse"])
+def test_compiled_steps_are_eager_steps(between: str) -> None:
     trained = []
     for compiled in (False, True):
         prepared = learning()
         learn_scales(prepared)
         optimizer = torch.optim.SGD(prepared.module.parameters(), 0.01)
         net = torch.compile(prepared.module, backend="aot_eager") if compiled else prepared.module
-        saq = SAQ(prepared, optimizer, radius=0.1)
-        for _ in range(2):
+        saq = SAQ(prepared, optimizer, radius=0.1, every=2, between=between)
+        for _ in range(4):
             saq.step(closure(net, *batch()))
         trained.append(state(prepared.module))
     for name, tensor in trained[0].items():
