@@ -13,12 +13,14 @@ from benchmarks.models.cifar_resnet import CifarResNet
 from benchmarks.models.dscnn import DsCnn
 from benchmarks.models.metrics import ClipAuc, RelativeError, Top1
 from benchmarks.models.mlperf_resnet8 import ResNet8
+from benchmarks.models.mnist_vit import MnistViT
 from benchmarks.models.mobilenet_v1 import MobileNetV1
 from benchmarks.models.mobilenet_v2 import MobileNetV2
 from benchmarks.models.samples import (
     WINDOWS,
     anomalies,
     cifar,
+    digits,
     faces,
     first_clips,
     first_normal,
@@ -29,6 +31,9 @@ from benchmarks.models.samples import (
 from benchmarks.models.spec import ModelSpec
 from benchmarks.models.tinymobilenet import TinyMobileNet
 from benchmarks.models.ultraface import UltraFace
+from benchmarks.models.vit_postnorm import ViTPostNorm
+from benchmarks.models.vit_prenorm import ViTPreNorm
+from benchmarks.models.vit_tiny import ViTTiny
 
 RAW = affine((0.0,) * 3, (1.0,) * 3)
 CIFAR_STATISTICS = unit_affine((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
@@ -103,17 +108,39 @@ MODELS = {
         _imagenet("imagenet_mobilenet_v2_100", MobileNetV2, IMAGENET_STATISTICS, 78.89),
     )
 }  # fmt: skip
-"""The fastest ones first."""
+"""Convolutional networks, the fastest ones first."""
+
+UNIT = affine((0.0,) * 3, (255.0,) * 3)
+OTHER_CIFAR_STATISTICS = unit_affine((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+TRANSFORMERS = {
+    spec.name: spec
+    for spec in (
+        ModelSpec(
+            "mnist_vit_prenorm", MnistViT, (1, 28, 28),
+            calibration=digits(slice(0, 500)),
+            choosing=digits(slice(500, 1000)),
+            reporting=digits(slice(1000, None)),
+            metric=Top1(),
+            reference=digits(FIRST),
+            stated=(98.18, digits(slice(None))),
+        ),
+        _cifar("cifar10_vit_prenorm", ViTPreNorm, UNIT, 56.85),
+        _cifar("cifar10_vit_postnorm", ViTPostNorm, OTHER_CIFAR_STATISTICS, 73.46),
+        _imagenet("imagenet_vit_tiny16", ViTTiny, SYMMETRIC, 81.67),
+    )
+}  # fmt: skip
+"""Vision transformers; benchmarks take them where they are named."""
 
 
 def chosen(names: str | None) -> list[ModelSpec]:
-    """The networks of a list with commas; all of them for None.
+    """The networks of a list with commas; all convolutional ones for None.
 
     Raises:
         SystemExit: an unknown name; the message lists the known ones.
     """
+    known = MODELS | TRANSFORMERS
     wanted = list(MODELS) if names is None else names.split(",")
-    unknown = [name for name in wanted if name not in MODELS]
+    unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise SystemExit(f"{', '.join(unknown)}: not one of {', '.join(MODELS)}")
-    return [MODELS[name] for name in wanted]
+        raise SystemExit(f"{', '.join(unknown)}: not one of {', '.join(known)}")
+    return [known[name] for name in wanted]

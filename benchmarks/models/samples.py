@@ -5,13 +5,14 @@ data set     calibrate                   choose                 report
 ===========  ==========================  =====================  ===================================
 CIFAR-10     training images 0..511      test images 0..1999    test images 2000..7999
 ImageNet     calib500, images 0..255     calib500, 256..499     all 900 validation images
+digits       images 0..499               images 500..999        images 1000..4999
 keywords     clips 0..199                the same clips         clips 200..999
 anomalies    the first 10 normal clips   these and the first    all other clips: 60 normal, 44
                                          10 anomalous ones      anomalous
 faces        calib500, images 0..127     calib500, 128..191     validation images 0..199
 ===========  ==========================  =====================  ===================================
 
-The keywords and anomalies come as one file each, so their first clips are set apart.
+The digits, keywords and anomalies come as one file each, so their first samples are set apart.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ Loader = Callable[[], Dataset]
 WINDOWS = 196
 """Windows of five frames in a clip of 200."""
 FRAMES = 5
+MNIST_MEAN, MNIST_DEVIATION = np.float32(0.1307), np.float32(0.3081)
 APART = 10
 """Clips of each kind that calibrate or choose."""
 FACES = affine((127.0,) * 3, (128.0,) * 3)
@@ -46,6 +48,17 @@ def cifar(name: str, rows: slice, normalize: Normalization) -> Loader:
     def load() -> Dataset:
         images, labels = cifar_images(name, rows)
         return Dataset({"x": normalize(images)}, labels)
+
+    return load
+
+
+def digits(rows: slice) -> Loader:
+    """MNIST's test images with an even number, (N, 1, 28, 28)."""
+
+    def load() -> Dataset:
+        arrays = npz("mnist/mnist_test_even5k")
+        real = (arrays["x"][rows].astype(np.float32) / 255 - MNIST_MEAN) / MNIST_DEVIATION
+        return Dataset({"x": real[:, None]}, arrays["y"][rows].astype(np.int64))
 
     return load
 

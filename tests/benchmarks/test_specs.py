@@ -12,18 +12,18 @@ from benchmarks.check_models import TOLERANCE, reference_difference
 from benchmarks.contenders import best_of
 from benchmarks.data import DATA
 from benchmarks.models.metrics import ClipAuc, RelativeError, Top1
-from benchmarks.models.registry import MODELS, chosen
+from benchmarks.models.registry import MODELS, TRANSFORMERS, chosen
 from benchmarks.models.samples import first_clips, first_normal, other_clips, windows
 from benchmarks.timm_cnns.families import FAMILIES
 from deployq.data import Dataset
 
 SMALL = ("cifar10_mlperf_resnet8", "cifar10_tinymobilenet", "kws_mlperf_dscnn",
-         "ad_mlperf_autoencoder")  # fmt: skip
+         "ad_mlperf_autoencoder", *TRANSFORMERS)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS | TRANSFORMERS)
 def test_a_network_takes_its_own_shape(name: str) -> None:
-    spec = MODELS[name]
+    (spec,) = chosen(name)
     with torch.no_grad():
         outputs = pytree.tree_leaves(spec.build().eval()(spec.example(2)))
     assert all(len(output) == 2 for output in outputs)
@@ -32,7 +32,8 @@ def test_a_network_takes_its_own_shape(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.skipif(not (DATA / "models").is_dir(), reason=f"no real data in {DATA}")
 def test_a_rebuilt_network_is_the_stored_one(name: str) -> None:
-    assert reference_difference(MODELS[name], MODELS[name].load()) <= TOLERANCE
+    (spec,) = chosen(name)
+    assert reference_difference(spec, spec.load()) <= TOLERANCE
 
 
 def test_unknown_names_list_the_known_ones() -> None:
