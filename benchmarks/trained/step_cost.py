@@ -22,7 +22,7 @@ from benchmarks.trained.samples import training
 from deployq.graph.preparation import PreparedModel
 from deployq.train import SAM, SAQ
 
-ROUNDS, RATE, STEPS = 7, 1e-4, 5
+ROUNDS, RATE, STEPS = 5, 1e-4, 5
 GRID = GRIDS["W4A4"]
 Step = Callable[[Backward], object]
 GOALS = {
