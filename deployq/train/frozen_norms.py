@@ -1,7 +1,7 @@
 """Running statistics of BatchNorms, as they were before a perturbed network ran.
 
 They are kept and put back. Momenta of zero would do as well, but a number that changes between two
-passes is one more graph for torch.compile, and compiled code of torch 2.13 took a wrong one.
+passes is one more graph for torch.compile.
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ class TwoPasses:
         every: a full step every so many; 1 is each one.
         between: what the steps between full ones do.
         look_rate: of ``looksam``: weight of the stored direction.
-        freeze_norms: statistics of BatchNorms learn from the first pass alone.
+        freeze_norms: statistics of BatchNorms learn from unperturbed passes alone: the first of two,
+            and none of a step that ``reuse`` perturbs. In channels that are all but off, whose
+            factor is folded into the weight, perturbed ones grow without bound.
         synchronized: the gradients that point the way are averaged over the ranks of
             ``torch.distributed``; else each rank climbs by its own batch, as in the released code.
 
@@ -124,6 +126,8 @@ class TwoPasses:
         elif self.enabled and self.between is Between.REUSE:
             for member, move in self._kept.items():
                 member.perturb(move)
+            if self._norms is not None and self._kept:
+                self._norms.freeze()
 
     def ascend(self) -> bool:
         """After the gradients of the first pass: climb, and clear them.

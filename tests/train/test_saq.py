@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,23 @@ def test_statistics_count_a_batch_once(freeze: bool, passes: int) -> None:
             )
     momenta = {unit.momentum for unit in prepared.units().values()}
     assert momenta == {0.1}
+
+
+def test_statistics_rest_on_steps_that_use_a_perturbation_again() -> None:
+    prepared = learning()
+    saq = SAQ(prepared, sgd(prepared), radius=0.1, every=2, between="reuse")
+    run = closure(prepared.module, *batch())
+
+    def statistics() -> dict[str, Tensor]:
+        named = prepared.module.named_buffers()
+        return {n: b.clone() for n, b in named if n.endswith(("running_mean", "running_var"))}
+
+    seen = [statistics()]
+    for _ in range(3):
+        saq.step(run)
+        seen.append(statistics())
+    moved = [not same(a, b) for a, b in itertools.pairwise(seen)]
+    assert seen[0] and moved == [True, False, True]
 
 
 def test_both_passes_drop_the_same_values() -> None:
