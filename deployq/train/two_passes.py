@@ -62,8 +62,8 @@ class TwoPasses:
         every: a full step every so many; 1 is each one.
         between: what the steps between full ones do.
         look_rate: of ``looksam``: weight of the stored direction.
-        freeze_norms: statistics of BatchNorms learn from unperturbed passes alone: the first of two,
-            and none of a step that ``reuse`` perturbs. In channels that are all but off, whose
+        freeze_norms: statistics of BatchNorms learn from unperturbed passes alone: the first of
+            two, and none of a step that ``reuse`` perturbs. In channels that are all but off, whose
             factor is folded into the weight, perturbed ones grow without bound.
         synchronized: the gradients that point the way are averaged over the ranks of
             ``torch.distributed``; else each rank climbs by its own batch, as in the released code.
