@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 
 import deployq
-from benchmarks.data import IMAGENET_STATISTICS
-from benchmarks.models.registry import TRAIN
-from benchmarks.models.samples import cifar
 from benchmarks.part import Facts, Table
 from benchmarks.trained.budget import Budget
 from benchmarks.trained.kept import Key, kept_models
 from benchmarks.trained.measures import spread
+from benchmarks.trained.networks import GRIDS
 from deployq import pipeline
 from deployq.landscape.facts import Sharpness
 from deployq.progress import progress
@@ -35,11 +33,11 @@ def sharpness(work: Path, budget: Budget) -> Table:
 
     Images are not augmented; lengths count standard deviations of each layer's weight.
     """
-    data = cifar(TRAIN, slice(0, SAMPLES), IMAGENET_STATISTICS)()
     found: dict[Key, Sharpness] = {}
     models = list(kept_models(work))
     with progress(len(models)) as advance:
         for key, folder in models:
+            data = GRIDS[key.widths].spec.calibration()
             found[key] = deployq.measure_sharpness(
                 pipeline.load_prepared(folder), data, radius=RADIUS, samples=SAMPLES,
                 steps=PRODUCTS, directions=DIRECTIONS,

@@ -16,9 +16,6 @@ from deployq.graph.units import QuantizedLinear
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
-STATISTICS = slice(5, 7)
-"""Mean and variance among the arguments of a linear unit's call."""
-
 
 class FrozenNorms:
     """Keeps the running statistics of every BatchNorm in a network, and puts them back.
@@ -58,10 +55,7 @@ def _of_modules(module: nn.Module) -> Iterator[Tensor]:
 def _of_units(module: nn.Module) -> Iterator[Tensor]:
     """Those that a prepared graph hands its linear units."""
     for node in module.graph.nodes if isinstance(module, fx.GraphModule) else ():
-        if node.op != "call_module" or not isinstance(
-            module.get_submodule(str(node.target)), QuantizedLinear
-        ):
-            continue
-        for tensor in node.args[STATISTICS]:
-            if tensor is not None:
-                yield read_tensor(module, tensor)
+        called = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(called, QuantizedLinear):
+            _, _, _, *norm = node.args  # x, weight, bias, then the fields of BatchNormTensors
+            yield from (read_tensor(module, tensor) for tensor in norm[2:])
