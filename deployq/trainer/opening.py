@@ -56,10 +56,16 @@ class Opened:
     notes: tuple[str, ...]
 
     def prepared(self, stage: StageTable | None) -> PreparedModel:
-        """A prepared model of its own at the widths of a stage; a float one is not calibrated."""
+        """A prepared model of its own at the widths of a stage; a float one is not calibrated.
+
+        Statistics that rested where a stored one was trained learn again.
+        """
         if self.captured is None:
             assert self.stored is not None
-            return copy.deepcopy(self.stored)
+            found = copy.deepcopy(self.stored)
+            for unit in found.units().values():  # the recipe says when statistics rest
+                unit.frozen_statistics = False
+            return found
         return pipeline.prepare(self.captured, (), self.profile, self.recipe.widths(stage))
 
     def calibrate(self, prepared: PreparedModel) -> None:

@@ -203,6 +203,22 @@ def test_a_prepared_model_goes_on_from_its_scales(folder: Path, tmp_path: Path) 
         train(folder, tmp_path / "third", model=model, target="int4-npu")
 
 
+def test_statistics_learn_again_in_a_new_run(folder: Path, tmp_path: Path) -> None:
+    train(folder, tmp_path / "first", text="[norms]\nfrozen_epochs = 1", model="norm.pt2")
+    first = deployq.load_prepared(tmp_path / "first/last")
+    assert all(
+        unit.frozen_statistics for unit in first.units().values() if unit.batch_norm != "none"
+    )
+    train(folder, tmp_path / "second", text="[calibration]", model=str(tmp_path / "first/last"))
+    second = deployq.load_prepared(tmp_path / "second/last")
+    assert not any(unit.frozen_statistics for unit in second.units().values())
+    named = dict(second.module.named_buffers())
+    moved = [
+        not torch.equal(named[n], b) for n, b in first.module.named_buffers() if "running" in n
+    ]
+    assert moved and all(moved)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -47,8 +47,7 @@ class Sharpness(QAT):
             return
         with closure.apart():
             closure()
-        due = passes.ascend()
-        if closure.stepping.ranks.any(not due):
+        if not passes.ascend():  # in all processes alike
             passes.restore()
             raise Diverged("a gradient is NaN or infinite")
         try:
