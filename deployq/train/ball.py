@@ -9,7 +9,7 @@ for every layer scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -173,17 +173,15 @@ def climb(members: Iterable[Member], radius: float) -> Climb:
         members: those without a gradient stay where they are.
         radius: length of the move over all members, in their units.
     """
-    found = [(member, *each) for member in members for each in _scaled(member)]
-    squares: dict[Kind, Tensor] = {}
-    for member, grad, unit in found:
-        square = (grad * unit).square().sum()
-        squares[member.kind] = squares.get(member.kind, torch.zeros_like(square)) + square
-    norm = torch.stack([*squares.values()]).sum().sqrt() if squares else torch.zeros(())
-    rate = radius / (norm + TINY)
-    return Climb(norm, {m: grad * (rate * unit * unit) for m, grad, unit in found}, squares)
-
-
-def _scaled(member: Member) -> Iterator[tuple[Tensor, Tensor | float]]:
-    grad = member.gradient()
-    if grad is not None:
-        yield grad.detach().float(), member.unit()
+    found = [(member, grad.detach().float()) for member in members
+             if (grad := member.gradient()) is not None]  # fmt: skip
+    if not found:
+        return Climb(torch.zeros(()), {}, {})
+    kinds, grads = [member.kind for member, _ in found], [grad for _, grad in found]
+    units = torch.stack([torch.as_tensor(m.unit(), device=g.device) for m, g in found])
+    squares = (torch.stack(torch._foreach_norm(grads)) * units).square()
+    norm = squares.sum().sqrt()
+    rates = radius / (norm + TINY) * units.square()
+    moves = torch._foreach_mul(grads, list(rates.unbind()))
+    parts = {kind: squares[[k is kind for k in kinds]].sum() for kind in dict.fromkeys(kinds)}
+    return Climb(norm, {m: move for (m, _), move in zip(found, moves, strict=True)}, parts)
