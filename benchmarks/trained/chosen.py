@@ -16,12 +16,14 @@ OTHER_RATES = (0.001, 0.003, 0.006)
 
 
 def tries_of(widths: str) -> tuple[Settings, ...]:
-    """Three tries for each method."""
+    """Three tries for each method, the cheaper schedule among them."""
     low, middle, high = RATES.get(widths, OTHER_RATES)
     return (
         *(Settings("qat", rate) for rate in (low, middle, high)),
         Settings("sam", middle, 0.05), Settings("sam", middle, 0.2), Settings("sam", high, 0.05),
         Settings("saq", middle, 0.3), Settings("saq", middle, 1.0), Settings("saq", high, 0.3),
+        Settings("saq", middle, 0.3, 5, "reuse"), Settings("saq", middle, 0.3, 5, "looksam"),
+        Settings("saq", low, 0.3, 5, "looksam"),
     )  # fmt: skip
 
 

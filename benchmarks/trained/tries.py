@@ -50,4 +50,5 @@ def _tries(widths: str, budget: Budget, images: Images, test: Images) -> Iterato
 
 def _text(settings: Settings) -> str:
     radius = f", radius {settings.radius}" if settings.radius else ""
-    return f"{settings.method}, rate {settings.rate}{radius}"
+    every = f", every {settings.every}, {settings.between}" if settings.every > 1 else ""
+    return f"{settings.method}, rate {settings.rate}{radius}{every}"

@@ -6,6 +6,7 @@ code has one: these are named for what they do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import torch
@@ -49,27 +50,19 @@ class LookSam:
         mean_over_ranks(self._plain.values())
 
     def after(self, *, full: bool) -> None:
-        """After the last pass: keep the direction of a full step, or add the kept one.
-
-        A direction that is not finite, as where the second pass overflowed, is none.
-        """
+        """After the last pass: keep the direction of a full step, or add the kept one."""
         grads = self._gradients()
         if full and self._plain:
-            along = _dot(grads, self._plain) / _dot(self._plain, self._plain).clamp(min=TINY)
-            self.directions = {n: g - along * self._plain[n] for n, g in grads.items()
-                               if n in self._plain}  # fmt: skip
-            if not bool(_dot(self.directions, self.directions).isfinite()):
-                self.directions = {}
+            self.directions = _across(grads, self._plain)
             self._plain = {}
         elif not full and self.directions:
             self._add(grads)
 
     def _add(self, grads: dict[str, Tensor]) -> None:
-        length = _dot(grads, grads).sqrt()
-        factor = self._rate * length / _dot(self.directions, self.directions).sqrt().clamp(min=TINY)
-        for name, grad in grads.items():
-            if name in self.directions:
-                grad.add_(factor * self.directions[name])
+        names = [name for name in grads if name in self.directions]
+        kept = [self.directions[name] for name in names]
+        factor = self._rate * _length(grads.values()) / _length(kept).clamp(min=TINY)
+        torch._foreach_add_([grads[name] for name in names], torch._foreach_mul(kept, factor))
 
     def _gradients(self) -> dict[str, Tensor]:
         named = self._module.named_parameters()
@@ -80,6 +73,22 @@ TINY = 1e-30
 """Below it a gradient has no direction."""
 
 
-def _dot(left: dict[str, Tensor], right: dict[str, Tensor]) -> Tensor:
-    products = [(left[n].float() * right[n].float()).sum() for n in left if n in right]
+def _across(sharp: dict[str, Tensor], plain: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What of a perturbed gradient is orthogonal to the plain one; nothing if it overflowed."""
+    names = [name for name in sharp if name in plain]
+    ahead, base = [sharp[name] for name in names], [plain[name] for name in names]
+    along = _dot(ahead, base) / _dot(base, base).clamp(min=TINY)
+    found = torch._foreach_sub(ahead, torch._foreach_mul(base, along))
+    if not bool(_length(found).isfinite()):
+        return {}
+    return dict(zip(names, found, strict=True))
+
+
+def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    products = [(a.float() * b.float()).sum() for a, b in zip(left, right, strict=True)]
     return torch.stack(products).sum() if products else torch.zeros(())
+
+
+def _length(tensors: Iterable[Tensor]) -> Tensor:
+    norms = torch._foreach_norm([tensor.float() for tensor in tensors])
+    return torch.stack(norms).norm() if norms else torch.zeros(())
