@@ -10,10 +10,19 @@ import numpy as np
 from torch import Tensor, fx, nn
 
 from deployq import affine
-from deployq.arithmetic.contract import Form
+from deployq.arithmetic.contract import Accumulator, Form
 from deployq.arithmetic.geometry import PoolGeometry
-from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling, resize, softmax
+from deployq.arithmetic.kernels import (
+    concat,
+    elementwise,
+    linear,
+    lookup,
+    pooling,
+    resize,
+    softmax,
+)
 from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
 from deployq.graph.operators import COMPUTE, aten, clamp_bounds, unary_params
 from deployq.graph.rewrites.rule import argument, calls
 from deployq.qparams import QParams
@@ -92,9 +101,15 @@ def _pad(node: fx.Node, value: Codes) -> Tensor:
     return nn.functional.pad(value.data, amounts, value=code)
 
 
-def compute(node: fx.Node, operands: Sequence[Codes]) -> Pending:
-    """A computing operator on codes."""
+def compute(node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator) -> Pending:
+    """A computing operator on codes; sums of products stay inside an accumulator.
+
+    Raises:
+        AccumulatorOverflowError: a sum of a matrix product leaves it.
+    """
     operator = COMPUTE[node.target]
+    if operator == "MatMul":
+        return Pending(operator, _matmul(node, operands, accumulator))
     return Pending(operator, _FINISH[operator](node, operands))
 
 
@@ -133,6 +148,17 @@ def _binary(function: Callable[..., Tensor]) -> Callable[[fx.Node, Sequence[Code
         )
 
     return build
+
+
+def _matmul(node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator) -> Finish:
+    """(..., M, K) times (..., K, N), both on grids of their own."""
+    (a, qa), (b, qb) = ((operand.data, operand.qparams) for operand in operands)
+    acc = linear.matmul_accumulate(a, int(qa.zero_point), b, int(qb.zero_point))
+    acc = fit_accumulator(acc, accumulator, str(node.meta["name"]), channel_axis=-1)
+    scales = qa.scale[()], qb.scale[()]
+    return lambda out, bounds, form: requantize(
+        acc, *scales, out, form, channel_axis=-1, bounds=bounds
+    )
 
 
 def _global_pool(node: fx.Node, operands: Sequence[Codes]) -> Finish:

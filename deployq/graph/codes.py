@@ -169,7 +169,7 @@ class _CodesInterpreter(fx.Interpreter):
         operands = [a for a in _flat(args) if isinstance(a, (Codes, Pending, Tensor))]
         codes = [operand for operand in operands if isinstance(operand, Codes)]
         if is_compute(n) and len(codes) == len(operands):
-            return compute(n, codes)
+            return compute(n, codes, self.contract.accumulator)
         if is_softmax(n) and isinstance(args[0], Codes) and self._is_quantized(n):
             return softmax_of(args[0])
         if n.target in UNARY and isinstance(args[0], (Codes, Pending)):

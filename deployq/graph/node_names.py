@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from torch import fx
@@ -17,16 +18,22 @@ def name_nodes(module: fx.GraphModule) -> None:
     """Give every node ``meta["name"]``: the owning module's path, or path and operator.
 
     A module that makes one call gives its path alone (``layer1.0.conv1``); functional calls gain
-    the operator (``layer1.0.add``); a second use gains a number.
+    the operator (``layer1.0.add``), as do those of a module that makes several; a second use gains
+    a number.
     """
     taken: set[str] = set()
-    for node in module.graph.nodes:
-        if node.op in ("output", "get_attr"):
-            continue
-        node.meta["name"] = _free(_base_name(node), taken)
+    nodes = [node for node in module.graph.nodes if node.op not in ("output", "get_attr")]
+    targets: dict[str, set[object]] = {}
+    for node in nodes:
+        if node.op == "call_function":
+            targets.setdefault(module_path(node), set()).add(node.target)
+    single = {path for path, found in targets.items() if len(found) == 1}
+    for node in nodes:
+        node.meta["name"] = _free(_base_name(node, single), taken)
 
 
-def _base_name(node: fx.Node) -> str:
+def _base_name(node: fx.Node, single: Collection[str]) -> str:
+    """Before numbers; ``single`` has the paths of modules with one kind of call."""
     if node.op == "placeholder":
         return str(node.target)
     if node.op == "call_module":
@@ -36,8 +43,17 @@ def _base_name(node: fx.Node) -> str:
     operator = node.target.__name__.split(".")[0]  # type: ignore[union-attr] # an operator overload
     path = module_path(node)
     if path and is_leaf_call(node):
-        return path
+        if path in single:
+            return path
+        operator = _owner_of_weight(node, path) or operator
     return f"{path}.{operator}" if path else str(operator)
+
+
+def _owner_of_weight(node: fx.Node, path: str) -> str:
+    """``out_proj`` for a call that reads ``<path>.out_proj.weight``, else nothing."""
+    reads = (str(n.target) for n in node.all_input_nodes if n.op == "get_attr")
+    found = next((read for read in reads if read.endswith(".weight")), "")
+    return found.removesuffix(".weight").removeprefix(f"{path}.") if found else ""
 
 
 def is_leaf_call(node: fx.Node) -> bool:

@@ -26,6 +26,8 @@ COMPUTE: dict[Any, str] = {
     aten.adaptive_avg_pool2d.default: "GlobalAveragePool",
     aten.avg_pool2d.default: "AveragePool",
     aten.cat.default: "Concat",
+    aten.matmul.default: "MatMul",
+    aten.bmm.default: "MatMul",
 }
 """Operators with an integer form of their own; their output gets its own parameters."""
 
@@ -64,7 +66,6 @@ parameters.
 FLOAT: dict[Any, str] = {
     aten.conv2d.padding: "Conv",
     aten.softmax.int: "Softmax",
-    aten.matmul.default: "MatMul",
     aten.mean.dim: "ReduceMean",
     aten.sub.Tensor: "Sub",
     aten.div.Tensor: "Div",
@@ -74,7 +75,6 @@ FLOAT: dict[Any, str] = {
     aten.expand_as.default: "Expand",
     aten.stack.default: "aten.stack",
     aten.conv1d.default: "Conv",
-    aten.bmm.default: "MatMul",
     aten.log_softmax.int: "LogSoftmax",
     aten.group_norm.default: "GroupNormalization",
     aten.instance_norm.default: "InstanceNormalization",

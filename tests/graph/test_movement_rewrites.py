@@ -60,16 +60,16 @@ def test_an_element_of_the_batch_is_no_movement() -> None:
 RESHAPED = "reshape permute reshape"
 
 
-@pytest.mark.parametrize("groups", [2, 3, 12])
-def test_channel_shuffle_has_rank_4_in_every_spelling(groups: int) -> None:
+@pytest.mark.parametrize(("groups", "calls"), [(2, RESHAPED), (3, RESHAPED), (12, "reshape")])
+def test_channel_shuffle_has_rank_4_in_every_spelling(groups: int, calls: str) -> None:
     def by_hand(m: Any, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         parts = x.view(n, groups, c // groups, h, w).transpose(1, 2).contiguous()
         return parts.view(n, -1, h, w)
 
-    assert captured(by_hand) == RESHAPED
-    assert captured(lambda m, x: F.channel_shuffle(x, groups)) == RESHAPED
-    assert captured(_module(groups)) == RESHAPED
+    assert captured(by_hand) == calls
+    assert captured(lambda m, x: F.channel_shuffle(x, groups)) == calls
+    assert captured(_module(groups)) == calls
 
 
 def _module(groups: int) -> Body:
@@ -103,12 +103,12 @@ def attention_parts(m: Any, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def test_joint_query_key_value_have_rank_4() -> None:
-    assert captured(attention_parts) == "flatten" + " slice reshape permute" * 3
+    assert captured(attention_parts) == " ".join(["slice permute"] * 3)
 
 
 @pytest.mark.parametrize("body", [
     lambda m, x: x.reshape(-1, 2, 6, 6, 6).permute(2, 0, 1, 3, 4)[1],  # a later factor
-    lambda m, x: x.reshape(-1, 6, 2, 3, 12).permute(1, 0, 2, 3, 4)[1],  # of two axes
+    lambda m, x: x.reshape(-1, 8, 3, 3, 6).permute(1, 0, 2, 3, 4)[1],  # of two axes
     lambda m, x: x.reshape(-1, 2, 6, 6, 6).permute(1, 0, 2, 3, 4)[1:3],
 ])  # fmt: skip
 def test_other_parts_stay_behind_their_reshape(body: Body) -> None:

@@ -12,23 +12,28 @@ from torch import fx
 
 from deployq.graph.rewrites import (
     adaptive_to_pool,
+    attention_to_products,
     batch_norm_to_depthwise,
     bounds_to_clamp,
     ceil_to_pad,
+    collapse_movements,
     constant_to_depthwise,
     conv_padding_to_numbers,
     functionalize,
     last_axis_softmax,
     mean_to_pool,
-    merge_axes,
+    movement_behind_layer,
     nearest_to_resize,
     pick_before_reshape,
     remove_expand,
     remove_identity,
+    scalar_into_layer,
     select_to_slice,
     shuffle_to_transpose,
     silu_to_mul,
+    split_layer,
     split_to_slices,
+    token_to_pad,
     view_to_flatten,
     view_to_reshape,
 )
@@ -38,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 NORMALIZATION: tuple[Rewrite, ...] = (
     functionalize.RULE,  # first: every later pattern is functional
+    attention_to_products.RULE,
     split_to_slices.RULE,
     select_to_slice.RULE,
     remove_identity.RULE,
@@ -46,10 +52,14 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     conv_padding_to_numbers.RULE,
     shuffle_to_transpose.RULE,
     nearest_to_resize.RULE,
+    movement_behind_layer.RULE,
+    pick_before_reshape.RULE,  # before chains are shortened: it looks for the factors of one axis
+    collapse_movements.RULE,
     view_to_flatten.RULE,
     view_to_reshape.RULE,  # after flatten, which is the simpler form
-    pick_before_reshape.RULE,  # after it: one way to reshape
-    merge_axes.RULE,
+    split_layer.RULE,  # after the picks: slices stand behind the layer
+    scalar_into_layer.RULE,  # after it: queries have a layer of their own
+    token_to_pad.RULE,
     silu_to_mul.RULE,
     last_axis_softmax.RULE,
     mean_to_pool.RULE,

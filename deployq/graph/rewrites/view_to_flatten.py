@@ -11,7 +11,12 @@ from torch import fx
 from deployq.graph.rewrites.rule import Rewrite, calls, replace
 
 aten = torch.ops.aten
-RESHAPES = (aten.view.default, aten.reshape.default, aten._unsafe_view.default)
+RESHAPES = (
+    aten.view.default,
+    aten.reshape.default,
+    aten._unsafe_view.default,
+    aten.unflatten.int,
+)
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:

@@ -1,0 +1,116 @@
+"""scaled_dot_product_attention becomes what it stands for: two products and a softmax.
+
+    softmax((q c) k' + mask) v        with c = scale, or 1 / sqrt(E)
+
+after torch's own definition. The factor stands at the queries, where it may melt into the layer
+that makes them. Grouped heads (GQA) share keys and values by broadcasting. Equal up to float32
+rounding.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, fx
+
+from deployq.graph.rewrites.build import aten, build, substitute
+from deployq.graph.rewrites.rule import Rewrite, argument, calls
+from deployq.graph.tensors import attach
+
+LOWEST = -1e4
+"""Stands for a masked score: its share is 0 in float32, and no inf enters an integer chain."""
+
+
+def match(module: fx.GraphModule, node: fx.Node) -> bool:
+    if not calls(node, aten.scaled_dot_product_attention.default):
+        return False
+    return float(argument(node, 4, "dropout_p", 0.0)) == 0.0 and _mask_is_known(node)
+
+
+def _mask_is_known(node: fx.Node) -> bool:
+    """A causal mask needs both lengths."""
+    if not argument(node, 5, "is_causal", False):
+        return True
+    rows, columns = (n.meta["val"].shape[-2] for n in node.all_input_nodes[:2])
+    return isinstance(rows, int) and isinstance(columns, int)
+
+
+def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
+    q, k, v = node.all_input_nodes[:3]
+    scale = argument(node, 6, "scale")
+    factor = 1 / math.sqrt(int(q.meta["val"].shape[-1])) if scale is None else float(scale)
+    groups = _groups(node, q, k)
+    if groups > 1:
+        q, k, v = _grouped(node, q, groups), *(build(node, aten.unsqueeze.default, n, 2)
+                                               for n in (k, v))  # fmt: skip
+    scaled = _part(build(node, aten.mul.Tensor, q, factor), "scaled")
+    keys = build(node, aten.transpose.int, k, -2, -1)
+    scores = _part(_product(node, scaled, keys), "scores")
+    mask = _mask(module, node)
+    if mask is not None:
+        scores = _part(_product(node, scores, mask, aten.add.Tensor), "masked")
+    shares = _part(build(node, aten.softmax.int, scores, -1), "softmax")
+    mixed = _product(node, shares, v)
+    if groups > 1:
+        mixed = build(node, aten.flatten.using_ints, _part(mixed, "mixed"), 1, 2)
+    substitute(node, mixed)
+
+
+def _part(node: fx.Node, name: str) -> fx.Node:
+    node.meta["part"] = name
+    return node
+
+
+def _product(
+    node: fx.Node, a: fx.Node, b: fx.Node, target: torch._ops.OpOverload = aten.matmul.default
+) -> fx.Node:
+    """A call on two tensors in front of ``node``, with a shape."""
+    with node.graph.inserting_before(node):
+        product = node.graph.call_function(target, (a, b))
+    product.meta = {**node.meta, "val": target(a.meta["val"], b.meta["val"])}
+    return product
+
+
+def _groups(node: fx.Node, q: fx.Node, k: fx.Node) -> int:
+    """How many heads of queries share one of keys."""
+    if not argument(node, 7, "enable_gqa", False):
+        return 1
+    return int(q.meta["val"].shape[-3]) // int(k.meta["val"].shape[-3])
+
+
+def _grouped(node: fx.Node, q: fx.Node, groups: int) -> fx.Node:
+    """(N, H, L, E) to (N, H / groups, groups, L, E)."""
+    _, heads, rows, width = q.meta["val"].shape
+    return build(node, aten.reshape.default, q, [-1, heads // groups, groups, rows, width])
+
+
+def _mask(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """What is added to the scores, as reals."""
+    given = argument(node, 3, "attn_mask")
+    if argument(node, 5, "is_causal", False):
+        rows, columns = (n.meta["val"].shape[-2] for n in node.all_input_nodes[:2])
+        later = torch.ones(rows, columns, dtype=torch.bool).triu(1)
+        return _constant(module, node, later * LOWEST)
+    if given is None or given.meta["val"].is_floating_point():
+        return given if isinstance(given, fx.Node) else None
+    return _product_of_mask(node, given)
+
+
+def _product_of_mask(node: fx.Node, allowed: fx.Node) -> fx.Node:
+    """0 where a score counts and :data:`LOWEST` where it does not, from True and False."""
+    counts = build(node, aten.to.dtype, allowed, torch.float32)
+    missing = build(node, aten.rsub.Scalar, counts, 1.0)
+    return build(node, aten.mul.Tensor, missing, LOWEST)
+
+
+def _constant(module: fx.GraphModule, node: fx.Node, value: Tensor) -> fx.Node:
+    name = f"{node.name}_mask"
+    attach(module, name, value)
+    with node.graph.inserting_before(node):
+        read = node.graph.get_attr(name)
+    read.meta["val"] = value
+    return read
+
+
+RULE = Rewrite("attention to products", match, rewrite)

@@ -1,0 +1,85 @@
+"""x * c and x / c melt into the fully connected layer that makes x.
+
+    mul(moved(linear(y, W, b)), c)          becomes    moved(linear(y, c W, c b))
+    mul(matmul(moved(linear(y, W, b)), k), c)          the same, in the left factor
+
+The factor of an attention then costs nothing. Exact where c is a power of two, else equal up to
+float32 rounding. The layer's tensors are new ones; the user's stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from deployq.graph.operators import is_movement
+from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.rule import Rewrite, argument, calls
+from deployq.graph.tensors import attach, read_tensor
+
+
+def match(module: fx.GraphModule, node: fx.Node) -> bool:
+    return _factor(node) is not None and _layer(module, node.all_input_nodes[0], node) is not None
+
+
+def _factor(node: fx.Node) -> float | None:
+    """The number that a call multiplies one tensor by."""
+    if not calls(node, aten.mul.Tensor, aten.div.Tensor) or node.kwargs or len(node.args) != 2:
+        return None
+    a, b = node.args
+    if calls(node, aten.div.Tensor):
+        return 1.0 / b if isinstance(b, (int, float)) and b else None
+    number: Any = b if isinstance(a, fx.Node) else a
+    return float(number) if isinstance(number, (int, float)) else None
+
+
+def _layer(module: fx.GraphModule, node: fx.Node, reader: fx.Node) -> fx.Node | None:
+    """The layer whose output arrives here alone, moved or as the left factor of a product."""
+    while list(node.users) == [reader]:
+        if calls(node, aten.linear.default):
+            constants = [a for a in node.args[1:] if a is not None]
+            known = all(isinstance(a, fx.Node) and a.op == "get_attr" for a in constants)
+            return node if known else None
+        moves = node.op == "call_function" and is_movement(module, node) and not _pads(node)
+        if not moves and not calls(node, aten.matmul.default, aten.bmm.default):
+            return None
+        reader, node = node, node.all_input_nodes[0]
+    return None
+
+
+def _pads(node: fx.Node) -> bool:
+    return bool(calls(node, aten.pad.default) and argument(node, 3, "value"))
+
+
+def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
+    factor, source = _factor(node), node.all_input_nodes[0]
+    layer = _layer(module, source, node)
+    assert factor is not None and layer is not None
+    operands = [None if a is None else _scaled(module, layer, a, factor) for a in layer.args[1:]]
+    layer.args = (layer.args[0], *operands)
+    node.replace_all_uses_with(source)
+    node.graph.erase_node(node)
+
+
+def _scaled(module: fx.GraphModule, layer: fx.Node, read: Any, factor: float) -> fx.Node:
+    """A parameter of its own, beside the user's."""
+    path, _, leaf = str(read.target).rpartition(".")
+    name = f"{path}.deployq_scaled_{leaf}".lstrip(".")
+    while _has(module, name):
+        name += "_"
+    value = nn.Parameter(read_tensor(module, read).detach() * torch.tensor(factor))
+    attach(module, name, value)
+    with layer.graph.inserting_before(layer):
+        made = layer.graph.get_attr(name)
+    made.meta["val"] = value
+    return made
+
+
+def _has(module: fx.GraphModule, name: str) -> bool:
+    path, _, leaf = name.rpartition(".")
+    return hasattr(module.get_submodule(path), leaf)
+
+
+RULE = Rewrite("scalar into layer", match, rewrite)
