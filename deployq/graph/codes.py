@@ -34,7 +34,7 @@ from deployq.graph.batch_norm import LateBias, LinearCodes
 from deployq.graph.code_operators import Codes, Pending, compute, move, softmax_of, unary
 from deployq.graph.code_ranges import code_bounds
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.graph.integers import LayerIntegers, layer_integers
+from deployq.graph.integers import LayerIntegers, is_constant, layer_integers
 from deployq.graph.operators import UNARY, is_compute, is_movement, is_softmax, onnx_type
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.units import QuantizedLinear
@@ -105,7 +105,7 @@ def evaluate_steps(
     Raises:
         InputError: a name that no quantized tensor has.
     """
-    known = {name for grid in prepared.plan.tensors for name in grid.tensors}
+    known = {name for grid in prepared.plan.tensors for name in grid.computed}
     wanted = known if names is None else set(names)
     if wanted - known:
         raise InputError(
@@ -161,6 +161,8 @@ class _CodesInterpreter(fx.Interpreter):
         if n.op == "call_module":
             module = graph.get_submodule(str(n.target))
             if isinstance(module, FakeQuantize):
+                if is_constant(n):
+                    return _codes(module.qparams(), args[0])
                 return self._quantize(str(n.meta["name"]), module.qparams(), args[0])
             if isinstance(module, QuantizedLinear):
                 return self._linear(self.integers[n.meta["name"]], module, args[0], n.meta["name"])
@@ -192,8 +194,7 @@ class _CodesInterpreter(fx.Interpreter):
             check_code_bits(f"{name} ({value.operator})", form, qparams)
             codes = value.finish(qparams, bounds, form)
         else:
-            numbers = affine.quantize(value.detach().cpu().numpy(), qparams).astype(np.int64)
-            codes = torch.from_numpy(numbers).to(value.device, torch_dtype(qparams.qtype))
+            codes = _codes(qparams, value).data
         self.recorded[name] = codes
         if name in self.fine:
             self.steps[name] = _steps(value, qparams)
@@ -230,6 +231,12 @@ class _CodesInterpreter(fx.Interpreter):
             return stated.reals
         exact = self.contract.form(operator).kind is Kind.EXACT
         return codes.late.reals if exact and codes.late is not None else None
+
+
+def _codes(qparams: QParams, value: Tensor) -> Codes:
+    """Reals on a grid."""
+    numbers = affine.quantize(value.detach().cpu().numpy(), qparams).astype(np.int64)
+    return Codes(torch.from_numpy(numbers).to(value.device, torch_dtype(qparams.qtype)), qparams)
 
 
 def _flat(args: tuple[Any, ...]) -> list[Any]:

@@ -42,7 +42,7 @@ def float_nodes(
     """
     lines = []
     for site in sites.values():
-        if site.kind == "input":
+        if site.kind in ("input", "constant"):
             continue
         if site.name in fallbacks:
             continue

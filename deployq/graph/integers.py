@@ -145,6 +145,12 @@ def _check_sums(name: str, codes: LinearCodes, limit: int | None) -> None:
         )
 
 
+def is_constant(node: fx.Node) -> bool:
+    """True for the call of a quantizer on a tensor of the model, the same for every sample."""
+    source = node.args[0] if node.args else None
+    return isinstance(source, fx.Node) and source.op == "get_attr"
+
+
 def is_on_grid(module: fx.GraphModule, node: fx.Node) -> bool:
     """False for the values of operators in float."""
     source = moved_from(module, node)

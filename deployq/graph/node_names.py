@@ -19,7 +19,7 @@ def name_nodes(module: fx.GraphModule) -> None:
 
     A module that makes one call gives its path alone (``layer1.0.conv1``); functional calls gain
     the operator (``layer1.0.add``), as do those of a module that makes several; a second use gains
-    a number.
+    a number. Tensors of the model have their own names.
     """
     taken: set[str] = set()
     nodes = [node for node in module.graph.nodes if node.op not in ("output", "get_attr")]
@@ -30,6 +30,9 @@ def name_nodes(module: fx.GraphModule) -> None:
     single = {path for path, found in targets.items() if len(found) == 1}
     for node in nodes:
         node.meta["name"] = _free(_base_name(node, single), taken)
+    for node in module.graph.nodes:
+        if node.op == "get_attr":  # last: a module's name goes to its call
+            node.meta["name"] = _free(str(node.target), taken)
 
 
 def _base_name(node: fx.Node, single: Collection[str]) -> str:

@@ -209,6 +209,7 @@ def _tensor_plan(members: list[Site], wishes: Wishes, pixels: PixelInputs) -> Te
         zero_point=zero_point,
         scale_limit=None if fixed else _scale_limit(members, qtype, zero_point, wishes),
         scale=fixed.scale if fixed else None,
+        constants=tuple(site.name for site in members if site.kind == "constant"),
     )
 
 

@@ -15,12 +15,13 @@ class TensorPlan:
 
     Args:
         name: of the quantizer, the first tensor's.
-        tensors: names of the computed tensors on this grid.
+        tensors: names of the tensors on this grid.
         bits, signed, narrow_range: type of the codes.
         symmetric: the zero point is 0.
         zero_point: pinned code, or None to calibrate it.
         scale_limit: highest scale that keeps a removed clamp redundant.
         scale: pinned scale, or None to calibrate it.
+        constants: those of the tensors that are no computed ones, but the model's own.
     """
 
     name: str
@@ -32,6 +33,12 @@ class TensorPlan:
     zero_point: int | None
     scale_limit: float | None
     scale: float | None
+    constants: tuple[str, ...] = ()
+
+    @property
+    def computed(self) -> tuple[str, ...]:
+        """The tensors whose codes differ from sample to sample."""
+        return tuple(name for name in self.tensors if name not in self.constants)
 
     @property
     def qtype(self) -> QType:
@@ -102,7 +109,10 @@ class Plan:
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Plan:
         """Inverse of :meth:`to_json`."""
-        tensors = (TensorPlan(**{**t, "tensors": tuple(t["tensors"])}) for t in facts["tensors"])
+        tensors = (
+            TensorPlan(**t | {k: tuple(t.get(k, ())) for k in ("tensors", "constants")})
+            for t in facts["tensors"]
+        )
         layers = (LayerPlan(**layer) for layer in facts["layers"])
         floats, notes = tuple(facts["floats"]), tuple(facts.get("notes", ()))
         macs = facts.get("float_macs", {})  # plans of before had no linear layers in float

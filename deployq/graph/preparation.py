@@ -19,7 +19,7 @@ from deployq.graph.conv_geometry import conv_geometry, conv_input
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.layer_placement import clamp_is_redundant
 from deployq.graph.obeyed import refuse_unobeyed
-from deployq.graph.operators import onnx_type
+from deployq.graph.operators import is_compute, is_movement, onnx_type
 from deployq.graph.placement import place
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.recipe import Recipe
@@ -67,10 +67,10 @@ class PreparedModel:
         return {name: self._child("activations", name, FakeQuantize) for name in names}
 
     def grids(self) -> dict[str, QParams]:
-        """Parameters of every tensor on a grid."""
+        """Parameters of every computed tensor on a grid."""
         quantizers = self.quantizers()
         plans = self.plan.tensors
-        return {tensor: quantizers[p.name].qparams() for p in plans for tensor in p.tensors}
+        return {tensor: quantizers[p.name].qparams() for p in plans for tensor in p.computed}
 
     def units(self) -> dict[str, QuantizedLinear]:
         """Linear units by layer name.
@@ -128,6 +128,9 @@ def prepare_graph(
         _attach_new(module, quantizer_path("activations", grid.name), quantizer)
     for site in placement.sites.values():
         output = site.output
+        if site.kind == "constant":
+            _quantize_constant(module, site, placement.grid_of[site.name])
+            continue
         if site.kind == "linear":
             output = _insert_unit(module, site, layers[site.name], profile)
         if site.name in placement.grid_of:
@@ -169,7 +172,7 @@ def _activation_quantizer(grid: TensorPlan, profile: TargetProfile) -> FakeQuant
         scale_limit=grid.scale_limit,
         fixed_scale=grid.scale,
         lattice=lattice_of(profile.activation),
-        batched=True,
+        batched=bool(grid.computed),
     )
 
 
@@ -249,6 +252,21 @@ def _insert_quantizer(
         call = module.graph.call_module(quantizer_path("activations", grid.name), (output,))
     call.meta = {**output.meta, "name": site.name}
     output.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
+
+
+def _quantize_constant(module: fx.GraphModule, site: Site, grid: TensorPlan) -> None:
+    """Put a call of the quantizer in front of each operator that computes with a constant.
+
+    Layers read it as it is; so each block of the graph has the calls that it needs.
+    """
+    path = quantizer_path("activations", grid.name)
+    for user in list(site.core.users):
+        if not is_movement(module, user) and not is_compute(user):
+            continue
+        with module.graph.inserting_before(user):
+            call = module.graph.call_module(path, (site.core,))
+        call.meta = {**site.core.meta, "name": site.name}
+        user.replace_input_with(site.core, call)
 
 
 def disable_quantizers(module: nn.Module, disabled: bool = True) -> None:

@@ -6,7 +6,7 @@ Movement operators are no sites: their output is on their input's grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +35,7 @@ class Site:
 
     Args:
         name: of the computing node; names the tensor everywhere.
-        kind: ``input``, ``linear``, ``compute``, ``unary`` or ``float``.
+        kind: ``input``, ``constant``, ``linear``, ``compute``, ``unary`` or ``float``.
         core: the computing node.
         batch_norm, clamp: fused followers, if any.
         low, high: real bounds that the clamp (or the operator) enforces.
@@ -73,7 +73,11 @@ def find_sites(
     sites: dict[fx.Node, Site] = {}
     fused: set[fx.Node] = set()
     for node in module.graph.nodes:
-        if node in fused or node.op in ("get_attr", "output"):
+        if node in fused or node.op == "output":
+            continue
+        if node.op == "get_attr":
+            if _is_operand(module, node):
+                sites[node] = Site(str(node.meta["name"]), "constant", node)
             continue
         if not _is_real(node.meta.get("val")) or is_movement(module, node):
             continue
@@ -110,7 +114,7 @@ def _site(
             norm = None
         kind = "float" if keeps_float(name) else "linear"
         return _with_clamp(name, kind, node, norm, apart)
-    if is_compute(node) and not _reads_constant(module, node):
+    if is_compute(node) and _computes(module, node):
         return _with_clamp(name, "compute", node, None, apart)
     site = _with_clamp(name, "float", node, None, apart)
     return site if site.clamp is not None else Site(name, "float", node, low=low)
@@ -126,9 +130,25 @@ def on_grids(module: fx.GraphModule, sites: dict[fx.Node, Site]) -> set[str]:
     return found
 
 
-def _reads_constant(module: fx.GraphModule, node: fx.Node) -> bool:
-    """True when an operand is a tensor of the model, which is on no grid."""
-    return any(moved_from(module, operand).op == "get_attr" for operand in node.all_input_nodes)
+def _computes(module: fx.GraphModule, node: fx.Node) -> bool:
+    """True when an operand is computed, and the others are reals as well."""
+    sources = [moved_from(module, operand) for operand in node.all_input_nodes]
+    reals = all(_is_real(source.meta.get("val")) for source in sources)
+    return reals and any(source.op != "get_attr" for source in sources)
+
+
+def _is_operand(module: fx.GraphModule, node: fx.Node) -> bool:
+    """True for a tensor of the model that an operator computes with, beside a computed one."""
+    return any(is_compute(user) and _computes(module, user) for user in readers(module, node))
+
+
+def readers(module: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
+    """The calls that read a tensor, moved or not."""
+    for user in node.users:
+        if is_movement(module, user):
+            yield from readers(module, user)
+        else:
+            yield user
 
 
 def _reads_integers(module: fx.GraphModule, node: fx.Node, sites: dict[fx.Node, Site]) -> bool:

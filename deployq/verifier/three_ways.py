@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.integers import is_constant
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.units import QuantizedLinear
 
@@ -58,6 +59,8 @@ class _ThreeWays(fx.Interpreter):
             return Ways(value, value, value)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         call: Any = n.target if n.op == "call_function" else self.fetch_attr(str(n.target))
+        if isinstance(call, FakeQuantize) and is_constant(n):
+            return Ways(args[0], *2 * (call(args[0]),))
         if isinstance(call, FakeQuantize):
             return self._quantize(str(n.meta["name"]), call, args[0])
         with _off(call):

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from deployq.affine import dequantize
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.graph.integers import grid_of, is_on_grid
+from deployq.graph.integers import grid_of, is_constant, is_on_grid
 from deployq.graph.operators import aten, is_movement
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.rewrites.rule import calls
@@ -48,6 +48,7 @@ class _Builder:
         self.root = nn.Module()
         self.graph = fx.Graph()
         self.made: dict[fx.Node, Any] = {}
+        self.constants: dict[str, fx.Node] = {}
 
     def build(self) -> fx.GraphModule:
         for node in self.source.graph.nodes:
@@ -63,7 +64,7 @@ class _Builder:
         if node.op == "call_module":
             module = self.source.get_submodule(str(node.target))
             if isinstance(module, FakeQuantize):
-                return self._grid(self._arg(node.args[0]), name, module.qparams())
+                return self._quantized(node, name, module.qparams())
             if isinstance(module, QuantizedLinear):
                 return self._layer(node, name)
             if isinstance(module, nn.Dropout):
@@ -73,6 +74,14 @@ class _Builder:
         if is_movement(self.source, node) and is_on_grid(self.source, node):
             return self._grid(copied, name, grid_of(self.source, node))
         return copied
+
+    def _quantized(self, node: fx.Node, name: str, qparams: QParams) -> fx.Node:
+        """A tensor on its grid; a constant once, however many operators read it."""
+        if not is_constant(node):
+            return self._grid(self._arg(node.args[0]), name, qparams)
+        if name not in self.constants:
+            self.constants[name] = self._grid(self._arg(node.args[0]), name, qparams)
+        return self.constants[name]
 
     def _copied(self, node: fx.Node) -> fx.Node:
         """The same call; a whole map's average as a mean.

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, fx
 
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.integers import is_constant
 from deployq.graph.layer_placement import count_reads
 from deployq.graph.operators import SHAPE
 from deployq.graph.rewrites.rule import argument, calls
@@ -104,9 +105,10 @@ def _carries_all(
 
 
 def _is_quantizer(module: fx.GraphModule, node: fx.Node) -> bool:
-    return node.op == "call_module" and isinstance(
-        module.get_submodule(str(node.target)), FakeQuantize
-    )
+    """Of a computed tensor; those of constants stand in the block that reads them."""
+    if node.op != "call_module" or is_constant(node):
+        return False
+    return isinstance(module.get_submodule(str(node.target)), FakeQuantize)
 
 
 def linear_nodes(module: fx.GraphModule, nodes: Collection[fx.Node]) -> list[fx.Node]:

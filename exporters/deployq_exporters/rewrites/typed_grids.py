@@ -5,7 +5,7 @@
 
 Codes are ``T.codes``, the reals read from them ``T.dequantized``, a graph output ``T``. A type that
 does not fill its container states its range by a Clip of the reals before the QuantizeLinear:
-``low = (qmin - z) s``, ``high = (qmax - z) s``.
+``low = (qmin - z) s``, ``high = (qmax - z) s``. A constant is stored as its codes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from deployq import affine
+from deployq.qparams import QParams
 from deployq.qtypes import QType
 from deployq_exporters.integer_ops import DOMAIN
 from deployq_exporters.rewrites.rule import Rewrite, constant, replace_node
-from deployq_exporters.rewrites.typed_tensors import container, retype, typed_params
+from deployq_exporters.rewrites.typed_tensors import container, read_stored, retype, typed_params
 
 
 def match(node: ir.Node) -> bool:
@@ -31,6 +33,9 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     x, scale = node.inputs[0], np.float32(node.attributes["scale"].as_float())
     zero_point = node.attributes["zero_point"].as_int()
     assert x is not None
+    if x.const_value is not None:
+        _store(graph, node, tensor, QParams(qtype, np.asarray(scale), np.asarray(zero_point)))
+        return
     grid = typed_params(graph, tensor, qtype, scale, zero_point)
     if not qtype.fills_container:
         ends = np.array([node.attributes[key].as_int() for key in ("qmin", "qmax")])
@@ -45,6 +50,16 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     )
     name = tensor if reals.is_graph_output() else f"{tensor}.dequantized"
     retype(reals, name, ir.DataType.FLOAT)
+
+
+def _store(graph: ir.Graph, node: ir.Node, tensor: str, params: QParams) -> None:
+    """A constant is stored as its codes."""
+    value = node.inputs[0]
+    assert value is not None and value.const_value is not None
+    codes = affine.quantize(value.const_value.numpy().astype(np.float32), params).astype(np.int64)
+    reals = read_stored(graph, node, tensor, codes, params)
+    node.outputs[0].replace_all_uses_with(reals)
+    graph.remove(node, safe=True)
 
 
 def _stated_range(
