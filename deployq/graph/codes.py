@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -124,8 +125,8 @@ def _run(
     inputs: tuple[Tensor, ...],
     forced: Mapping[str, Tensor] | None,
     fine: Collection[str],
-) -> _CodesInterpreter:
-    interpreter = _CodesInterpreter(prepared, contract, forced or {}, fine)
+) -> CodesInterpreter:
+    interpreter = CodesInterpreter(prepared, contract, forced or {}, fine)
     with torch.no_grad():
         returned = interpreter.run(*inputs)
     leaves = pytree.tree_leaves(returned, is_leaf=lambda value: isinstance(value, Codes))
@@ -133,27 +134,47 @@ def _run(
     return interpreter
 
 
-class _CodesInterpreter(fx.Interpreter):
-    """Runs a prepared graph on integers, and records them."""
+class CodesInterpreter(fx.Interpreter):
+    """Runs a prepared graph on integers, and records them.
+
+    Args:
+        prepared, contract, forced: as :func:`evaluate_codes`.
+        fine: tensors that get steps.
+        integers: of the layers; the model's own for None.
+        keep: nodes whose values are kept as they are made, in ``kept``.
+        records: keep the codes of every tensor by name.
+    """
 
     def __init__(
         self,
         prepared: PreparedModel,
         contract: Contract,
-        forced: Mapping[str, Tensor],
-        fine: Collection[str],
+        forced: Mapping[str, Tensor] = MappingProxyType({}),
+        fine: Collection[str] = (),
+        *,
+        integers: Mapping[str, LayerIntegers] | None = None,
+        keep: Collection[fx.Node] = (),
+        records: bool = True,
     ) -> None:
         super().__init__(prepared.module)
         self.prepared = prepared
         self.contract = contract
         self.forced = forced
         self.fine = fine
-        self.integers = layer_integers(prepared)
+        self.integers = layer_integers(prepared) if integers is None else integers
+        self.keep, self.records = keep, records
+        self.kept: dict[fx.Node, Any] = {}
         self.recorded: dict[str, Tensor] = {}
         self.steps: dict[str, Tensor] = {}
         self.outputs: tuple[Codes | Tensor, ...] = ()
 
     def run_node(self, n: fx.Node) -> Any:
+        made = self._made(n)
+        if n in self.keep:
+            self.kept[n] = made
+        return made
+
+    def _made(self, n: fx.Node) -> Any:
         if n.op in ("placeholder", "output", "get_attr"):
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
@@ -195,7 +216,8 @@ class _CodesInterpreter(fx.Interpreter):
             codes = value.finish(qparams, bounds, form)
         else:
             codes = _codes(qparams, value).data
-        self.recorded[name] = codes
+        if self.records:
+            self.recorded[name] = codes
         if name in self.fine:
             self.steps[name] = _steps(value, qparams)
         forced = self.forced.get(name)
@@ -237,6 +259,12 @@ def _codes(qparams: QParams, value: Tensor) -> Codes:
     """Reals on a grid."""
     numbers = affine.quantize(value.detach().cpu().numpy(), qparams).astype(np.int64)
     return Codes(torch.from_numpy(numbers).to(value.device, torch_dtype(qparams.qtype)), qparams)
+
+
+def real_outputs(returned: Any) -> tuple[Tensor, ...]:
+    """The reals of what a network returns, flattened in its order."""
+    leaves = pytree.tree_leaves(returned, is_leaf=lambda value: isinstance(value, Codes))
+    return tuple(_real(leaf) for leaf in leaves)
 
 
 def _flat(args: tuple[Any, ...]) -> list[Any]:

@@ -291,6 +291,10 @@ class FakeQuantize(nn.Module):
         scale = self.effective_scale().detach().cpu().numpy()
         return QParams(self.qtype, scale, self.zero_point.cpu().numpy(), self.granularity)
 
+    def qparams_scale(self) -> Tensor:
+        """The scale in force, float32 on the processor, without gradient."""
+        return self.effective_scale().detach().cpu().clone()
+
     def set_qparams(self, scale: Tensor, zero_point: Tensor) -> None:
         """Write scale and zero point; what is pinned or symmetric stays as it is."""
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -78,8 +78,13 @@ class LayerIntegers:
     weight: QParams
 
 
-def layer_integers(prepared: PreparedModel) -> dict[str, LayerIntegers]:
+def layer_integers(
+    prepared: PreparedModel, layers: Collection[str] | None = None
+) -> dict[str, LayerIntegers]:
     """The integers of every linear layer, by layer name, in graph order.
+
+    Args:
+        layers: names of those that are wanted; None is all.
 
     Raises:
         InputError: a quantizer without parameters, a tensor that is not finite, or a scale that
@@ -92,6 +97,8 @@ def layer_integers(prepared: PreparedModel) -> dict[str, LayerIntegers]:
         check_scale_form(name, quantizer.qparams().scale, prepared.profile.activation)
     found = {}
     for call in linear_calls(prepared):
+        if layers is not None and call.name not in layers:
+            continue
         grid = grid_of(prepared.module, call.source)
         check_calibrated(f"{call.name}.weight", call.unit.weight_quantizer)
         check_finite_layer(call.name, call.unit, call.weight, call.rest)

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from deployq.graph.operators import is_movement
+from deployq.graph.rewrites.axes import MOVES
 from deployq.graph.rewrites.build import aten
-from deployq.graph.rewrites.rule import Rewrite, argument, calls
+from deployq.graph.rewrites.rule import Rewrite, calls
 from deployq.graph.tensors import attach, read_tensor
 
 
@@ -42,15 +42,10 @@ def _layer(module: fx.GraphModule, node: fx.Node, reader: fx.Node) -> fx.Node | 
             constants = [a for a in node.args[1:] if a is not None]
             known = all(isinstance(a, fx.Node) and a.op == "get_attr" for a in constants)
             return node if known else None
-        moves = node.op == "call_function" and is_movement(module, node) and not _pads(node)
-        if not moves and not calls(node, aten.matmul.default, aten.bmm.default):
+        if not calls(node, *MOVES, aten.slice.Tensor, aten.matmul.default, aten.bmm.default):
             return None
         reader, node = node, node.all_input_nodes[0]
     return None
-
-
-def _pads(node: fx.Node) -> bool:
-    return bool(calls(node, aten.pad.default) and argument(node, 3, "value"))
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:

@@ -50,7 +50,7 @@ def _snapped(prepared: PreparedModel, call: LinearCall, grid: Grid) -> Grid:
     quantizer = call.unit.weight_quantizer
     x_scale = np.float32(grid_of(prepared.module, call.source).scale)
     y_scale = np.float32(output_quantizer(prepared, call.name).qparams().scale)
-    least = _least_scale(call, grid[0], x_scale, y_scale, form).reshape(grid[0].shape)
+    least = least_scale(call, grid[0], x_scale, y_scale, form).reshape(grid[0].shape)
     rows = weight_rows(call.seen_weight(), quantizer)
 
     def error(scales: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def _snap(
     return torch.where(lower, both[1], both[0]).reshape(scale.shape)
 
 
-def _least_scale(
+def least_scale(
     call: LinearCall, wished: Tensor, x_scale: np.float32, y_scale: np.float32, form: Form
 ) -> Tensor:
     """(C,) or (1,): lowest weight scale whose bias fits its type and whose shift the target has."""

@@ -1,0 +1,137 @@
+"""How the search works; what the released code has is named as such."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from deployq.errors import InputError, choose_word
+from deployq_calibration.evolq.fitness import Fitness
+
+
+class Mutation(StrEnum):
+    """What a child's scales differ by: ``relative``, of each scale, or ``absolute`` (released)."""
+
+    RELATIVE = "relative"
+    ABSOLUTE = "absolute"
+
+
+class Order(StrEnum):
+    """Walk over the blocks: ``reverse``, last to first (released), or ``forward``."""
+
+    REVERSE = "reverse"
+    FORWARD = "forward"
+
+
+class Searched(StrEnum):
+    """Layers whose weight scales are searched.
+
+    ``attention``: of blocks with a product of two activations (released); ``mlp``: of the others;
+    ``all``: both. ``auto``: attention where there is any, else all.
+    """
+
+    AUTO = "auto"
+    ATTENTION = "attention"
+    MLP = "mlp"
+    ALL = "all"
+
+
+class Codes(StrEnum):
+    """What becomes of weight codes: ``reround`` makes them anew from the float weights (released),
+    ``frozen`` keeps them and changes what they stand for: behind SAQ, SQWA and learned rounding.
+    """
+
+    REROUND = "reround"
+    FROZEN = "frozen"
+
+
+@dataclass(frozen=True)
+class EvolveSettings:
+    """Sizes of the search; the defaults are those of the released code, but for the mutation.
+
+    Args:
+        passes: over all blocks.
+        children: that a visit of a block tries.
+        population, tournament: sizes; drawn with replacement. 1 and 1 climb greedily.
+        width: half of the interval that a mutation is drawn from, uniformly; of the scale, or
+            absolute. The released code has 1e-3 at 3 and 4 bits and 1e-4 at 8, absolute.
+        mutation, order, searched, codes: see there.
+        genes: how many scales of a child change; None: all. On powers of two, None is 16 on
+            average: a step there is a factor of two.
+        activations: scales of the block's own activations are searched too.
+        blocks: patterns of layer names; a block with such a layer is searched, with these layers.
+        fitness: what outputs are compared by.
+        tau: temperature of infoNCE.
+        samples: of the calibration data, at most.
+        batch: samples that are compared with each other.
+        held_back: share of the batches that only watches: reported, and never searched on.
+        patience: passes without a better fitness of these, after which the search stops; 0: never.
+        racing: a child that is worse by so many standard errors after three batches is dropped
+            unheard; None: every batch counts. It is a guess, and the only one.
+        seed: of children, tournaments and the order of samples.
+    """
+
+    passes: int = 10
+    children: int = 3
+    population: int = 15
+    tournament: int = 10
+    width: float = 0.05
+    mutation: Mutation = Mutation.RELATIVE
+    order: Order = Order.REVERSE
+    searched: Searched = Searched.AUTO
+    codes: Codes = Codes.REROUND
+    genes: int | None = None
+    activations: bool = False
+    blocks: tuple[str, ...] = ()
+    fitness: Fitness = Fitness.INFONCE
+    tau: float = 3.0
+    samples: int = 1000
+    batch: int = 100
+    held_back: float = 0.2
+    patience: int = 0
+    racing: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, kind in WORDS.items():
+            word = choose_word(
+                kind, getattr(self, name), where=name, rule="the search knows a few words here",
+                next_step="see EvolveSettings",
+            )  # fmt: skip
+            object.__setattr__(self, name, word)
+        for name, least in LEAST.items():
+            _check(name, getattr(self, name), least)
+        if not self.width > 0 or not self.tau > 0:
+            name = "tau" if self.width > 0 else "width"
+            raise _refusal(name, getattr(self, name), "> 0")
+        if not 0 <= self.held_back < 1:
+            raise _refusal("held_back", self.held_back, "0 to below 1")
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data, for reports."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+WORDS = {
+    "mutation": Mutation, "order": Order, "searched": Searched, "codes": Codes, "fitness": Fitness,
+}  # fmt: skip
+LEAST = {
+    "passes": 1, "children": 1, "population": 1, "tournament": 1, "genes": 1, "batch": 2,
+    "samples": 2, "patience": 0,
+}  # fmt: skip
+"""The smallest number of each; a batch of one has no negatives."""
+
+
+def _check(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise _refusal(name, value, f">= {least}")
+
+
+def _refusal(name: str, value: object, allowed: str) -> InputError:
+    return InputError(
+        name,
+        "the search has a size that makes sense",
+        found=str(value),
+        allowed=allowed,
+        next_step="leave it out for the default",
+    )

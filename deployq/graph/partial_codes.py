@@ -1,0 +1,82 @@
+"""The reference on codes, from a cut of the graph on: what stands before it is computed once.
+
+Integer sums are exact, so a run in two parts is the whole run to the bit, whatever the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from deployq.arithmetic.contract import Contract
+from deployq.graph.codes import CodesInterpreter, real_outputs
+from deployq.graph.integers import LayerIntegers, layer_integers
+from deployq.graph.preparation import PreparedModel
+
+Values = Mapping[fx.Node, Any]
+"""What nodes before a cut made and nodes behind it read: codes, or reals of operators in float."""
+
+
+class PartialCodes:
+    """A prepared network on codes, whose layers may change between runs.
+
+    Args:
+        prepared: a calibrated model.
+        contract: arithmetic to finish each operator with.
+    """
+
+    def __init__(self, prepared: PreparedModel, contract: Contract) -> None:
+        self._prepared, self._contract = prepared, contract
+        self._nodes = list(prepared.module.graph.nodes)
+        self._integers: dict[str, LayerIntegers] = layer_integers(prepared)
+
+    def refresh(self, layers: Collection[str]) -> None:
+        """Take the integers of these layers anew, after a change of their scales or weights."""
+        self._integers |= layer_integers(self._prepared, layers)
+
+    def alive(self, cut: fx.Node) -> set[fx.Node]:
+        """Nodes before a cut that it, or nodes behind it, read."""
+        behind = self._nodes[self._nodes.index(cut) :]
+        inside = set(behind)
+        read = {operand for node in behind for operand in node.all_input_nodes}
+        return {node for node in read - inside if node.op != "get_attr"}
+
+    def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Reals of all outputs."""
+        return self._outputs(self._interpreter(), inputs, {})
+
+    def run_to(
+        self, cuts: Collection[fx.Node], inputs: Sequence[Tensor]
+    ) -> tuple[dict[fx.Node, Values], tuple[Tensor, ...]]:
+        """A whole run that keeps what is alive at each cut."""
+        wanted = {cut: self.alive(cut) for cut in cuts}
+        interpreter = self._interpreter({n for nodes in wanted.values() for n in nodes})
+        outputs = self._outputs(interpreter, inputs, {})
+        kept = interpreter.kept
+        return {cut: {n: kept[n] for n in nodes} for cut, nodes in wanted.items()}, outputs
+
+    def run_from(
+        self, cut: fx.Node, values: Values, keep: fx.Node | None = None
+    ) -> tuple[tuple[Tensor, ...], Values]:
+        """The run behind a cut; the outputs, and what is alive at a later cut."""
+        before = self._nodes[: self._nodes.index(cut)]
+        known = {node: None for node in before if node.op != "get_attr"} | dict(values)
+        wanted = set() if keep is None else self.alive(keep)
+        interpreter = self._interpreter(wanted)
+        outputs = self._outputs(interpreter, (), known)
+        kept = {node: interpreter.kept.get(node, values.get(node)) for node in wanted}
+        return outputs, kept
+
+    def _interpreter(self, keep: Collection[fx.Node] = ()) -> CodesInterpreter:
+        return CodesInterpreter(
+            self._prepared, self._contract, integers=self._integers, keep=keep, records=False
+        )
+
+    def _outputs(
+        self, interpreter: CodesInterpreter, inputs: Sequence[Tensor], known: dict[fx.Node, Any]
+    ) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return real_outputs(interpreter.run(*inputs, initial_env=known))
