@@ -24,6 +24,7 @@ from deployq import (
     overflow_command,
     targets_command,
     train_command,
+    tune_command,
 )
 from deployq.errors import DeployqError
 from deployq.progress import progress
@@ -43,6 +44,7 @@ app.command()(overflow_command.overflow)
 app.command()(diff_command.diff)
 app.command()(golden_command.golden)
 app.command()(train_command.train)
+app.command()(tune_command.tune)
 app.command()(landscape_command.landscape)
 
 TargetOption = Annotated[

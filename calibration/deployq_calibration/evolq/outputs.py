@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from deployq.errors import AccumulatorOverflowError
 from deployq.graph.partial_codes import PartialCodes, Values
-from deployq_calibration.evolq.fitness import FUNCTIONS, flat
+from deployq_calibration.evolq.fitness import FUNCTIONS, Fitness, flat
 from deployq_calibration.evolq.settings import EvolveSettings
 from deployq_calibration.evolq.sharing import gathered, mine
 
@@ -49,7 +49,7 @@ class Judge:
         self, network: PartialCodes, batches: Sequence[Batch], settings: EvolveSettings
     ) -> None:
         self._network, self._batches, self._settings = network, batches, settings
-        self._function = FUNCTIONS[settings.fitness]
+        self._function = FUNCTIONS[Fitness(settings.fitness)]
         self.evaluations = 0
         self._best: list[float] = []
         self._last: list[float] = []

@@ -69,6 +69,7 @@ def evolve_scales(
     *,
     contract: Contract = QDQ,
     checkpoint: Path | None = None,
+    writes: bool = True,
     progress: Advance = lambda stage: None,
 ) -> Evolved:
     """Search the scales of a calibrated network, in place.
@@ -83,6 +84,7 @@ def evolve_scales(
         settings: sizes of the search.
         contract: arithmetic of the fitness: the file's real one, or a target's own.
         checkpoint: a file; written after each visit, and gone on from where it is there.
+        writes: whether this process of several writes the checkpoint.
         progress: told after each visit.
 
     Raises:
@@ -97,7 +99,7 @@ def evolve_scales(
             blocks, network, Judge(network, searched, settings),
             Judge(network, watching, settings), settings,
         )  # fmt: skip
-        return walk.run(checkpoint, progress)
+        return walk.run(checkpoint, progress, writes=writes)
 
 
 def _batches(
@@ -140,7 +142,7 @@ class _Walk:
         self.judge, self.watcher = judge, watcher
         self.draw = Generator().manual_seed(settings.seed)
 
-    def run(self, checkpoint: Path | None, progress: Advance) -> Evolved:
+    def run(self, checkpoint: Path | None, progress: Advance, *, writes: bool) -> Evolved:
         before = self.judge.whole()
         facts = {
             "settings": self.settings.to_json(), "blocks": [b.name for b in self.blocks],
@@ -152,7 +154,7 @@ class _Walk:
         for number in range(state.visits // len(self.blocks), self.settings.passes):
             for done in self._pass(state, number):
                 state = done
-                if checkpoint is not None:
+                if checkpoint is not None and writes:
                     save_state(checkpoint, state, facts)
                 progress(f"pass {number + 1}, {self.settings.fitness} {state.fitness:.6f}")
             stopped = self._patience_is_over(state)

@@ -76,14 +76,14 @@ class EvolveSettings:
     population: int = 15
     tournament: int = 10
     width: float = 0.05
-    mutation: Mutation = Mutation.RELATIVE
-    order: Order = Order.REVERSE
-    searched: Searched = Searched.AUTO
-    codes: Codes = Codes.REROUND
+    mutation: Mutation | str = Mutation.RELATIVE
+    order: Order | str = Order.REVERSE
+    searched: Searched | str = Searched.AUTO
+    codes: Codes | str = Codes.REROUND
     genes: int | None = None
     activations: bool = False
     blocks: tuple[str, ...] = ()
-    fitness: Fitness = Fitness.INFONCE
+    fitness: Fitness | str = Fitness.INFONCE
     tau: float = 3.0
     samples: int = 1000
     batch: int = 100
@@ -96,7 +96,7 @@ class EvolveSettings:
         for name, kind in WORDS.items():
             word = choose_word(
                 kind, getattr(self, name), where=name, rule="the search knows a few words here",
-                next_step="see EvolveSettings",
+                next_step="leave it out for the default",
             )  # fmt: skip
             object.__setattr__(self, name, word)
         for name, least in LEAST.items():

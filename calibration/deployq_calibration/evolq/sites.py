@@ -152,7 +152,7 @@ def search_blocks(prepared: PreparedModel, settings: EvolveSettings) -> tuple[Se
     module = prepared.module
     blocks = find_blocks(module, most_layers=1 << 16)
     attention = [block for block in blocks if _multiplies_activations(block)]
-    searched = settings.searched
+    searched = Searched(settings.searched)
     if searched is Searched.AUTO:
         searched = Searched.ATTENTION if attention else Searched.ALL
     chosen = {

@@ -1,0 +1,30 @@
+"""A search as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from deployq.console import open_console
+from deployq_calibration.evolq import Evolved
+
+
+def print_evolved(evolved: Evolved, path: Path) -> None:
+    """Fitness before and after, where it was searched and where it was not, and what was written."""
+    settings, console = evolved.settings, open_console()
+    title = f"{settings.fitness} to the float network's outputs, lower is nearer"
+    table = Table("samples", title=title, title_justify="left")
+    for column in ("before", "after", "change"):
+        table.add_column(column, justify="right")
+    rows = {"searched": (evolved.before, evolved.after)}
+    if evolved.held_back:
+        rows["held back"] = (evolved.held_back[0], evolved.held_back[-1])
+    for name, (before, after) in rows.items():
+        table.add_row(name, f"{before:.6f}", f"{after:.6f}", f"{after - before:+.6f}")
+    console.print(table)
+    console.print(
+        f"{len(evolved.blocks)} blocks, {evolved.genes} scales, {evolved.evaluations} evaluations"
+        + (f"; stopped: {evolved.stopped}" if evolved.stopped else "")
+    )
+    console.print(str(path))

@@ -1,0 +1,115 @@
+"""Evol-Q on a prepared model and a data set: which network teaches, which arithmetic judges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deployq.arithmetic.contract import QDQ
+from deployq.data import Dataset, check_dataset
+from deployq.errors import InputError, choose_word
+from deployq.graph.integers import linear_calls
+from deployq.graph.modes import evaluation_mode
+from deployq.graph.preparation import PreparedModel
+from deployq_calibration.corrections.modes import in_float
+from deployq_calibration.evolq import Codes, Evolved, EvolveSettings
+from deployq_calibration.evolq import evolve_scales as evolve
+from deployq_calibration.evolq.search import Advance, Teacher
+
+BATCH = 64
+
+
+class Arithmetic(StrEnum):
+    """What a candidate's outputs are computed by: ``file``, the real arithmetic that the QDQ file
+    states, or ``target``, the target's own requantization.
+    """
+
+    FILE = "file"
+    TARGET = "target"
+
+
+def evolve_scales(
+    prepared: PreparedModel,
+    data: Dataset,
+    settings: EvolveSettings | None = None,
+    *,
+    teacher: Teacher | None = None,
+    arithmetic: Arithmetic | str = Arithmetic.FILE,
+    checkpoint: Path | None = None,
+    writes: bool = True,
+    progress: Advance = lambda stage: None,
+) -> Evolved:
+    """Search the scales of a calibrated network on unlabelled data, in place (Evol-Q).
+
+    Args:
+        prepared: calibrated or trained; its codes stay with ``settings.codes = "frozen"``.
+        data: calibration data; a part of it only watches. Labels are not looked at.
+        settings: sizes of the search; see :class:`EvolveSettings`.
+        teacher: the float network; None takes the one inside, whose weights must be float still.
+        arithmetic: of the fitness.
+        checkpoint: a file that the search goes on from, and writes after each visit of a block.
+        writes: whether this process of several writes the checkpoint.
+        progress: told after each visit.
+
+    Returns:
+        Fitness before and after, of the searched batches and of those that only watched.
+
+    Raises:
+        InputError: no block is found, there are fewer samples than a batch, the checkpoint is of
+            another search, or the float weights are gone and no teacher is given.
+        QuantizationError: a target's lattice that holds no scale of a layer.
+    """
+    settings = settings or EvolveSettings()
+    check_dataset(prepared.inputs, data, prepared.input_dtypes())
+    word = choose_word(
+        Arithmetic, arithmetic, where="arithmetic", rule="a fitness is computed in one of two",
+        next_step="file is the default",
+    )  # fmt: skip
+
+    def batches() -> Iterator[list[Tensor]]:
+        for batch in data.batches(BATCH):
+            yield [torch.from_numpy(np.array(batch.inputs[name])) for name in prepared.inputs]
+
+    contract = QDQ if word is Arithmetic.FILE else prepared.profile.contract()
+    return evolve(
+        prepared, batches, _teacher(prepared, teacher, settings), settings, contract=contract,
+        checkpoint=checkpoint, writes=writes, progress=progress,
+    )  # fmt: skip
+
+
+def _teacher(prepared: PreparedModel, teacher: Teacher | None, settings: EvolveSettings) -> Teacher:
+    if teacher is not None:
+        return teacher
+    if settings.codes is Codes.FROZEN or weights_are_codes(prepared):
+        raise InputError(
+            "teacher",
+            "the search compares with the float network",
+            found="weights that stand for their codes already, or are to keep them",
+            next_step="give the float network that the model was prepared from",
+        )
+
+    def inside(*inputs: Tensor) -> Any:
+        with in_float(prepared.module), evaluation_mode(prepared.module), torch.no_grad():
+            return prepared.module(*inputs)
+
+    return inside
+
+
+def weights_are_codes(prepared: PreparedModel) -> bool:
+    """True where every weight lies on its own grid, as learned rounding and trained files have it.
+
+    A weight of 8 bits or more may be float and still be on no other grid: narrow ones tell.
+    """
+    calls = list(linear_calls(prepared))
+    narrow = [c for c in calls if c.unit.weight_quantizer.qtype.bits < 8] or calls
+    with torch.no_grad():
+        return all(
+            torch.allclose(c.unit.weight_quantizer(c.seen_weight()), c.seen_weight(), rtol=1e-5)
+            for c in narrow
+        )
