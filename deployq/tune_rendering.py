@@ -11,7 +11,7 @@ from deployq_calibration.evolq import Evolved
 
 
 def print_evolved(evolved: Evolved, path: Path) -> None:
-    """Fitness before and after, where it was searched and where it was not, and what was written."""
+    """Fitness before and after, of searched and held-back samples, and what was written."""
     settings, console = evolved.settings, open_console()
     title = f"{settings.fitness} to the float network's outputs, lower is nearer"
     table = Table("samples", title=title, title_justify="left")

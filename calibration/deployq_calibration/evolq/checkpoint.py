@@ -52,7 +52,8 @@ def save_state(path: Path, state: State, facts: dict[str, Any]) -> None:
         facts: what a search must share with the state that it goes on from.
     """
     tensors = {f"genes.{i}": genes for i, genes in enumerate(state.genes)}
-    tensors |= {f"best.{i}": genes for i, genes in enumerate(state.best)} | {"draw": state.draw}
+    tensors |= {f"best.{i}": genes for i, genes in enumerate(state.best)}
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()} | {"draw": state.draw}
     numbers = {name: value for name, value in asdict(state).items() if name in NUMBERS}
     text = json.dumps({"numbers": numbers, "facts": facts}, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)

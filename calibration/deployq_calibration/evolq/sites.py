@@ -20,6 +20,7 @@ from deployq.graph.operators import COMPUTE
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.scales.lattice import lattice_of, needs_lattice
 from deployq.graph.scales.weight_lattice import least_scale
+from deployq.graph.sites import moved_from
 from deployq_calibration.corrections.blocks import Block, find_blocks, linear_nodes
 from deployq_calibration.evolq.genes import FloatGenes, Genes, MultiplierGenes, PowerGenes
 from deployq_calibration.evolq.settings import Codes, EvolveSettings, Searched
@@ -206,7 +207,12 @@ def _search_block(
             ActivationSite(n, q, _activation_genes(prepared, q)) for n, (q, _) in inside.items()
         ]
         cuts += [node for _, node in inside.values()]
-        layers |= set(nodes)
+        layers |= {
+            call.name
+            for call in calls.values()
+            if moved_from(prepared.module, call.source).target
+            in {q.target for _, q in inside.values()}
+        }  # biases count steps of their input
     return SearchBlock(block.name, min(cuts), tuple(sites), frozenset(layers))
 
 

@@ -35,12 +35,16 @@ def _shorter(node: fx.Node) -> tuple[fx.Node, Steps] | None:
     if axes is None:
         return None
     steps = axes.steps()
-    if not steps and any(user.op == "output" for user in node.users):
+    if not steps and _is_returned(node) and (source.op == "placeholder" or _is_returned(source)):
         steps = [axes.reshape()]  # an output is a tensor of its own
     ranks = [len(args) for _, args in steps]
     old, new = _highest(source, chain), max([COMMON_RANK, *ranks])
     better = (len(steps), new) < (len(chain), old) if new <= old else False
     return (source, steps) if better and len(steps) <= len(chain) else None
+
+
+def _is_returned(node: fx.Node) -> bool:
+    return any(user.op == "output" for user in node.users)
 
 
 def _continues(node: fx.Node) -> bool:

@@ -1,0 +1,126 @@
+"""Attention in every spelling becomes layers, two products and a softmax, without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deployq.graph.capture import capture
+from tests.graph.networks import Net, calls_of
+
+WIDTH, HEADS, TOKENS = 12, 3, 5
+TOLERANCE = 1e-5
+"""Factors move into weights and sums change their order: float32 rounding, of values about 1."""
+HEADS_APART = "linear linear linear " + "reshape permute " * 2 + "permute reshape"
+MIXED = "matmul softmax matmul permute reshape linear"
+
+
+def tokens(batch: int) -> Tensor:
+    return torch.randn(batch, TOKENS, WIDTH, generator=torch.Generator().manual_seed(batch))
+
+
+def captured(model: nn.Module) -> list[str]:
+    """Calls of the graph, a transpose as a permute, after a check at other batches too."""
+    torch.manual_seed(0)
+    for parameter in model.parameters():  # MultiheadAttention begins with biases of zero
+        nn.init.normal_(parameter, std=0.4)
+    graph = capture(model.eval(), [tokens(2)])
+    for batch in (1, 3):
+        x = tokens(batch)
+        torch.testing.assert_close(graph(x), model(x), atol=TOLERANCE, rtol=TOLERANCE)
+    assert all(n.meta["val"].ndim <= 4 for n in graph.graph.nodes if "val" in n.meta)
+    return ["permute" if call == "transpose" else call for call in calls_of(graph)]
+
+
+class Joint(nn.Module):
+    """One layer for queries, keys and values, as timm has it; ``attend`` mixes the heads."""
+
+    def __init__(self, attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.attend = attend
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, length, width = x.shape
+        split = self.qkv(x).reshape(n, length, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
+        mixed = self.attend(*split.unbind(0)).transpose(1, 2).reshape(n, length, width)
+        out: Tensor = self.proj(mixed)
+        return out
+
+
+def by_hand(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(q @ k.transpose(-2, -1) / 2.0, -1) @ v
+
+
+@pytest.mark.parametrize("attend", [F.scaled_dot_product_attention, by_hand])
+def test_joint_projections_fall_apart_and_take_the_factor(attend: Callable[..., Tensor]) -> None:
+    assert sorted(captured(Joint(attend))) == sorted(f"{HEADS_APART} {MIXED}".split())
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_multihead_attention_has_the_same_form(batch_first: bool) -> None:
+    attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=batch_first)
+
+    def body(m: Any, x: Tensor) -> Tensor:
+        x = x if batch_first else x.transpose(0, 1)
+        y: Tensor = m.attention(x, x, x, need_weights=False)[0]
+        return y if batch_first else y.transpose(0, 1)
+
+    calls = captured(Net(body, attention=attention))
+    assert sorted(calls) == sorted(f"{HEADS_APART} {MIXED}".split())
+
+
+def test_names_lead_to_the_projections() -> None:
+    attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+    graph = capture(Net(lambda m, x: m.a(x, x, x)[0], a=attention).eval(), [tokens(2)])
+    names = [str(n.meta["name"]) for n in graph.graph.nodes if "linear" in str(n.target)]
+    assert names == ["a.in_proj.0", "a.in_proj.1", "a.in_proj.2", "a.out_proj"]
+
+
+MASK = torch.rand(TOKENS, TOKENS, generator=torch.Generator().manual_seed(7)) < 0.7
+
+
+@pytest.mark.parametrize("options", [
+    {"is_causal": True}, {"scale": 0.3}, {"attn_mask": torch.randn(TOKENS, TOKENS)},
+    {"attn_mask": MASK | torch.eye(TOKENS, dtype=torch.bool)},
+], ids=["causal", "scale", "real mask", "mask"])  # fmt: skip
+def test_options_of_attention_are_kept(options: dict[str, Any]) -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, **options)
+
+    assert "scaled_dot_product_attention" not in captured(Joint(attend))
+
+
+def test_grouped_heads_share_keys_and_values() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        q = m.q(x).reshape(-1, TOKENS, 4, 3).transpose(1, 2)
+        k, v = (f(x).reshape(-1, TOKENS, 2, 3).transpose(1, 2) for f in (m.k, m.v))
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=True).flatten(1)
+
+    net = Net(body, q=nn.Linear(WIDTH, 12), k=nn.Linear(WIDTH, 6), v=nn.Linear(WIDTH, 6)).eval()
+    graph = capture(net, [tokens(2)])
+    torch.testing.assert_close(graph(tokens(3)), net(tokens(3)), atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def test_class_token_and_positions_are_one_constant() -> None:
+    token, position = nn.Parameter(torch.randn(1, 1, WIDTH)), nn.Parameter(torch.randn(1, 6, WIDTH))
+
+    def body(m: Any, x: Tensor) -> Tensor:
+        return torch.cat([m.token.expand(x.shape[0], -1, -1), m.layer(x)], 1) + m.position
+
+    net = Net(body, token=token, position=position, layer=nn.Linear(WIDTH, WIDTH))
+    assert captured(net) == ["linear", "pad", "add"]
+
+
+@pytest.mark.parametrize(("body", "calls"), [
+    (lambda m, x: (m.layer(x)[..., :6], m.layer(x)[..., 6:]), 2),  # called twice
+    (lambda m, x: (m.layer(x)[..., :6], m.layer(x)[..., 4:]), 2),  # overlapping
+], ids=["twice", "overlapping"])  # fmt: skip
+def test_other_slices_leave_the_layer_whole(body: Any, calls: int) -> None:
+    net = Net(body, layer=nn.Linear(WIDTH, WIDTH)).eval()
+    assert calls_of(capture(net, [tokens(2)])).count("linear") == calls
