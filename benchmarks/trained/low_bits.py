@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.part import Facts, Table
 from benchmarks.trained.budget import Budget
-from benchmarks.trained.chosen import CHOSEN
+from benchmarks.trained.chosen import CHEAP, CHOSEN
 from benchmarks.trained.kept import Key, kept_or
 from benchmarks.trained.loops import train
 from benchmarks.trained.measures import Worth, compared, texts, worth
@@ -19,7 +19,7 @@ from benchmarks.trained.samples import reporting, training
 from deployq.progress import progress
 
 COLUMNS = ("widths", "method", "seeds", "top-1 %", "test loss", "top-1 over qat", "loss over qat")
-CHEAP, KEPT = "saq every 5", 0.5
+KEPT = 0.5
 """The cheaper schedule keeps this much of what SAQ takes off the test loss."""
 
 Found = dict[tuple[str, str], list[Worth]]

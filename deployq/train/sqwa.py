@@ -73,6 +73,7 @@ class SQWA:
         self._layers: dict[str, LayerCodes] = {}
         self._captures = 0
         self._mean: AveragedModel | None = None
+        self._refits = True
 
     @property
     def captures(self) -> int:
@@ -102,7 +103,7 @@ class SQWA:
             self._settle(self._prepared)
         freeze_steps(self._prepared)
         self._layers = {name: LayerCodes.of(call) for name, call in self._calls().items()}
-        self._captures, self._mean = 0, None
+        self._captures, self._mean, self._refits = 0, None, refit
 
     @torch.no_grad()
     def capture(self) -> CaptureInfo:
@@ -148,15 +149,17 @@ class SQWA:
         types = {n: unit.weight_quantizer.qtype for n, unit in found.units().items()}
         return replace(found, plan=with_weight_types(found.plan, types))
 
-    def latent_average(self, *, refit: bool = True) -> PreparedModel:
+    def latent_average(self, *, refit: bool | None = None) -> PreparedModel:
         """The control: float weights averaged, then quantized (Izmailov et al. 2018).
 
         Args:
-            refit: as of :meth:`requantize`.
+            refit: as of :meth:`requantize`; None is as at :meth:`begin`: float weights that were
+                trained on steps of their own lie far beyond them, and fit no other.
 
         Raises:
             InputError: nothing was captured.
         """
+        refit = self._refits if refit is None else refit
         return self.requantize(self._mean_model(), refit=refit)
 
     @torch.no_grad()
@@ -195,7 +198,8 @@ class SQWA:
     def state_dict(self) -> dict[str, Any]:
         """Tensors, names and numbers, for a checkpoint between captures."""
         mean = None if self._mean is None else self._mean.state_dict()
-        return {**captured_state(self._captures, self._layers, self._calls()), "mean": mean}
+        captured = captured_state(self._captures, self._layers, self._calls())
+        return {**captured, "mean": mean, "refits": self._refits}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state_dict`; the steps of before are written and frozen.
@@ -209,6 +213,7 @@ class SQWA:
         captures, layers = captured_from_state(state, calls)
         mean = mean_from_state(state, self._prepared) if captures else None
         self._captures, self._layers, self._mean = captures, layers, mean
+        self._refits = bool(state.get("refits", True))
         for name, layer in layers.items():
             quantizer = calls[name].unit.weight_quantizer
             quantizer.set_qparams(layer.step, quantizer.zero_point)

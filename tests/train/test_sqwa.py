@@ -210,6 +210,24 @@ def test_float_parameters_are_means() -> None:
     )
 
 
+def test_the_control_treats_steps_as_the_beginning_did() -> None:
+    """Float weights that were trained on steps of their own fit no others."""
+    prepared = residual_for("int4-npu")
+    for call in linear_calls(prepared):
+        call.unit.weight_quantizer.scale.data.mul_(0.25)  # far below what the weights ask for
+    pieces = SQWA(prepared)
+    pieces.begin(refit=False)
+    pieces.capture()
+    again = SQWA(prepared)
+    again.load_state_dict(saved(pieces.state_dict()))
+    learned = {n: u.weight_quantizer.scale.clone() for n, u in prepared.units().items()}
+    for control in (pieces.latent_average(), again.latent_average()):
+        steps = {n: u.weight_quantizer.scale for n, u in control.units().items()}
+        assert all(torch.equal(steps[n], learned[n]) for n in steps)
+    fitted = pieces.latent_average(refit=True).units()
+    assert not any(torch.equal(fitted[n].weight_quantizer.scale, learned[n]) for n in fitted)
+
+
 def frozen(prepared: PreparedModel) -> list[str]:
     return sorted(name for name, unit in prepared.units().items() if unit.frozen_statistics)
 
