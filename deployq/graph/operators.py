@@ -53,6 +53,7 @@ MOVEMENT: dict[Any, str] = {
     aten.permute.default: "Transpose",
     aten.transpose.int: "Transpose",
     aten.slice.Tensor: "Slice",
+    aten.index_select.default: "Gather",
     aten.squeeze.dim: "Squeeze",
     aten.squeeze.dims: "Squeeze",
     aten.unsqueeze.default: "Unsqueeze",

@@ -139,6 +139,8 @@ def _computes(module: fx.GraphModule, node: fx.Node) -> bool:
 
 def _is_operand(module: fx.GraphModule, node: fx.Node) -> bool:
     """True for a tensor of the model that an operator computes with, beside a computed one."""
+    if not _is_real(node.meta.get("val")):
+        return False
     return any(is_compute(user) and _computes(module, user) for user in readers(module, node))
 
 

@@ -73,6 +73,15 @@ def slice_facts(walk: Walk, node: onnx.NodeProto) -> Facts:
     return {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
 
 
+def _gather(walk: Walk, node: onnx.NodeProto) -> Facts:
+    """Whole rows along one axis, chosen by a list of constants."""
+    indices = walk.constant(node, 1)
+    if indices.ndim != 1 or not indices.size:
+        found = f"indices of shape {indices.shape}"
+        raise refuse(node, "Gather takes a list of rows", found, "constants of one axis")
+    return {"axis": attributes(node).get("axis", 0), "indices": [int(i) for i in indices]}
+
+
 def _pad(walk: Walk, node: onnx.NodeProto) -> Facts:
     """Pads as ONNX has them; the value is real before a QuantizeLinear and a code without."""
     facts = attributes(node)
@@ -111,6 +120,7 @@ READ: dict[str, Callable[[Walk, onnx.NodeProto], Facts]] = {
     "Squeeze": _axes,
     "Unsqueeze": _axes,
     "Slice": slice_facts,
+    "Gather": _gather,
     "Pad": _pad,
     "Resize": resize_facts,
     "Identity": _nothing,

@@ -172,9 +172,9 @@ class Move(Node):
 
     Args:
         attributes: by operator, with ONNX's names: ``shape`` (0 and -1 as in ONNX), ``perm``,
-            ``axes``, ``starts``, ``ends``, ``steps``, ``axis``, ``pads``, ``mode``, ``value`` (the
-            code that Pad adds; None for that of ``real``, 0 or an infinity); of Resize, rows and
-            columns each, ``scales`` (whole factors) or ``sizes``, the other None.
+            ``axes``, ``starts``, ``ends``, ``steps``, ``axis``, ``indices``, ``pads``, ``mode``,
+            ``value`` (the code that Pad adds; None for that of ``real``, 0 or an infinity); of
+            Resize, rows and columns each, ``scales`` (whole factors) or ``sizes``, the other None.
     """
 
     attributes: Mapping[str, Any] = field(default_factory=dict)

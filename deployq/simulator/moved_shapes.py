@@ -112,6 +112,13 @@ def _pad(node: Move, shape: Shape) -> Shape:
     return tuple(sizes)
 
 
+def _gather(node: Move, shape: Shape) -> Shape:
+    (axis,), indices = _axes(node, shape, [node.attributes["axis"]]), node.attributes["indices"]
+    if not all(-shape[axis] <= index < shape[axis] for index in indices):
+        raise unfit(node, shape)
+    return *shape[:axis], len(indices), *shape[axis + 1 :]
+
+
 def _resize(node: Move, shape: Shape) -> Shape:
     if len(shape) != 4:
         raise unfit(node, shape)
@@ -133,6 +140,7 @@ _SHAPES: Mapping[str, Callable[[Move, Shape], Shape]] = {
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Slice": _slice,
+    "Gather": _gather,
     "Pad": _pad,
     "Resize": _resize,
     "Clip": _same,

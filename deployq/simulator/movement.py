@@ -55,6 +55,12 @@ def _slice(x: Tensor, node: Move, qparams: QParams) -> Tensor:
     return x[tuple(index)]
 
 
+def _gather(x: Tensor, node: Move, qparams: QParams) -> Tensor:
+    axis = node.attributes["axis"]
+    cells = torch.tensor(node.attributes["indices"], device=x.device) % x.shape[axis]
+    return x.index_select(axis, cells)
+
+
 def _pad(x: Tensor, node: Move, qparams: QParams) -> Tensor:
     pads = node.attributes["pads"]
     half = len(pads) // 2
@@ -88,6 +94,7 @@ _MOVES: dict[str, Callable[[Tensor, Move, QParams], Tensor]] = {
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Slice": _slice,
+    "Gather": _gather,
     "Pad": _pad,
     "Resize": _resize,
     "Clip": lambda x, node, qparams: x,  # its bounds apply to every node

@@ -306,7 +306,7 @@ def test_another_searchs_checkpoint_is_refused(make: Any, tmp_path: Path) -> Non
     deployq.evolve_scales(prepared, images(), SMALL, teacher=net, checkpoint=path)
     other = EvolveSettings(**(vars(SMALL) | {"seed": 1}))
     fresh, _ = make()
-    with pytest.raises(InputError, match="with other .*settings"):
+    with pytest.raises(InputError, match=r"with other .*settings"):
         deployq.evolve_scales(fresh, images(), other, teacher=net, checkpoint=path)
     path.write_bytes(b"\x10" * 40)
     with pytest.raises(InputError, match="damaged"):

@@ -25,6 +25,7 @@ BATCH = -1
 """Size of the factor that is symbolic."""
 RESHAPES = (
     aten.reshape.default, aten.view.default, aten._unsafe_view.default, aten.unflatten.int,
+    aten.reshape_as.default, aten.view_as.default,
     aten.flatten.using_ints, aten.squeeze.dim, aten.squeeze.dims, aten.unsqueeze.default,
 )  # fmt: skip
 PERMUTES = (aten.permute.default, aten.transpose.int)

@@ -16,6 +16,8 @@ RESHAPES = (
     aten.reshape.default,
     aten._unsafe_view.default,
     aten.unflatten.int,
+    aten.reshape_as.default,
+    aten.view_as.default,
 )
 
 

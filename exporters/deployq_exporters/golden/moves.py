@@ -52,6 +52,12 @@ def _slice(node: Move, shape: Shape) -> tuple[AxisMove, ...]:
     return _along(cells)
 
 
+def _gather(node: Move, shape: Shape) -> tuple[AxisMove, ...]:
+    cells, axis = _whole(shape), node.attributes["axis"]
+    cells[axis] = np.asarray(node.attributes["indices"]) % shape[axis]
+    return _along(cells)
+
+
 def _pad(node: Move, shape: Shape) -> tuple[AxisMove, ...]:
     facts, cells = node.attributes, _whole(shape)
     half = len(facts["pads"]) // 2
@@ -96,6 +102,7 @@ _PADDED: dict[str, Callable[[IntArray, int], IntArray]] = {
 _MOVES: dict[str, Callable[[Move, Shape], tuple[AxisMove, ...]]] = {
     "Transpose": _transpose,
     "Slice": _slice,
+    "Gather": _gather,
     "Pad": _pad,
     "Resize": _resize,
 }
