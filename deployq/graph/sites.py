@@ -23,8 +23,11 @@ from deployq.graph.operators import (
     onnx_type,
 )
 from deployq.graph.rewrites.batch_norm_to_depthwise import is_batch_norm
+from deployq.graph.tensors import read_tensor
 
 INFINITY = float("inf")
+MASK = -50.0
+"""Added to a score, it leaves a share of less than 1e-20."""
 INTEGER = ("linear", "compute", "unary")
 """Kinds of site that compute on codes."""
 
@@ -133,8 +136,17 @@ def on_grids(module: fx.GraphModule, sites: dict[fx.Node, Site]) -> set[str]:
 def _computes(module: fx.GraphModule, node: fx.Node) -> bool:
     """True when an operand is computed, and the others are reals as well."""
     sources = [moved_from(module, operand) for operand in node.all_input_nodes]
-    reals = all(_is_real(source.meta.get("val")) for source in sources)
+    constants = [source for source in sources if source.op == "get_attr"]
+    fit = all(_fits_a_grid(read_tensor(module, constant)) for constant in constants)
+    reals = fit and all(_is_real(source.meta.get("val")) for source in sources)
     return reals and any(source.op != "get_attr" for source in sources)
+
+
+def _fits_a_grid(constant: torch.Tensor) -> bool:
+    """False for a mask, which says that scores do not count: a grid would hold little else."""
+    if not constant.is_floating_point():
+        return False
+    return bool(constant.isfinite().all()) and not (constant.max() <= 0 and constant.min() <= MASK)
 
 
 def _is_operand(module: fx.GraphModule, node: fx.Node) -> bool:

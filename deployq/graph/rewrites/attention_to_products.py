@@ -16,10 +16,10 @@ from torch import Tensor, fx
 
 from deployq.graph.rewrites.build import aten, build, substitute
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach
+from deployq.graph.tensors import attach, read_tensor
 
-LOWEST = -1e4
-"""Stands for a masked score: its share is 0 in float32, and no inf enters an integer chain."""
+MASKED = float("-inf")
+"""What is added to a score that does not count."""
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -29,9 +29,10 @@ def match(module: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _mask_is_known(node: fx.Node) -> bool:
-    """A causal mask needs both lengths."""
+    """True and False must be constants, and a causal mask needs both lengths."""
+    given = argument(node, 3, "attn_mask")
     if not argument(node, 5, "is_causal", False):
-        return True
+        return given is None or given.op == "get_attr" or given.meta["val"].is_floating_point()
     rows, columns = (n.meta["val"].shape[-2] for n in node.all_input_nodes[:2])
     return isinstance(rows, int) and isinstance(columns, int)
 
@@ -91,17 +92,14 @@ def _mask(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     if argument(node, 5, "is_causal", False):
         rows, columns = (n.meta["val"].shape[-2] for n in node.all_input_nodes[:2])
         later = torch.ones(rows, columns, dtype=torch.bool).triu(1)
-        return _constant(module, node, later * LOWEST)
+        return _constant(module, node, _reals(~later))
     if given is None or given.meta["val"].is_floating_point():
         return given if isinstance(given, fx.Node) else None
-    return _product_of_mask(node, given)
+    return _constant(module, node, _reals(read_tensor(module, given)))
 
 
-def _product_of_mask(node: fx.Node, allowed: fx.Node) -> fx.Node:
-    """0 where a score counts and :data:`LOWEST` where it does not, from True and False."""
-    counts = build(node, aten.to.dtype, allowed, torch.float32)
-    missing = build(node, aten.rsub.Scalar, counts, 1.0)
-    return build(node, aten.mul.Tensor, missing, LOWEST)
+def _reals(allowed: Tensor) -> Tensor:
+    return torch.zeros(allowed.shape).masked_fill(~allowed, MASKED)
 
 
 def _constant(module: fx.GraphModule, node: fx.Node, value: Tensor) -> fx.Node:

@@ -1,0 +1,116 @@
+"""Transformers through the whole job: attention in integers, constants on grids, masks in float."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.models.registry import TRANSFORMERS
+from benchmarks.zoo import DATA
+from deployq import pipeline
+from deployq.data import Dataset
+from deployq.verifier.report import Judged, Limits
+from deployq_calibration.calibration_settings import CalibrationSettings
+from tests.graph.networks import Net
+
+TOKENS, WIDTH = 6, 8
+FEW = Limits(1, 1, 1)
+SCALES_ALONE = CalibrationSettings(corrections=())
+
+
+def tokens() -> Dataset:
+    x = np.random.default_rng(1).normal(size=(96, TOKENS, WIDTH)).astype(np.float32)
+    return Dataset({"x": x})
+
+
+def network(mask: Tensor | None = None) -> nn.Module:
+    """Class token, positions, one block of attention and MLP, scores of the class token."""
+    torch.manual_seed(0)
+
+    def body(m: Any, x: Tensor) -> Tensor:
+        x = torch.cat([m.token.expand(x.shape[0], -1, -1), m.embed(x)], 1) + m.positions
+        q, k, v = (f(m.norm(x)).unflatten(-1, (2, 4)).transpose(1, 2) for f in (m.q, m.k, m.v))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        x = x + m.out(mixed.transpose(1, 2).flatten(2))
+        y: Tensor = m.head((x + m.two(F.gelu(m.one(x))))[:, 0])
+        return y
+
+    layers = {name: nn.Linear(WIDTH, WIDTH) for name in ("embed", "q", "k", "v", "out")}
+    return Net(
+        body, **layers, norm=nn.LayerNorm(WIDTH), one=nn.Linear(WIDTH, 12),
+        two=nn.Linear(12, WIDTH), head=nn.Linear(WIDTH, 5),
+        token=nn.Parameter(torch.randn(1, 1, WIDTH)),
+        positions=nn.Parameter(torch.randn(1, TOKENS + 1, WIDTH)),
+    ).eval()  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["ort-cpu", "int8-npu"])
+def test_a_transformer_verifies(target: str, tmp_path: Path) -> None:
+    prepared = pipeline.prepare(network(), [torch.zeros(2, TOKENS, WIDTH)], target)
+    assert not any("matmul" in line or "add" in line for line in prepared.plan.floats)
+    pipeline.calibrate(prepared, tokens(), SCALES_ALONE)
+    bundle = pipeline.export(prepared, tmp_path / "bundle", tokens())
+    report = pipeline.verify(bundle.path, tokens(), limits=FEW, latency_runs=1)
+    assert report.misses() == []
+    assert all(p.different == 0 for p in report.parities if p.judged is Judged.EXACT)
+
+
+def test_constants_are_stored_as_the_codes_that_training_sees(tmp_path: Path) -> None:
+    prepared = pipeline.prepare(network(), [torch.zeros(2, TOKENS, WIDTH)], "ort-cpu")
+    pipeline.calibrate(prepared, tokens(), SCALES_ALONE)
+    (grid,) = [grid for grid in prepared.plan.tensors if grid.constants]
+    assert grid.computed == () and grid.name not in prepared.grids()
+    quantizer = prepared.quantizers()[grid.name]
+    value = dict(prepared.module.named_parameters())[grid.name]
+    bundle = pipeline.export(prepared, tmp_path / "bundle", tokens())
+    model = onnx.load(bundle.path / "model.onnx")
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    codes = quantizer.codes(value.detach()).numpy()
+    assert np.array_equal(stored[f"{grid.name}.codes"].astype(int), codes.astype(int))
+    again = pipeline.load_prepared(bundle.path)
+    assert again.plan == prepared.plan and again.grids().keys() == prepared.grids().keys()
+
+
+def test_masks_are_added_in_float(tmp_path: Path) -> None:
+    mask = torch.ones(TOKENS + 1, TOKENS + 1, dtype=torch.bool).tril()
+    prepared = pipeline.prepare(network(mask), [torch.zeros(2, TOKENS, WIDTH)], "ort-cpu")
+    assert any("masked: float" in line for line in prepared.plan.floats)
+    pipeline.calibrate(prepared, tokens(), SCALES_ALONE)
+    bundle = pipeline.export(prepared, tmp_path / "bundle", tokens())
+    assert pipeline.verify(bundle.path, tokens(), limits=FEW, latency_runs=1).misses() == []
+
+
+def test_rolled_windows_move_codes(tmp_path: Path) -> None:
+    data = Dataset({"x": np.random.default_rng(0).normal(size=(64, 4, 6, 3)).astype("f4")})
+    net = Net(lambda m, x: m.b(torch.roll(m.a(x), (1, -2), (1, 2))), a=nn.Linear(3, 4),
+              b=nn.Linear(4, 2)).eval()  # fmt: skip
+    prepared = pipeline.prepare(net, [torch.zeros(2, 4, 6, 3)], "ort-cpu")
+    assert prepared.plan.floats == ()
+    pipeline.calibrate(prepared, data, SCALES_ALONE)
+    bundle = pipeline.export(prepared, tmp_path / "bundle", data)
+    model = onnx.load(bundle.path / "model.onnx")
+    assert [n.op_type for n in model.graph.node].count("Gather") == 2
+    assert pipeline.verify(bundle.path, data, limits=FEW, latency_runs=1).misses() == []
+
+
+@pytest.mark.skipif(
+    not (DATA / "models/mnist_vit_prenorm.pt").is_file(), reason=f"no real data in {DATA}"
+)
+def test_a_trained_transformer_verifies(tmp_path: Path) -> None:
+    spec = TRANSFORMERS["mnist_vit_prenorm"]
+    prepared = pipeline.prepare(spec.load(), [spec.example()], "ort-cpu")
+    calibration = spec.calibration().take(96)
+    pipeline.calibrate(prepared, calibration, SCALES_ALONE)
+    bundle = pipeline.export(prepared, tmp_path / "bundle", calibration)
+    report = pipeline.verify(bundle.path, spec.choosing().take(96), latency_runs=1)
+    assert report.misses() == []
+    exact = [p for p in report.parities if p.judged is Judged.EXACT]
+    assert all(p.different == 0 and p.compared > 10**7 for p in exact)
+    assert report.latency.integer_share == 1.0
