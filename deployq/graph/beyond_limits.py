@@ -13,8 +13,10 @@ from torch import fx
 from deployq.errors import UnsupportedError
 from deployq.graph.operator_rules import node_group
 from deployq.graph.operator_shapes import operator_shape
-from deployq.graph.operators import ALLOWED_CALLS, is_linear, onnx_type
+from deployq.graph.operators import ALLOWED_CALLS, aten, is_linear, onnx_type
+from deployq.graph.rewrites.rule import calls
 from deployq_targets import TargetProfile
+from deployq_targets.graph import OpRule
 from deployq_targets.shape_limits import Breach, breach, states_limits
 from deployq_targets.words import OpStatus
 
@@ -54,9 +56,9 @@ def find_fallbacks(
         name, operator = str(node.meta["name"]), onnx_type(module, node)
         rule = profile.op_rule(operator, node_group(node))
         kept = is_linear(node) and keeps_float(name)
-        if rule is None or rule.status in ELSEWHERE or kept or not states_limits(rule):
+        if rule is None or rule.status in ELSEWHERE or kept:
             continue
-        beyond = breach(operator_shape(node), rule)
+        beyond = _product_of_activations(node, profile) or _shape(node, rule)
         if beyond is not None:
             found[name] = _fallback(name, beyond, is_linear(node), profile)
     return found
@@ -74,6 +76,18 @@ def _computes(node: fx.Node) -> bool:
     value = node.meta.get("val")
     known = node.op == "call_function" and node.target in ALLOWED_CALLS
     return known and isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _shape(node: fx.Node, rule: OpRule) -> Breach | None:
+    return breach(operator_shape(node), rule) if states_limits(rule) else None
+
+
+def _product_of_activations(node: fx.Node, profile: TargetProfile) -> Breach | None:
+    """Attention multiplies two computed tensors; some arrays hold one operand in storage."""
+    if not (profile.weight.constant and calls(node, aten.matmul.default)):
+        return None
+    rule = "one operand of a product is a stored weight"
+    return Breach("weight.constant", rule, "two computed tensors", "a stored weight")
 
 
 def _fallback(name: str, beyond: Breach, is_layer: bool, profile: TargetProfile) -> Fallback:

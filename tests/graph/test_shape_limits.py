@@ -232,3 +232,20 @@ def test_max78000_takes_kernels_of_one_and_three() -> None:
     for size in (2, 5):
         with pytest.raises(UnsupportedError, match=r"(?s)a: .*max78000"):
             prepared_for(one(size=size), "max78000")
+
+
+def attention(unlisted: str) -> TargetProfile:
+    table = load_profile("int8-npu").model_dump(mode="json")
+    table["weight"]["constant"], table["graph"]["unlisted_ops"] = True, unlisted
+    return parse_profile(table, "test")
+
+
+def test_an_array_of_stored_weights_multiplies_no_activations() -> None:
+    graph = graph_of(
+        lambda m, x: m.a(x).flatten(2) @ m.b(x).flatten(2).mT, a=conv(3, 4), b=conv(3, 4)
+    )
+    with pytest.raises(UnsupportedError, match=r"(?s)weight.constant.*two computed tensors"):
+        prepared_for(graph, attention("refuse"))
+    (line,) = prepared_for(graph, attention("cpu")).plan.floats
+    assert line.startswith("matmul: float, weight.constant = two computed tensors is beyond")
+    assert prepared_for(graph, "int8-npu").plan.floats == ()

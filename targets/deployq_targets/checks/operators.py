@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployq.qgraph.nodes import Dequantize, Float, Node, Quantize, Rescale
+from deployq.qgraph.nodes import Dequantize, Float, MatMul, Node, Quantize, Rescale
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule, Severity, value_text
 from deployq_targets.checks.shapes import group_of, operator_shape
@@ -41,13 +41,20 @@ def float_operator(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach
 def leaves_the_target(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """An operator that the target runs in float or on its host costs time and two conversions."""
     for node in _computing(file):
-        status = profile.op_status(node.op_type, group_of(node))
+        status = _status(node, profile)
         in_float = isinstance(node, Float) and profile.runs_floats
         if status in ELSEWHERE or (in_float and not _ends_in_reals(file, node, profile)):
             yield Breach(
                 node.name, node.output, f"{node.op_type} runs as {_where(node, status)}",
                 "integer operators", "replace the operator where speed matters",
             )  # fmt: skip
+
+
+def _status(node: Node, profile: TargetProfile) -> OpStatus:
+    """Where a node runs; arrays with stored weights leave products of activations to the host."""
+    if isinstance(node, MatMul) and profile.weight.constant:
+        return profile.unlisted_status
+    return profile.op_status(node.op_type, group_of(node))
 
 
 def _ends_in_reals(file: CheckedFile, node: Node, profile: TargetProfile) -> bool:
@@ -134,7 +141,7 @@ RULES = (
     ),
     Rule(
         "leaves-the-target", leaves_the_target,
-        ("op", "graph.unlisted_ops", "graph.require_output_q"),
+        ("op", "graph.unlisted_ops", "graph.require_output_q", "weight.constant"),
         "Each operator on the host moves its tensors out of the chip and back.",
         "A Softmax in the middle of a network.",
         Severity.WARNING,

@@ -15,7 +15,9 @@ from deployq_targets.checks.forms import scale_form_breach, sharing
 from deployq_targets.checks.shapes import group_of
 from deployq_targets.profile import TargetProfile
 from deployq_targets.tensors import zero_points
-from deployq_targets.words import Sharing
+from deployq_targets.words import OpStatus, Sharing
+
+HOST = (OpStatus.FLOAT, OpStatus.CPU)
 
 
 def layers(file: CheckedFile) -> Iterator[Linear]:
@@ -116,8 +118,8 @@ def weight_scale(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 
 def constant_weights(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
-    """Weights are stored in the file, not computed: {weight.constant}."""
-    if profile.weight.constant:
+    """Weights are stored in the file, not computed: {weight.constant}; the host has no such limit."""
+    if profile.weight.constant and profile.unlisted_status not in HOST:
         for node in file.graph.nodes:
             if isinstance(node, MatMul):
                 yield Breach(
@@ -177,7 +179,7 @@ RULES = (
         "Weights calibrated with any scale for a shifting chip.",
     ),
     Rule(
-        "constant-weights", constant_weights, ("weight.constant",),
+        "constant-weights", constant_weights, ("weight.constant", "graph.unlisted_ops"),
         "Weights are loaded before the inference starts.",
         "The product of queries and keys of an attention.",
     ),
