@@ -118,7 +118,7 @@ def weight_scale(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 
 def constant_weights(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
-    """Weights are stored in the file, not computed: {weight.constant}; the host has no such limit."""
+    """Weights are stored in the file, not computed: {weight.constant}; hosts have no such limit."""
     if profile.weight.constant and profile.unlisted_status not in HOST:
         for node in file.graph.nodes:
             if isinstance(node, MatMul):
