@@ -14,12 +14,10 @@ from dataclasses import replace
 import numpy as np
 
 from deployq.arithmetic.contract import Contract
-from deployq.arithmetic.requant_words import Normalization
 from deployq.arithmetic.row_norms import RowNorm
+from deployq.arithmetic.row_operators import NORMALIZATIONS, in_integers
 from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Node, Quantize, RowNormalization
 from deployq.qgraph.values import attributes
-
-OPERATORS = ("LayerNormalization", "RMSNormalization")
 
 
 def rows_on_codes(graph: IntegerGraph, contract: Contract) -> IntegerGraph:
@@ -28,7 +26,7 @@ def rows_on_codes(graph: IntegerGraph, contract: Contract) -> IntegerGraph:
     One that reads reals, whose scale or bias is computed, or that is over more than the last axis
     stays in float, and so does one that another operator or an output reads as reals.
     """
-    integer = {op for op in OPERATORS if contract.form(op).normalization is Normalization.INTEGER}
+    integer = {op for op in NORMALIZATIONS if in_integers(op, contract.form(op))}
     floats = [node for node in graph.floats if node.op_type in integer]
     if not floats:
         return graph

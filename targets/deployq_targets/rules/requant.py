@@ -17,13 +17,13 @@ from deployq.arithmetic.requant_words import (
     Softmax,
     ZeroPointPlace,
 )
+from deployq.arithmetic.row_operators import NORMALIZATIONS
 from deployq_targets.arithmetic import Requant, RequantChange
 from deployq_targets.profile import TargetProfile
 from deployq_targets.rules.clash import Clash
 from deployq_targets.words import ZeroPointWord
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-NORMALIZATIONS = ("LayerNormalization", "RMSNormalization")
 POOLS = ("AveragePool", "GlobalAveragePool")
 STEPS = (Rounding.DOUBLE, Rounding.DOUBLE_HALF_UP, Rounding.NATURAL_PLUS_ONE)
 OWNERS = {
