@@ -19,6 +19,7 @@ from deployq.arithmetic.requant_words import (
     BiasOrder,
     Functions,
     Mantissa,
+    Normalization,
     Product,
     Rescaling,
     ScalePrecision,
@@ -91,6 +92,7 @@ class Form:
         averaging: how average pools divide, FIXED only.
         functions: how tables of Sigmoid and Tanh are computed.
         softmax: how Softmax over codes is computed.
+        normalization: how LayerNormalization and RMSNormalization over codes are computed.
     """
 
     kind: Kind
@@ -112,6 +114,7 @@ class Form:
     averaging: Averaging = Averaging.SCALED_SUM
     functions: Functions = Functions.EXACT
     softmax: Softmax = Softmax.REAL
+    normalization: Normalization = Normalization.REAL
 
     @property
     def precision(self) -> ScalePrecision:

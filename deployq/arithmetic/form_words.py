@@ -75,6 +75,10 @@ _RESCALE: Mapping[Kind, Words] = {
     },
     Kind.FLOAT32: {"scale_precision": (_F32,), "zero_point": (_AFTER,)},
 }
+_ROWS: Mapping[Kind, Words] = {
+    Kind.FIXED: {"scale_precision": (_F64,), "zero_point": (_AFTER,)},
+    Kind.SHIFT: {"zero_point": (_AFTER,)},
+}
 OBEYED: Mapping[str, Mapping[Kind, Words]] = MappingProxyType(
     {
         **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul", "requantize"), _PRODUCT),
@@ -83,6 +87,7 @@ OBEYED: Mapping[str, Mapping[Kind, Words]] = MappingProxyType(
         "GlobalAveragePool": _MEAN,
         "AveragePool": _WINDOW,
         **dict.fromkeys(("Concat", "rescale"), _RESCALE),
+        **dict.fromkeys(("Softmax", "LayerNormalization", "RMSNormalization"), _ROWS),
     }
 )
 """Operator, or step that several share, to kind to words."""

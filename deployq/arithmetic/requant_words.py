@@ -76,6 +76,14 @@ class Softmax(StrEnum):
 
     REAL = "real"  # in float64, rounded to float32
     SCALED_TABLE = "scaled_table"  # float32 exponentials from a table, as QLinearSoftmax
+    INTEGER = "integer"  # 16-bit exponentials from a table, one integer division a row
+
+
+class Normalization(StrEnum):
+    """How LayerNormalization and RMSNormalization over codes are computed."""
+
+    REAL = "real"  # outside the integer units: in float
+    INTEGER = "integer"  # exact sums, an integer square root, one integer division a row
 
 
 class Averaging(StrEnum):

@@ -19,13 +19,15 @@ from deployq.arithmetic.kernels import (
     lookup,
     pooling,
     resize,
+    row_norms,
     softmax,
 )
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
+from deployq.arithmetic.row_norms import RowNorm
 from deployq.graph.operators import COMPUTE, aten, clamp_bounds, unary_params
 from deployq.graph.rewrites.rule import argument, calls
-from deployq.qparams import QParams
+from deployq.qparams import FloatArray, QParams
 
 Bounds: TypeAlias = tuple[int, int]
 Finish: TypeAlias = Callable[[QParams, Bounds, Form], Tensor]
@@ -120,6 +122,41 @@ def softmax_of(value: Codes) -> Pending:
         return softmax.softmax(value.data, value.qparams, out, form, bounds=bounds)
 
     return Pending("Softmax", finish)
+
+
+def row_norm_of(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Pending:
+    """LayerNorm or RMSNorm over the last axis of codes, its scale and bias in float32."""
+    value: Codes = args[0]
+    norm = _row_norm(node, {**dict(zip(_ROW_NORMS[node.target], args, strict=False)), **kwargs})
+
+    def finish(out: QParams, bounds: Bounds, form: Form) -> Tensor:
+        return row_norms.normalize(value.data, value.qparams, out, form, norm, bounds=bounds)
+
+    return Pending(norm.op_type, finish)
+
+
+_ROW_NORMS: dict[Any, tuple[str, ...]] = {
+    aten.layer_norm.default: ("x", "normalized_shape", "weight", "bias", "eps"),
+    aten.rms_norm.default: ("x", "normalized_shape", "weight", "eps"),
+}
+
+
+def _row_norm(node: fx.Node, given: Mapping[str, Any]) -> RowNorm:
+    """The numbers of a call; RMSNorm without an epsilon takes that of float32."""
+    (length,), epsilon = given["normalized_shape"], given.get("eps")
+    centred = calls(node, aten.layer_norm.default)
+    default = 1e-5 if centred else float(np.finfo(np.float32).eps)
+    scale, bias = (_numbers(given.get(name)) for name in ("weight", "bias"))
+    return RowNorm(
+        "LayerNormalization" if centred else "RMSNormalization",
+        np.ones(length, np.float32) if scale is None else scale,
+        bias,
+        default if epsilon is None else float(epsilon),
+    )
+
+
+def _numbers(value: Tensor | None) -> FloatArray | None:
+    return None if value is None else value.detach().cpu().numpy().astype(np.float32)
 
 
 def unary(node: fx.Node, function: str, value: Codes | Pending) -> Pending:

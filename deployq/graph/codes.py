@@ -30,13 +30,29 @@ from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
 from deployq.arithmetic.requant_words import BiasOrder
 from deployq.arithmetic.rounding import Float64Array
+from deployq.arithmetic.row_operators import in_integers
 from deployq.errors import InputError
 from deployq.graph.batch_norm import LateBias, LinearCodes
-from deployq.graph.code_operators import Codes, Pending, compute, move, softmax_of, unary
+from deployq.graph.code_operators import (
+    Codes,
+    Pending,
+    compute,
+    move,
+    row_norm_of,
+    softmax_of,
+    unary,
+)
 from deployq.graph.code_ranges import code_bounds
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, is_constant, layer_integers
-from deployq.graph.operators import UNARY, is_compute, is_movement, is_softmax, onnx_type
+from deployq.graph.operators import (
+    UNARY,
+    is_compute,
+    is_movement,
+    is_row_norm,
+    is_softmax,
+    onnx_type,
+)
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import QParams
@@ -193,14 +209,21 @@ class CodesInterpreter(fx.Interpreter):
         codes = [operand for operand in operands if isinstance(operand, Codes)]
         if is_compute(n) and len(codes) == len(operands):
             return compute(n, codes, self.contract.accumulator)
-        if is_softmax(n) and isinstance(args[0], Codes) and self._is_quantized(n):
-            return softmax_of(args[0])
+        if self._is_on_rows(n) and isinstance(args[0], Codes) and self._is_quantized(n):
+            return softmax_of(args[0]) if is_softmax(n) else row_norm_of(n, args, kwargs)
         if n.target in UNARY and isinstance(args[0], (Codes, Pending)):
             return unary(n, onnx_type(graph, n), args[0])
         reals, named = fx.node.map_aggregate((args, kwargs), _real)  # it runs in float, or sizes
         if n.op == "call_module":
             return self.call_module(str(n.target), reals, named)
         return self.call_function(n.target, reals, named)
+
+    def _is_on_rows(self, n: fx.Node) -> bool:
+        """An operator along rows that the contract computes on codes, as the simulator does."""
+        if not is_row_norm(n):
+            return is_softmax(n)
+        operator = onnx_type(self.prepared.module, n)
+        return in_integers(operator, self.contract.form(operator))
 
     def _is_quantized(self, n: fx.Node) -> bool:
         """A quantizer reads it: all others then read that."""

@@ -71,6 +71,7 @@ FLOAT: dict[Any, str] = {
     aten.sub.Tensor: "Sub",
     aten.div.Tensor: "Div",
     aten.layer_norm.default: "LayerNormalization",
+    aten.rms_norm.default: "RMSNormalization",
     aten.select.int: "Gather",
     aten.expand.default: "Expand",
     aten.expand_as.default: "Expand",
@@ -190,6 +191,23 @@ def is_softmax(node: fx.Node) -> bool:
     """True for a Softmax over the last axis, which has an integer form on a grid."""
     last = calls(node, aten.softmax.int) and argument(node, 1, "dim") == -1
     return bool(last) and argument(node, 2, "dtype") is None
+
+
+def is_row_norm(node: fx.Node) -> bool:
+    """True for LayerNorm or RMSNorm over the last axis, which has an integer form on a grid."""
+    if not calls(node, aten.layer_norm.default, aten.rms_norm.default):
+        return False
+    constants = [argument(node, 2, "weight"), argument(node, 3, "bias")]
+    if calls(node, aten.rms_norm.default):
+        constants.pop()
+    stored = all(c is None or c.op == "get_attr" for c in constants)
+    shape: Any = argument(node, 1, "normalized_shape")
+    return stored and len(shape) == 1 and shape[0] > 1
+
+
+def computes_rows(node: fx.Node) -> bool:
+    """True for an operator along rows that some targets compute on codes, others in float."""
+    return is_softmax(node) or is_row_norm(node)
 
 
 def is_linear(node: fx.Node) -> bool:

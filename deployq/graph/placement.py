@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from deployq.arithmetic.contract import Kind
+from deployq.arithmetic.row_operators import ROW_OPERATORS, in_integers
 from deployq.errors import ProfileError, UnsupportedError
 from deployq.graph.beyond_limits import Fallback, find_fallbacks, float_layers
 from deployq.graph.edge_layers import edge_layers
@@ -46,7 +47,8 @@ from deployq_targets.tensors import FixedOutput
 from deployq_targets.words import OpStatus, ReluFusion, ScaleForm
 
 SOFTMAX_KINDS = (Kind.EXACT, Kind.FLOAT32)
-"""Fixed-point forms of Softmax differ from chip to chip."""
+"""Fixed-point forms of Softmax differ from chip to chip: a profile states the one that is carried.
+"""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
     in_float = float_layers(fallbacks, recipe.keeps_float)
     apart: frozenset[fx.Node] = frozenset()
     while True:
-        sites = find_sites(module, apart, in_float, softmax=_computes_softmax(profile))
+        sites = find_sites(module, apart, in_float, on_codes=_rows_on_codes(profile))
         placement = _place(module, profile, recipe, sites, fallbacks)
         kept = _kept_clamps(placement)
         if not kept or profile.graph.relu_fusion is ReluFusion.ALWAYS:
@@ -93,10 +95,16 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
         apart |= kept
 
 
-def _computes_softmax(profile: TargetProfile) -> bool:
-    """The target has it on codes, in an arithmetic that is carried."""
-    computes = profile.op_status("Softmax") is OpStatus.INTEGER
-    return computes and profile.requant.for_op("Softmax").kind in SOFTMAX_KINDS
+def _rows_on_codes(profile: TargetProfile) -> frozenset[str]:
+    """The operators along rows that a target has on codes, in an arithmetic that is carried."""
+    contract = profile.contract()
+    integer = [op for op in ROW_OPERATORS if profile.op_status(op) is OpStatus.INTEGER]
+    return frozenset(
+        op
+        for op in integer
+        if in_integers(op, contract.form(op))
+        or (op == "Softmax" and contract.form(op).kind in SOFTMAX_KINDS)
+    )
 
 
 def _kept_clamps(placement: Placement) -> frozenset[fx.Node]:

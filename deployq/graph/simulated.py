@@ -11,15 +11,18 @@ from collections.abc import Mapping
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.form_names import KIND
 from deployq.arithmetic.form_words import unobeyed
+from deployq.arithmetic.row_operators import ROW_OPERATORS, in_integers
 from deployq.errors import UnsupportedError
 from deployq_targets import TargetProfile
 from deployq_targets.words import OpStatus
 
 COMPUTING = (
     "Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool",
-    "Concat",
+    "Concat", *ROW_OPERATORS,
 )  # fmt: skip
-"""Operators that requantize; Concat where its inputs may have other parameters than its output."""
+"""Operators that requantize; Concat where its inputs may have other parameters than its output,
+those along rows where they are in integers.
+"""
 
 
 def refuse_unsimulated(operators: Mapping[str, str], profile: TargetProfile) -> None:
@@ -55,6 +58,8 @@ def unsimulated(profile: TargetProfile, operator: str) -> str:
     if base not in COMPUTING or moves:
         return ""
     form: Form = profile.contract().form(operator)
+    if operator in ROW_OPERATORS and not in_integers(operator, form):
+        return ""
     own = next((name for name in (operator, base) if name in stated), "")
     prefix = f"requant.by_op.{own}" if own else "requant"
     words = (

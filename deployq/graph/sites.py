@@ -6,7 +6,7 @@ Movement operators are no sites: their output is on their input's grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from deployq.graph.operators import (
     NON_NEGATIVE,
     UNARY,
     clamp_bounds,
+    computes_rows,
     is_compute,
     is_linear,
     is_movement,
@@ -63,15 +64,15 @@ def find_sites(
     apart: frozenset[fx.Node] = frozenset(),
     keeps_float: Callable[[str], bool] = lambda name: False,
     *,
-    softmax: bool = False,
+    on_codes: Collection[str] = (),
 ) -> dict[fx.Node, Site]:
     """The sites of a captured graph, in graph order, keyed by their output node.
 
     Args:
         apart: clamps that are sites of their own, fused with nothing.
         keeps_float: whether the layer of this name stays in float.
-        softmax: whether a Softmax over the last axis computes on codes, where an operator on
-            codes made its operand.
+        on_codes: operators along rows, such as Softmax over the last axis, that compute on codes
+            where their operand has some.
     """
     sites: dict[fx.Node, Site] = {}
     fused: set[fx.Node] = set()
@@ -84,8 +85,9 @@ def find_sites(
             continue
         if not _is_real(node.meta.get("val")) or is_movement(module, node):
             continue
-        if softmax and is_softmax(node) and _reads_integers(module, node, sites):
-            sites[node] = Site(str(node.meta["name"]), "compute", node, low=0.0)
+        if _is_row_site(module, node, sites, on_codes):
+            low = 0.0 if is_softmax(node) else -INFINITY
+            sites[node] = Site(str(node.meta["name"]), "compute", node, low=low)
             continue
         site = _site(module, node, apart, keeps_float)
         fused.update(n for n in (site.batch_norm, site.clamp) if n is not None)
@@ -165,10 +167,18 @@ def readers(module: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
             yield user
 
 
-def _reads_integers(module: fx.GraphModule, node: fx.Node, sites: dict[fx.Node, Site]) -> bool:
+def _is_row_site(
+    module: fx.GraphModule,
+    node: fx.Node,
+    sites: dict[fx.Node, Site],
+    on_codes: Collection[str],
+) -> bool:
     """True where the operand has codes anyway; a masked sum of reals has no range for any."""
+    if not computes_rows(node) or onnx_type(module, node) not in on_codes:
+        return False
     source = sites.get(moved_from(module, node.all_input_nodes[0]))
-    return source is not None and source.kind in INTEGER
+    kinds = INTEGER if is_softmax(node) else (*INTEGER, "input")
+    return source is not None and source.kind in kinds
 
 
 def _with_clamp(

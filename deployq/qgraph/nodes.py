@@ -16,6 +16,7 @@ import onnx
 from deployq.arithmetic.form_names import form_name
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle.lookup import UnaryParams
+from deployq.arithmetic.row_norms import RowNorm
 from deployq.errors import InputError
 from deployq.qparams import FloatArray, IntArray, PerChannel, QParams
 from deployq.qtypes import QType
@@ -156,6 +157,13 @@ class Lookup(Node):
 @dataclass(frozen=True, kw_only=True)
 class Softmax(Node):
     """Shares along the last axis."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowNormalization(Node):
+    """LayerNormalization or RMSNormalization along the last axis (see ``qgraph.row_norms``)."""
+
+    norm: RowNorm
 
 
 @dataclass(frozen=True, kw_only=True)

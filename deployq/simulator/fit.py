@@ -19,6 +19,7 @@ from deployq.qgraph.nodes import (
     Node,
     Pool,
     Rescale,
+    RowNormalization,
     Softmax,
 )
 from deployq.simulator.moved_shapes import Shape, moved_shape
@@ -146,6 +147,13 @@ def _softmax(node: Softmax, most: int, shape: Shape) -> Shape:
     return shape
 
 
+def _normalized(node: RowNormalization, most: int, shape: Shape) -> Shape:
+    length = node.norm.scale.size
+    if not shape or shape[-1] != length:
+        raise _unfit(shape, f"(..., {length})")
+    return shape
+
+
 def _same(node: Node, most: int, shape: Shape) -> Shape:
     return shape
 
@@ -161,6 +169,7 @@ _RESULTS: Mapping[type[Node], Callable[..., Shape]] = {
     Pool: _pool,
     Concat: _concat,
     Softmax: _softmax,
+    RowNormalization: _normalized,
     Lookup: _same,
     Rescale: _same,
     Move: _move,

@@ -1,6 +1,7 @@
 """The integer interpreter: every node of an IntegerGraph under one contract's arithmetic.
 
-What the file leaves in float runs in float32, in ONNX Runtime.
+What the file leaves in float runs in float32, in ONNX Runtime, but for what the contract has in
+integers (``qgraph.row_norms``).
 
 It reads nothing but the file's integers and the contract's words, and knows nothing of how the file
 was made. The reference on codes (``deployq.graph.codes``) shares the kernels and nothing else.
@@ -24,6 +25,7 @@ from deployq.arithmetic.kernels.pieces import in_pieces
 from deployq.errors import InputError
 from deployq.qgraph.liveness import last_readers
 from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Node, Quantize
+from deployq.qgraph.row_norms import rows_on_codes
 from deployq.qparams import QParams
 from deployq.simulator.fit import most_elements
 from deployq.simulator.floats import compute_float
@@ -77,7 +79,7 @@ def run_graph(
         UnsupportedError: the contract has no form for an operator.
         QuantizationError: a form cannot express a multiplier.
     """
-    forced = forced or {}
+    forced, graph = forced or {}, rows_on_codes(graph, contract)
     _check_names(graph, inputs, forced)
     shapes = [inputs[name].shape for name in graph.inputs]
     run = _Run(graph, contract, forced, keep, shapes)

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from deployq.arithmetic.codes import check_code_bits
 from deployq.arithmetic.contract import Contract
-from deployq.arithmetic.kernels import concat, elementwise, lookup, pooling, softmax
+from deployq.arithmetic.kernels import (
+    concat,
+    elementwise,
+    lookup,
+    pooling,
+    row_norms,
+    softmax,
+)
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
 from deployq.errors import DeployqError
@@ -23,6 +30,7 @@ from deployq.qgraph.nodes import (
     Node,
     Pool,
     Rescale,
+    RowNormalization,
     Softmax,
 )
 from deployq.qgraph.values import located
@@ -140,6 +148,13 @@ def _softmax(
     return softmax.softmax(x, qx, out, contract.form("Softmax"), bounds=node.bounds)
 
 
+def _normalize(
+    node: RowNormalization, operands: Sequence[Operand], out: QParams, contract: Contract
+) -> Tensor:
+    ((x, qx),), form = operands, contract.form(node.form_name)
+    return row_norms.normalize(x, qx, out, form, node.norm, bounds=node.bounds)
+
+
 def _move(node: Move, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
     return move(x, node, qx)
@@ -154,6 +169,7 @@ _COMPUTE: dict[type[Node], Callable[[Any, Sequence[Operand], QParams, Contract],
     Rescale: _rescale,
     Lookup: _lookup,
     Softmax: _softmax,
+    RowNormalization: _normalize,
     Move: _move,
 }
 """Kind of node to the function that computes its codes."""

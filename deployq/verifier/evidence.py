@@ -18,6 +18,7 @@ from deployq.qparams import QParams
 from deployq.verifier.file_session import FileSession
 from deployq_exporters.dialects import DIALECTS
 from deployq_exporters.dialects.dialect import feedable
+from deployq_exporters.rewrites.code_clip import BEFORE
 from deployq_targets import load_profile
 
 CANONICAL_FILE = "model.onnx"
@@ -104,5 +105,5 @@ def probed(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, Any]:
 
 
 def tensor_name(codes: str) -> str:
-    """The reference's name of a code tensor; ``.wide`` marks codes before they are saturated."""
-    return codes.removesuffix(".wide").removesuffix(CODES)
+    """The reference's name of a code tensor, or of codes in front of the Clip that finishes them."""
+    return codes.partition(BEFORE)[0].removesuffix(CODES)

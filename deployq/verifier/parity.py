@@ -24,6 +24,7 @@ from deployq.graph.codes import Evaluation, evaluate_steps
 from deployq.graph.preparation import PreparedModel
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.edges import code_tensor, feed
+from deployq.qgraph.row_norms import rows_on_codes
 from deployq.simulator import run_graph
 from deployq.verifier.classes import (
     class_codes,
@@ -52,7 +53,7 @@ def reference_against_simulator(
     simulation is fed the reference's codes, and what float operators made is held to law 12 b.
     """
     graph, contract, prepared = evidence.graph, evidence.contract, evidence.prepared
-    floats = {tensor_name(name) for name in tensors_from_floats(graph)}
+    floats = {tensor_name(n) for n in tensors_from_floats(rows_on_codes(graph, contract))}
     label = "reference = simulator" + (", layer by layer" if floats else "")
     exact = Comparison(label, contract.name, Judged.EXACT)
     near = Comparison("reference ~ simulator, operators in float", QDQ.name, Judged.NEAR, False)

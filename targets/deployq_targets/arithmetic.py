@@ -15,6 +15,7 @@ from deployq.arithmetic.requant_words import (
     Averaging,
     Functions,
     Mantissa,
+    Normalization,
     Product,
     Rescaling,
     ScalePrecision,
@@ -89,6 +90,8 @@ class RequantChange(Section):
     """How tables of Sigmoid and Tanh are computed; absent: exact."""
     softmax: Softmax | None = None
     """How Softmax over codes is computed; absent: real."""
+    normalization: Normalization | None = None
+    """How LayerNormalization and RMSNormalization over codes are computed; absent: real."""
 
 
 class Requant(RequantChange):
@@ -129,6 +132,6 @@ class Requant(RequantChange):
 _OF_FORM = (
     "multiplier_bits", "mantissa", "shift_min", "shift_max", "left_shift", "s8_as_u8", "code_bits",
     "post_shift", "scale_precision", "zero_point", "addition", "product", "rescaling", "averaging",
-    "functions", "softmax",
+    "functions", "softmax", "normalization",
 )  # fmt: skip
 """Keys that have the same name and meaning in :class:`Form`."""

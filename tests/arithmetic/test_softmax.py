@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployq.affine import dequantize, quantize
+from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.kernels import softmax as kernels
 from deployq.arithmetic.oracle.softmax import softmax
 from deployq.arithmetic.requant_words import Softmax
+from deployq.errors import UnsupportedError
 from deployq.qparams import QParams
 from deployq.qtypes import QType
 from tests.arithmetic.cases import (
@@ -24,6 +26,7 @@ from tests.arithmetic.cases import (
     U8,
     Draw,
     assert_codes,
+    narrow_qtypes,
     qtypes,
     seeds,
     tensor,
@@ -31,6 +34,9 @@ from tests.arithmetic.cases import (
 from tests.arithmetic.ort_models import VARIANTS, Codes, run_unary
 
 TABLE = replace(FLOAT32, softmax=Softmax.SCALED_TABLE)
+INTEGER = Form(Kind.FIXED, Rounding.HALF_UP, softmax=Softmax.INTEGER)
+POWER = Form(Kind.SHIFT, Rounding.HALF_UP, softmax=Softmax.INTEGER)
+HALF = QParams(U8, np.float32(2.0**-8))
 
 
 @settings(max_examples=40, deadline=None)
@@ -88,3 +94,46 @@ def test_wide_codes_have_no_table(xt: QType, yt: QType) -> None:
     real = softmax(x, qx, out, EXACT)
     assert np.array_equal(softmax(x, qx, out, TABLE), real)
     assert_codes(kernels.softmax(tensor(x), qx, out, TABLE), real, out)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, narrow_qtypes, qtypes, st.integers(1, 300), st.sampled_from([8, 16, 31]))
+def test_integer_shares_are_next_to_reals(
+    seed: int, xt: QType, yt: QType, length: int, bits: int
+) -> None:
+    draw, form = Draw(seed), replace(INTEGER, multiplier_bits=bits)
+    qx, out, x = draw.params(xt), draw.params(yt), draw.codes(xt, 5, length)
+    found = softmax(x, qx, out, form)
+    reals = dequantize(x, qx).astype(np.float64)
+    powers = np.exp(reals - reals.max(-1, keepdims=True))
+    steps = powers / powers.sum(-1, keepdims=True) / np.float64(out.scale)
+    wanted = np.clip(steps + int(out.zero_point), yt.qmin, yt.qmax)
+    # an exponential is off by 2**-17 of the largest one, their sum by that times the length
+    slack = (2.0**-17 * (1 + length / 4) + 2.0**-19 + 2.0**-bits) / float(out.scale)
+    assert (np.abs(found.astype(np.int64) - wanted) <= 0.5 + slack).all()
+    assert_codes(kernels.softmax(tensor(x), qx, out, form), found, out)
+
+
+def test_integer_shares_of_extreme_rows() -> None:
+    """All equal, and one alone: the largest sum, the largest share."""
+    out, qx = QParams(U8, np.float32(1 / 255)), QParams(U8, np.float32(0.2))
+    rows = np.full((2, 1 << 15), 255, np.uint8)
+    rows[1, 1:] = 0
+    found = softmax(rows, qx, out, INTEGER)
+    assert found[0].max() == 0 and found[1, 0] == 255 and found[1, 1:].max() == 0
+    assert_codes(kernels.softmax(tensor(rows), qx, out, INTEGER), found, out)
+    assert_codes(
+        kernels.softmax(tensor(rows), qx, HALF, POWER), softmax(rows, qx, HALF, POWER), HALF
+    )
+
+
+def test_integer_shares_refuse_what_their_table_does_not_hold() -> None:
+    draw = Draw(0)
+    wide, out = draw.params(QType(16, True)), draw.params(U8)
+    with pytest.raises(UnsupportedError, match="table over codes of up to 8 bits"):
+        softmax(draw.codes(wide.qtype, 2, 3), wide, out, INTEGER)
+    with pytest.raises(UnsupportedError, match="have a sum of 31 bits"):
+        softmax(np.zeros((1, (1 << 15) + 1), np.uint8), draw.params(U8), out, INTEGER)
+    for form in (replace(EXACT, softmax=Softmax.INTEGER), replace(INTEGER, post_shift=14)):
+        with pytest.raises(UnsupportedError, match="Softmax"):
+            softmax(draw.codes(U8, 2, 3), draw.params(U8), out, form)

@@ -8,8 +8,18 @@ from typing import Any
 import numpy as np
 
 from deployq.arithmetic.geometry import PoolGeometry
+from deployq.arithmetic.row_norms import RowNorm
 from deployq.qgraph import IntegerGraph
-from deployq.qgraph.nodes import Concat, Elementwise, Linear, Lookup, Node, Pool, Softmax
+from deployq.qgraph.nodes import (
+    Concat,
+    Elementwise,
+    Linear,
+    Lookup,
+    Node,
+    Pool,
+    RowNormalization,
+    Softmax,
+)
 from deployq.qparams import IntArray, PerChannel, PerTensor, QParams
 from deployq.qtypes import QType
 from tests.arithmetic.cases import S8, S32, U8
@@ -105,5 +115,15 @@ KEPT_MEAN = net(Pool(**named("GlobalAveragePool")), MAPS[1], EVEN)
 SIGNED_WINDOWS = net(Pool(**named("AveragePool"), geometry=WINDOW), params(S8, 0.042, 1),
                      (MAPS[0] - 128, params(S8, 0.021, 3)))  # fmt: skip
 TABLE = net(Lookup(**named("Sigmoid")), params(S32, 2.0**-30), (ALL, params(U8, 0.03, 128)))
+NORMED = net(
+    RowNormalization(
+        **named("LayerNormalization"),
+        norm=RowNorm(
+            "LayerNormalization", RNG.normal(size=7).astype("f4"), RNG.normal(size=7).astype("f4")
+        ),
+    ),
+    params(U8, 0.0171, 117),
+    (RNG.integers(0, 256, (200, 7)), params(U8, 0.04, 3)),
+)
 ROWS = net(Softmax(**named("Softmax")), params(U8, 1 / 255.7),
            (RNG.integers(0, 256, (200, 7)), params(U8, 0.04, 3)))  # fmt: skip

@@ -16,8 +16,10 @@ from benchmarks.models.registry import TRANSFORMERS
 from benchmarks.zoo import DATA
 from deployq import pipeline
 from deployq.data import Dataset
+from deployq.graph.recipe import Recipe
 from deployq.verifier.report import Judged, Limits
 from deployq_calibration.calibration_settings import CalibrationSettings
+from deployq_targets.checks import Severity, check_model
 from tests.graph.networks import Net
 
 TOKENS, WIDTH = 6, 8
@@ -114,3 +116,46 @@ def test_a_trained_transformer_verifies(tmp_path: Path) -> None:
     exact = [p for p in report.parities if p.judged is Judged.EXACT]
     assert all(p.different == 0 and p.compared > 10**7 for p in exact)
     assert report.latency.integer_share == 1.0
+
+
+@pytest.mark.parametrize(("weight_bits", "activation_bits"), [(8, 8), (4, 4), (3, 8)])
+def test_a_transformer_without_a_float_unit(
+    weight_bits: int, activation_bits: int, tmp_path: Path
+) -> None:
+    recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
+    example = [torch.zeros(2, TOKENS, WIDTH)]
+    prepared = pipeline.prepare(network(), example, "lowbit-vlsi", recipe)
+    assert prepared.plan.floats == ()
+    pipeline.calibrate(prepared, tokens(), SCALES_ALONE)
+    bundle = pipeline.export(prepared, tmp_path / "bundle", tokens())
+    model = onnx.load(bundle.path / "model.onnx")
+    kinds = {node.op_type for node in model.graph.node}
+    assert {"LayerNormalization", "Softmax", "Gelu"} <= kinds
+    simulation = pipeline.simulate(bundle.path, tokens().inputs)
+    assert simulation.floats == ()
+    report = pipeline.verify(bundle.path, tokens(), limits=FEW, latency_runs=1)
+    assert report.misses() == []
+    (whole,) = (p for p in report.parities if p.name == "reference = simulator")
+    assert whole.judged is Judged.EXACT and whole.different == 0
+    errors = [f for f in check_model(model, prepared.profile) if f.severity is Severity.ERROR]
+    assert errors == []
+
+
+@pytest.mark.skipif(
+    not (DATA / "models/mnist_vit_prenorm.pt").is_file(), reason=f"no real data in {DATA}"
+)
+def test_a_trained_transformer_keeps_its_classes_in_integers(tmp_path: Path) -> None:
+    spec = TRANSFORMERS["mnist_vit_prenorm"]
+    recipe = Recipe(weight_bits=8, activation_bits=8)
+    prepared = pipeline.prepare(spec.load(), [spec.example()], "lowbit-vlsi", recipe)
+    pipeline.calibrate(prepared, spec.calibration().take(96), SCALES_ALONE)
+    bundle = pipeline.export(prepared, tmp_path / "bundle", spec.calibration().take(8))
+    images = spec.choosing().take(200)
+    simulation = pipeline.simulate(bundle.path, images.inputs)
+    assert simulation.floats == ()
+    (scores,) = simulation.outputs.values()
+    with torch.no_grad():
+        trained = prepared.module(torch.from_numpy(np.array(images.inputs["x"]))).numpy()
+    right = [(s.argmax(1) == images.labels).mean() for s in (scores, trained)]
+    assert right[0] >= right[1] - 0.01  # two images: rounding moves codes next to ties
+    assert right[1] > 0.95

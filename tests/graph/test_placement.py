@@ -198,7 +198,7 @@ def test_what_becomes_of_unlisted_operators_says_nothing_of_listed_ones(status: 
     "profile",
     [
         with_entry("int8-npu", type="Tanh", status="unsupported"),
-        with_entry("lowbit-vlsi", type="Sigmoid"),  # Tanh stays unlisted
+        with_entry("int2-vlsi", type="Sigmoid"),  # Tanh stays unlisted
     ],
 )
 def test_operators_that_the_target_lacks_are_refused(profile: TargetProfile) -> None:

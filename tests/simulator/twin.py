@@ -15,6 +15,7 @@ from deployq.arithmetic.oracle import (
     linear,
     lookup,
     pooling,
+    row_norms,
     softmax,
 )
 from deployq.arithmetic.oracle.requantize import fit_accumulator, requantize
@@ -64,6 +65,8 @@ def _compute(graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str
         return lookup.apply_table(x, qx.qtype, table)
     if isinstance(node, n.Softmax):
         return softmax.softmax(x, qx, out, form, **rest)
+    if isinstance(node, n.RowNormalization):
+        return row_norms.normalize(x, qx, out, form, node.norm, **rest)
     assert isinstance(node, n.Pool)
     if node.op_type == "MaxPool":
         return pooling.max_pool(x, node.geometry)

@@ -385,7 +385,7 @@ SAYS_NOTHING_OF_A_FILE = (
     "requant.left_shift",
     "requant.s8_as_u8", "requant.post_shift", "requant.scale_precision", "requant.zero_point",
     "requant.code_bits", "requant.addition", "requant.product", "requant.rescaling",
-    "requant.averaging", "requant.functions", "requant.softmax",
+    "requant.averaging", "requant.functions", "requant.softmax", "requant.normalization",
     # speed, and where a compiler puts things
     "align.bytes", "memory.byte_order", "memory.code_order", "memory.word_bits",
     "memory.cache_bytes", "memory.onchip_bw", "memory.external_bw",

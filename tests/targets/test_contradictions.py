@@ -263,6 +263,16 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {"requant.averaging": "raw_codes", "graph.same_qparams": ["AveragePool"]},
         "requant.averaging",
     ),
+    "integer_shares_have_a_multiplier": (
+        {"requant.softmax": "integer"},
+        {**FLOAT, "requant.softmax": "integer"},
+        "requant.softmax",
+    ),
+    "integer_normalizations_round_once": (
+        {"requant.normalization": "integer", "requant.rounding": "half_up"},
+        {"requant.normalization": "integer", "requant.rounding": "double"},
+        "requant.normalization",
+    ),
     "thresholds_belong_to_layers": (
         {
             **THRESHOLDS,

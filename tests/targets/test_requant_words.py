@@ -113,6 +113,8 @@ def test_word_of_one_operator_leaves_the_others_alone(parse: Make) -> None:
         ("requant.product", "half", "whole, centred"),
         ("requant.rescaling", "thrice", "once, twice"),
         ("requant.averaging", "mean", "scaled_sum, divided_mantissa, raw_codes"),
+        ("requant.softmax", "polynomial", "real, scaled_table, integer"),
+        ("requant.normalization", "float", "real, integer"),
         ("bias.max_channels", 0, "an integer >= 1"),
         ("bias.scale_rule", "shifted", "act_times_weight, act_times_weight_pow2, act_times"),
         ("graph.unlisted_ops", "host", "integer, float, cpu, refuse"),
@@ -129,7 +131,8 @@ def test_other_values_are_refused(parse: Make, key: str, value: object, allowed:
 @pytest.mark.parametrize(
     ("operator", "word", "value"),
     [("Conv", "functions", "rational"), ("Conv", "softmax", "real"),
-     ("Conv", "averaging", "scaled_sum"), ("Conv", "addition", "rescaled")],
+     ("Conv", "normalization", "integer"), ("Conv", "averaging", "scaled_sum"),
+     ("Conv", "addition", "rescaled")],
 )  # fmt: skip
 def test_word_at_an_operator_that_it_says_nothing_to_is_refused(
     parse: Make, operator: str, word: str, value: str

@@ -24,10 +24,12 @@ def shift_right(value: Tensor, shift: Tensor, mode: Rounding) -> Tensor:
     """``value / 2**shift`` rounded; int64 tensors, shifts in [-62, 62], negative to the left."""
     single_step(mode)
     right = shift.clamp(min=0)
-    shifted_left = value << (-shift).clamp(min=0)
+    shifted_left = value << (-shift).clamp(min=0) if bool((shift < 0).any()) else value
     floor = shifted_left >> right
     if mode is Rounding.FLOOR:
         return floor
+    if mode is Rounding.HALF_UP:  # the last bit that goes says which half it is
+        return floor + ((shifted_left >> (right - 1).clamp(min=0)) & (right > 0))
     return floor + round_up(shifted_left - (floor << right), right, floor, mode)
 
 

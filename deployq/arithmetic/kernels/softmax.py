@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from deployq.arithmetic.codes import Bounds, scale_and_zero
-from deployq.arithmetic.contract import Form
+from deployq.arithmetic.contract import Form, Kind
+from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.exponentials import (
+    integer_exponentials,
     is_table,
     scaled_exponentials,
     whole_inverse,
 )
 from deployq.arithmetic.kernels.codes import nearest, saturate, scale_tensor
+from deployq.arithmetic.kernels.requantize import requantize
+from deployq.arithmetic.kernels.row_shares import row_shares
 from deployq.arithmetic.requant_words import Softmax
+from deployq.arithmetic.row_shares import SHARE_STEP
 from deployq.qparams import QParams
 
 
@@ -23,6 +29,8 @@ def softmax(
     """Codes of the shares along the last axis; see ``oracle.softmax.softmax``."""
     below = x.amax(-1, keepdim=True).long() - x.long()
     zero_point = scale_and_zero(out, "Softmax")[1]
+    if form.softmax is Softmax.INTEGER:
+        return pick("Softmax", _INTEGER, form)(below, qx, out, form, bounds)
     if form.softmax is Softmax.REAL or not is_table(qx, out):
         powers = torch.exp(below.double() * -float(scale_and_zero(qx, "Softmax")[0]))
         shares = (powers / _total(powers)).float()
@@ -30,6 +38,16 @@ def softmax(
     table = torch.from_numpy(scaled_exponentials(qx, x.shape[-1])).to(x.device)[below]
     values = nearest(table * float(whole_inverse(out)) / _total(table))
     return saturate(values + zero_point, out, bounds)
+
+
+def _integer(below: Tensor, qx: QParams, out: QParams, form: Form, bounds: Bounds | None) -> Tensor:
+    table = torch.from_numpy(integer_exponentials(qx, below.shape[-1]))
+    parts = table.to(below.device)[below]
+    shares = row_shares(parts, parts.sum(-1, keepdim=True), 0)
+    return requantize(shares, SHARE_STEP, np.float32(1), out, form, channel_axis=-1, bounds=bounds)
+
+
+_INTEGER = {Kind.FIXED: _integer, Kind.SHIFT: _integer}
 
 
 def _total(powers: Tensor) -> Tensor:

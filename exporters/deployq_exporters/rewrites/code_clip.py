@@ -7,6 +7,9 @@ import onnx_ir as ir
 
 from deployq_exporters.rewrites.rule import constant
 
+BEFORE = ".codes.before_"
+"""Between the name of a tensor and that of what a Clip does, of the codes in front of it."""
+
 
 def clip_codes(
     graph: ir.Graph, node: ir.Node, bounds: tuple[int, int], kind: ir.DataType, name: str
@@ -29,7 +32,7 @@ def clip_codes(
     output = clip.outputs[0]
     output.name, output.shape = codes.name, codes.shape
     output.type = codes.type = ir.TensorType(kind)
-    codes.name = f"{tensor}.codes.before_{name}"
+    codes.name = f"{tensor}{BEFORE}{name}"
     graph.insert_after(node, clip)
     for user, index in readers:
         user.replace_input_with(index, output)

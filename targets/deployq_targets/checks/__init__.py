@@ -50,7 +50,7 @@ def check_model(model: onnx.ModelProto, profile: TargetProfile) -> tuple[Finding
     Raises:
         DeployqError: the file cannot be read (see :func:`deployq.qgraph.read_graph`).
     """
-    return tuple(_findings(CheckedFile.of(model), profile))
+    return tuple(_findings(CheckedFile.of(model, profile.contract()), profile))
 
 
 def _findings(file: CheckedFile, profile: TargetProfile) -> Iterator[Finding]:

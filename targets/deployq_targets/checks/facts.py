@@ -12,10 +12,12 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from deployq.arithmetic.contract import QDQ, Contract
 from deployq.arithmetic.intervals import Interval
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.nodes import Dequantize, Float, Linear, Node
 from deployq.qgraph.ranges import code_ranges
+from deployq.qgraph.row_norms import rows_on_codes
 from deployq.qgraph.shapes import Shape, infer_shapes, with_batch_one
 from deployq.qtypes import QType
 from deployq_targets.checks.stored_weights import StoredWeight, stored_weights
@@ -66,13 +68,13 @@ class CheckedFile:
     graph: IntegerGraph
 
     @classmethod
-    def of(cls, model: onnx.ModelProto) -> CheckedFile:
-        """Read a model.
+    def of(cls, model: onnx.ModelProto, contract: Contract = QDQ) -> CheckedFile:
+        """Read a model; what the contract has in integers is on codes.
 
         Raises:
             DeployqError: as :func:`deployq.qgraph.read_graph`.
         """
-        return cls(model, read_graph(model, as_stated=True))
+        return cls(model, rows_on_codes(read_graph(model, as_stated=True), contract))
 
     @property
     def opset(self) -> int:

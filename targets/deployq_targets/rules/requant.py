@@ -11,10 +11,13 @@ from deployq.arithmetic.requant_words import (
     Averaging,
     BiasOrder,
     Mantissa,
+    Normalization,
     Product,
     Rescaling,
+    Softmax,
     ZeroPointPlace,
 )
+from deployq.arithmetic.row_operators import NORMALIZATIONS
 from deployq_targets.arithmetic import Requant, RequantChange
 from deployq_targets.profile import TargetProfile
 from deployq_targets.rules.clash import Clash
@@ -30,6 +33,7 @@ OWNERS = {
     "averaging": POOLS,
     "functions": ("Sigmoid", "Tanh"),
     "softmax": ("Softmax",),
+    "normalization": NORMALIZATIONS,
 }
 """Words that speak of single operators."""
 
@@ -142,6 +146,25 @@ def late_biases_stand_before_one_shift(profile: TargetProfile) -> Iterator[Clash
         yield Clash("bias.order", f"after_scale with {key}", f"{allowed}behind the product")
 
 
+def integer_shares_have_a_multiplier(profile: TargetProfile) -> Iterator[Clash]:
+    """A Softmax in integers ends in a fixed multiplier or a shift."""
+    for key, _, own, form in _stated(profile):
+        if own.softmax is Softmax.INTEGER and form.kind not in (Kind.FIXED, Kind.SHIFT):
+            found = f"integer with kind {form.kind}"
+            yield Clash(f"{key}.softmax", found, "kind fixed, kind shift")
+
+
+def integer_normalizations_round_once(profile: TargetProfile) -> Iterator[Clash]:
+    """A normalization in integers ends in a fixed multiplier, its bias before the one shift."""
+    for key, _, own, form in _stated(profile):
+        once = form.kind is Kind.FIXED and form.rounding not in STEPS and form.post_shift is None
+        if own.normalization is Normalization.INTEGER and not once:
+            found = f"integer with kind {form.kind}, rounding {form.rounding}, "
+            found += f"post_shift {form.post_shift}"
+            allowed = "kind fixed, a rounding of one step, all of the shift behind the product"
+            yield Clash(f"{key}.normalization", found, allowed)
+
+
 RULES = (
     late_biases_stand_before_one_shift,
     split_shift_belongs_to_fixed,
@@ -153,4 +176,6 @@ RULES = (
     lanes_need_a_mantissa,
     divided_mantissa_needs_one,
     means_of_raw_codes_keep_the_scale,
+    integer_shares_have_a_multiplier,
+    integer_normalizations_round_once,
 )
