@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
@@ -84,7 +85,11 @@ def lower(prepared: PreparedModel, profile: TargetProfile, io: Edges = Edges.FLO
 
 def _trace(prepared: PreparedModel, layers: Mapping[str, StoredLayer], opset: int) -> ir.Model:
     module = integer_module(prepared, layers)
-    inputs = tuple(torch.zeros(2, *shape[1:]) for shape in prepared.inputs.values())
+    types = prepared.input_dtypes()
+    inputs = tuple(
+        torch.from_numpy(np.zeros((2, *shape[1:]), types.get(name, np.dtype(np.float32))))
+        for name, shape in prepared.inputs.items()
+    )
     batch = torch.export.Dim("batch")
     with _quiet():
         program = torch.onnx.export(

@@ -11,17 +11,19 @@ from torch.utils import _pytree as pytree
 from benchmarks.check_models import TOLERANCE, reference_difference
 from benchmarks.contenders import best_of
 from benchmarks.data import DATA
-from benchmarks.models.metrics import ClipAuc, RelativeError, Top1
-from benchmarks.models.registry import MODELS, TRANSFORMERS, chosen
+from benchmarks.models.metrics import ClipAuc, Perplexity, RelativeError, Top1
+from benchmarks.models.registry import LANGUAGE, MODELS, TRANSFORMERS, chosen
 from benchmarks.models.samples import first_clips, first_normal, other_clips, windows
 from benchmarks.timm_cnns.families import FAMILIES
 from deployq.data import Dataset
+from deployq.verifier.metrics import Batch
+from deployq.verifier.metrics.perplexity import PERPLEXITY
 
 SMALL = ("cifar10_mlperf_resnet8", "cifar10_tinymobilenet", "kws_mlperf_dscnn",
-         "ad_mlperf_autoencoder", *TRANSFORMERS)  # fmt: skip
+         "ad_mlperf_autoencoder", *TRANSFORMERS, *LANGUAGE)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS | TRANSFORMERS)
+@pytest.mark.parametrize("name", MODELS | TRANSFORMERS | LANGUAGE)
 def test_a_network_takes_its_own_shape(name: str) -> None:
     (spec,) = chosen(name)
     with torch.no_grad():
@@ -82,6 +84,18 @@ def test_relative_error_covers_every_output() -> None:
     floats = [np.array([[3.0]]), np.array([[[4.0]]])]
     rows = RelativeError().rows([np.array([[3.0]]), np.array([[[4.5]]])], floats, data)
     assert RelativeError().statistic(rows) == pytest.approx(10)
+
+
+def test_perplexity_is_the_one_of_verify() -> None:
+    draw = np.random.default_rng(0)
+    ids = draw.integers(0, 5, (3, 4))
+    ids[1, 2:] = -1
+    logits = draw.normal(size=(3, 4, 5))
+    data = Dataset({"x": np.maximum(ids, 0)}, ids)
+    meter = PERPLEXITY.start()
+    meter.add(Batch(data.inputs, ids, {"y": logits}, {"y": logits}))
+    rows = Perplexity().rows([logits], [logits], data)
+    assert Perplexity().statistic(rows) == pytest.approx(meter.values()["perplexity"])
 
 
 def test_the_best_calibrator_depends_on_the_direction() -> None:
