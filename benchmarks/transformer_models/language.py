@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks import torchvision_shapes
 
-WORDS, TOKENS, PIXELS = 64, 12, 32
+WORDS, TOKENS, PIXELS = 64, 12, 64
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
           "intermediate_size": 48}  # fmt: skip
 _TEXT = {**_SIZES, "vocab_size": WORDS, "max_position_embeddings": 40}

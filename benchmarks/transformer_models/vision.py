@@ -33,7 +33,7 @@ class Cut:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _plain(size: int = 64, **options: Any) -> Cut:
+def _plain(size: int = 96, **options: Any) -> Cut:
     """Two blocks, where the constructor knows the size of an image and their number."""
     return Cut(size, {"img_size": size, "depth": 2, **options})
 
@@ -49,7 +49,7 @@ NETWORKS: Mapping[str, Cut] = {
     "deit3_small_patch16_224": _plain(),
     "beit_base_patch16_224": _plain(embed_dim=96, num_heads=3),
     "cait_xxs24_224": _plain(),
-    "eva02_tiny_patch14_224": _plain(56),
+    "eva02_tiny_patch14_224": _plain(98),
     "xcit_nano_12_p16_224": _plain(),
     "tnt_s_legacy_patch16_224": _plain(),
     "convit_tiny": _plain(depth=3, local_up_to_layer=2),

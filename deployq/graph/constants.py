@@ -64,7 +64,8 @@ class _Run:
         with torch.no_grad():
             for node in module.graph.nodes:
                 if node in known:
-                    self.values[node] = self._value(node)
+                    if node.op != "get_attr" or any(user in known for user in node.users):
+                        self.values[node] = self._value(node)
                 elif node.op not in ("placeholder", "get_attr"):
                     self._meet_borders(node)
 

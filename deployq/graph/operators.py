@@ -76,6 +76,7 @@ FLOAT: dict[Any, str] = {
     aten.select.int: "Gather",
     aten.expand.default: "Expand",
     aten.expand_as.default: "Expand",
+    aten.stack.default: "aten.stack",
     aten.conv1d.default: "Conv",
     aten.log_softmax.int: "LogSoftmax",
     aten.group_norm.default: "GroupNormalization",

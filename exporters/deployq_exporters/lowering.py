@@ -28,6 +28,7 @@ from deployq_exporters.rewrites import (
     name_after_tensors,
     pad_into_conv,
     reshape_to_flatten,
+    table_on_codes,
     typed_grids,
     typed_layers,
     widen_containers,
@@ -39,7 +40,8 @@ from deployq_targets import TargetProfile
 from deployq_targets.words import Edges, Subbyte
 
 CANONICAL: tuple[Rewrite, ...] = (
-    typed_grids.RULE,  # first, as the layers' own rule: later rules see standard operators
+    table_on_codes.RULE,  # before the grids, which it asks
+    typed_grids.RULE,  # early, as the layers' own rule: later rules see standard operators
     mean_to_global_pool.RULE,
     reshape_to_flatten.RULE,
     pad_into_conv.RULE,

@@ -15,6 +15,9 @@ from benchmarks.models.metrics import ClipAuc, Perplexity, RelativeError, Top1
 from benchmarks.models.registry import LANGUAGE, MODELS, TRANSFORMERS, chosen
 from benchmarks.models.samples import first_clips, first_normal, other_clips, windows
 from benchmarks.timm_cnns.families import FAMILIES
+from benchmarks.transformer_models.language import IMAGES, TEXT
+from benchmarks.transformer_models.vision import NETWORKS
+from benchmarks.transformers_breadth import MODELS as MODELS_OF_BREADTH
 from deployq.data import Dataset
 from deployq.verifier.metrics import Batch
 from deployq.verifier.metrics.perplexity import PERPLEXITY
@@ -106,3 +109,8 @@ def test_the_best_calibrator_depends_on_the_direction() -> None:
 
 def test_sixty_families_once_each() -> None:
     assert len({family.model for family in FAMILIES}) == len(FAMILIES) == 60
+
+
+def test_transformers_once_each() -> None:
+    assert len(MODELS_OF_BREADTH) == len(set(MODELS_OF_BREADTH)) >= 35
+    assert len(NETWORKS) >= 25 and len(TEXT) + len(IMAGES) >= 10

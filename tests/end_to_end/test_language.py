@@ -58,7 +58,10 @@ def test_a_language_model_verifies(tmp_path: Path) -> None:
     assert operators == {"words", "norm", "masked", "softmax"}
     pipeline.calibrate(prepared, ids(), SCALES_ALONE)
     bundle = pipeline.export(prepared, tmp_path / "bundle", ids())
-    (stated,) = onnx.load(bundle.path / "model.onnx").graph.input
+    graph = onnx.load(bundle.path / "model.onnx").graph
+    (stated,) = graph.input
+    (table,) = (tensor for tensor in graph.initializer if tensor.name == "words.table.codes")
+    assert table.data_type == onnx.TensorProto.UINT8 and list(table.dims) == [WORDS, WIDTH]
     assert stated.type.tensor_type.elem_type == onnx.TensorProto.INT64
     report = pipeline.verify(bundle.path, ids(), limits=FEW, latency_runs=1, metric="perplexity")
     assert report.misses() == [] and report.latency.integer_share == 1.0
