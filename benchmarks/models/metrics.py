@@ -96,6 +96,28 @@ class RelativeError:
         return 100 * float(rows[:, 0].mean())
 
 
+@dataclass(frozen=True)
+class Perplexity:
+    """exp of the mean negative log-likelihood of the next id; a unit is a text.
+
+    Labels are the ids (N, T), below 0 where a text has ended; outputs are logits (N, T, V).
+    """
+
+    name: str = "perplexity"
+    higher_is_better: bool = False
+
+    def rows(self, outputs: Outputs, floats: Outputs, data: Dataset) -> Rows:
+        assert data.labels is not None
+        logits, targets = outputs[0][:, :-1].astype(np.float64), data.labels[:, 1:]
+        logits = logits - logits.max(-1, keepdims=True)
+        likely = np.take_along_axis(logits, np.maximum(targets, 0)[..., None], -1)[..., 0]
+        nats = np.where(targets >= 0, np.log(np.exp(logits).sum(-1)) - likely, 0)
+        return np.stack([nats.sum(1), (targets >= 0).sum(1)], 1)
+
+    def statistic(self, rows: Rows) -> float:
+        return float(np.exp(rows[:, 0].sum() / rows[:, 1].sum()))
+
+
 def _squares(array: Array) -> Rows:
     """The sum of squares of each sample."""
     flat: Rows = array.reshape(len(array), -1).astype(np.float64)

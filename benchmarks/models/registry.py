@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from torch import nn
 
 from benchmarks.data import IMAGENET_STATISTICS, SYMMETRIC, Normalization, affine, unit_affine
 from benchmarks.models.autoencoder import AutoEncoder
 from benchmarks.models.cifar_resnet import CifarResNet
 from benchmarks.models.dscnn import DsCnn
-from benchmarks.models.metrics import ClipAuc, RelativeError, Top1
+from benchmarks.models.metrics import ClipAuc, Perplexity, RelativeError, Top1
 from benchmarks.models.mlperf_resnet8 import ResNet8
 from benchmarks.models.mnist_vit import MnistViT
 from benchmarks.models.mobilenet_v1 import MobileNetV1
@@ -27,8 +28,10 @@ from benchmarks.models.samples import (
     imagenet,
     keywords,
     other_clips,
+    stories,
 )
 from benchmarks.models.spec import ModelSpec
+from benchmarks.models.stories import Stories
 from benchmarks.models.tinymobilenet import TinyMobileNet
 from benchmarks.models.ultraface import UltraFace
 from benchmarks.models.vit_postnorm import ViTPostNorm
@@ -132,13 +135,33 @@ TRANSFORMERS = {
 """Vision transformers; benchmarks take them where they are named."""
 
 
+LENGTH, WHOLE = 128, 384
+"""Ids of a story that files take, and of the longest story."""
+LANGUAGE = {
+    spec.name: spec
+    for spec in (
+        ModelSpec(
+            "lm_stories260k", Stories, (LENGTH,),
+            calibration=stories(slice(0, 24), LENGTH),
+            choosing=stories(slice(24, 36), LENGTH),
+            reporting=stories(slice(36, None), LENGTH),
+            metric=Perplexity(),
+            reference=stories(slice(0, 1), 32),
+            stated=(4.078, stories(slice(None), WHOLE)),
+            dtype=torch.int64,
+        ),
+    )
+}  # fmt: skip
+"""Language models on ids; benchmarks take them where they are named."""
+
+
 def chosen(names: str | None) -> list[ModelSpec]:
     """The networks of a list with commas; all convolutional ones for None.
 
     Raises:
         SystemExit: an unknown name; the message lists the known ones.
     """
-    known = MODELS | TRANSFORMERS
+    known = MODELS | TRANSFORMERS | LANGUAGE
     wanted = list(MODELS) if names is None else names.split(",")
     unknown = [name for name in wanted if name not in known]
     if unknown:

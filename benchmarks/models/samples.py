@@ -10,9 +10,11 @@ keywords     clips 0..199                the same clips         clips 200..999
 anomalies    the first 10 normal clips   these and the first    all other clips: 60 normal, 44
                                          10 anomalous ones      anomalous
 faces        calib500, images 0..127     calib500, 128..191     validation images 0..199
+stories      stories 0..23               stories 24..35         stories 36..99
 ===========  ==========================  =====================  ===================================
 
-The digits, keywords and anomalies come as one file each, so their first samples are set apart.
+The digits, keywords, anomalies and stories come as one file each, so their first samples are set
+apart.
 """
 
 from __future__ import annotations
@@ -103,6 +105,16 @@ def anomalies(choose: Callable[[Labels], Labels]) -> Loader:
         frames = arrays["x"][clips].astype(np.float32)
         labels = np.repeat(arrays["y"][clips].astype(np.int64), WINDOWS)
         return Dataset({"x": windows(frames)}, labels)
+
+    return load
+
+
+def stories(rows: slice, length: int) -> Loader:
+    """The first ``length`` ids of each story; labels are the same, -1 where a story has ended."""
+
+    def load() -> Dataset:
+        ids = npz("lm/tinystories_tokens100")["tokens"][rows, :length].astype(np.int64)
+        return Dataset({"x": np.maximum(ids, 0)}, ids)
 
     return load
 

@@ -31,6 +31,7 @@ class ModelSpec:
         reference: the samples of ``<name>.ref.npz``.
         stated: the float network's figure on the file that the data folder's README names, and
             those samples; None where it states none.
+        dtype: of the input.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelSpec:
     metric: Metric
     reference: Callable[[], Dataset] | None
     stated: tuple[float, Callable[[], Dataset]] | None
+    dtype: torch.dtype = torch.float32
 
     def load(self) -> nn.Module:
         """The network with its trained weights, in evaluation mode."""
@@ -54,4 +56,4 @@ class ModelSpec:
 
     def example(self, batch: int = 2) -> Tensor:
         """Zeros of the input's shape."""
-        return torch.zeros(batch, *self.shape)
+        return torch.zeros(batch, *self.shape, dtype=self.dtype)

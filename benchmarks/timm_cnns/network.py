@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from benchmarks import torchvision_shapes
 from benchmarks.data import IMAGENET_STATISTICS, Floats, imagenet_images
 
 
@@ -43,26 +43,7 @@ def network(name: str, batch: Floats) -> nn.Module:
 
 
 def _timm() -> Any:
-    """timm, without torchvision's compiled operators.
-
-    timm imports torchvision for operators that no network here has. Where its compiled library
-    does not load (CPU builds of torch beside the wheel of the package index), the registration of
-    shapes for these operators fails, so it is skipped.
-    """
-    register = torch.library.register_fake
-
-    def skipping(op: Any, *args: Any, **options: Any) -> Any:
-        if isinstance(op, str) and op.startswith("torchvision::"):
-            return _unchanged
-        return register(op, *args, **options)
-
-    torch.library.register_fake = skipping
-    try:
+    """timm, whose networks here need no compiled operator of torchvision."""
+    with torchvision_shapes.skipped():
         import timm
-    finally:
-        torch.library.register_fake = register
     return timm
-
-
-def _unchanged(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function

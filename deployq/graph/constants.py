@@ -1,47 +1,190 @@
-"""Calls whose operands are all parameters or buffers are computed once, at capture.
+"""What does not depend on the inputs' values is computed once, at capture.
 
-Standardised weights (``weight - mean(weight)``), reshaped biases and the like become plain tensors;
-what trained through such a call then trains its result.
+Calls of parameters and buffers, such as standardised weights (``weight - mean(weight)``), become
+plain tensors; what trained through such a call then trains its result. So do masks, positions and
+tables that the model makes for each batch: they are computed for two numbers of samples, and where
+every sample gets the same, one is kept:
+
+    embedding(table, expand(arange(T), (N, T)))    becomes    expand(tensor (1, T, C), (N, T, C))
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 
+from deployq.graph.independence import independent_nodes
 from deployq.graph.node_names import module_path
+from deployq.graph.rewrites.rule import calls
 from deployq.graph.tensors import attach, read_tensor
+
+aten = torch.ops.aten
+BATCHES = (2, 3)
+"""Numbers of samples to compute for."""
+KEPT = (aten.expand.default, aten.expand_as.default, aten.lift_fresh_copy.default)
+"""Calls that later steps read: their operand is folded, and of the last, calls in place follow."""
 
 
 def fold_constants(module: fx.GraphModule) -> None:
-    """Replace every call of constants by its value, in place."""
-    for node in list(module.graph.nodes):
-        if _is_constant(node):
-            _fold(module, node)
+    """Replace what the inputs do not change by its value, in place."""
+    _drop_checks(module.graph)
+    known = independent_nodes(module.graph)
+    runs = [_Run(module, known, batch) for batch in BATCHES]
+    for node in [node for node in module.graph.nodes if node in runs[0].borders]:
+        values = [run.borders[node] for run in runs]
+        folded = _one_sample(node, values)
+        if folded is not None:
+            _fold(module, node, *folded, trained=_is_trained(module, node))
     module.graph.eliminate_dead_code()
 
 
-def _is_constant(node: fx.Node) -> bool:
-    operands = node.all_input_nodes
-    if node.op != "call_function" or not isinstance(node.meta.get("val"), Tensor):
-        return False
-    if node.target is torch.ops.aten.lift_fresh_copy.default:  # in-place calls on it may follow
-        return False
-    pure = isinstance(node.target, torch._ops.OpOverload) and not node.target._schema.is_mutable
-    return pure and bool(operands) and all(operand.op == "get_attr" for operand in operands)
+def _drop_checks(graph: fx.Graph) -> None:
+    """Nothing reads what ``torch.export`` states of a tensor's type; ours comes from the graph."""
+    for node in list(graph.nodes):
+        if calls(node, aten._assert_tensor_metadata.default):
+            graph.erase_node(node)
 
 
-def _fold(module: fx.GraphModule, node: fx.Node) -> None:
-    tensors = {operand: read_tensor(module, operand).detach() for operand in node.all_input_nodes}
-    args = fx.map_arg(node.args, tensors.__getitem__)
-    kwargs = fx.map_arg(node.kwargs, tensors.__getitem__)
-    value: Tensor = node.target(*args, **kwargs).clone()  # type: ignore[operator] # an overload
-    trained = any(isinstance(read_tensor(module, n), nn.Parameter) for n in node.all_input_nodes)
-    floating = value.is_floating_point()
+class _Run:
+    """One computation of all that the inputs do not change.
+
+    Args:
+        module: as torch.export has it; its tensors are read, and never written.
+        known: the nodes to compute.
+        batch: number of samples.
+    """
+
+    def __init__(self, module: fx.GraphModule, known: Mapping[fx.Node, None], batch: int) -> None:
+        self.module, self.known, self.batch = module, known, batch
+        self.values: dict[fx.Node, Any] = {}
+        self.borders: dict[fx.Node, Tensor | None] = {}
+        with torch.no_grad():
+            for node in module.graph.nodes:
+                if node in known:
+                    if node.op != "get_attr" or any(user in known for user in node.users):
+                        self.values[node] = self._value(node)
+                elif node.op not in ("placeholder", "get_attr"):
+                    self._meet_borders(node)
+
+    def _value(self, node: fx.Node) -> Any:
+        stated = node.meta.get("val")
+        if isinstance(stated, torch.SymInt):
+            return self._size(stated)
+        if node.op == "get_attr":
+            found = self.module
+            for part in str(node.target).split("."):
+                found = getattr(found, part)
+            return found.detach().clone() if isinstance(found, Tensor) else found
+        args = fx.map_arg((node.args, node.kwargs), self.values.__getitem__)
+        return node.target(*args[0], **args[1])  # type: ignore[operator] # a call
+
+    def _size(self, size: torch.SymInt) -> int:
+        expression = size.node.expr
+        return int(expression.subs({symbol: self.batch for symbol in expression.free_symbols}))
+
+    def _meet_borders(self, reader: fx.Node) -> None:
+        """Tensors that a call of the inputs reads, as they are by then; None for one that later
+        calls in place have changed.
+        """
+        for node in reader.all_input_nodes:
+            node = _behind_kept(node)
+            value = self.values.get(node)
+            if node.op != "call_function" or not isinstance(value, Tensor):
+                continue
+            if node not in self.borders:
+                self.borders[node] = value.clone()
+            elif not _equal(self.borders[node], value):
+                self.borders[node] = None
+
+
+def _behind_kept(node: fx.Node) -> fx.Node:
+    while calls(node, *KEPT):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _equal(a: Tensor | None, b: Tensor | None) -> bool:
+    same = a is not None and b is not None and a.shape == b.shape
+    return same and bool(torch.equal(a.nan_to_num(), b.nan_to_num()))  # type: ignore[union-attr]
+
+
+def _one_sample(node: fx.Node, values: list[Tensor | None]) -> tuple[Tensor, int | None] | None:
+    """What one sample gets, and the axis of the samples; None where samples differ."""
+    if any(value is None for value in values):
+        return None
+    first, second = (value for value in values if value is not None)
+    shape = node.meta["val"].shape
+    free = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]
+    if not free:
+        return (first, None) if _equal(first, second) else None
+    if len(free) > 1 or first.shape[free[0]] != BATCHES[0] or second.shape[free[0]] != BATCHES[1]:
+        return None
+    one = first.narrow(free[0], 0, 1)
+    alike = all(_equal(v, one.expand_as(v).contiguous()) for v in (first, second))
+    return (one.clone(), free[0]) if alike else None
+
+
+def _is_trained(module: fx.GraphModule, node: fx.Node) -> bool:
+    """A parameter is among what the value is computed from."""
+    seen, waiting = set[fx.Node](), [node]
+    while waiting:
+        found = waiting.pop()
+        if found.op == "get_attr" and isinstance(_attribute(module, found), nn.Parameter):
+            return True
+        if found not in seen:
+            seen.add(found)
+            waiting += found.all_input_nodes
+    return False
+
+
+def _attribute(module: fx.GraphModule, node: fx.Node) -> object:
+    owner, _, leaf = str(node.target).rpartition(".")
+    return getattr(module.get_submodule(owner), leaf)
+
+
+def _fold(
+    module: fx.GraphModule, node: fx.Node, value: Tensor, axis: int | None, *, trained: bool
+) -> None:
     name = f"{module_path(node)}.folded_{node.name}".lstrip(".")
-    attach(module, name, nn.Parameter(value) if trained and floating else value)
+    value = value.contiguous()
+    learns = trained and value.is_floating_point()
+    attach(module, name, nn.Parameter(value) if learns else value, persistent=learns)
     with module.graph.inserting_before(node):
-        read = module.graph.get_attr(name)
-    read.meta = dict(node.meta)
-    node.replace_all_uses_with(read)
+        result = module.graph.get_attr(name)
+        result.meta = {**node.meta, "val": read_tensor(module, result)}
+        if axis is not None:
+            sizes = _sizes(node)
+            result = module.graph.call_function(aten.expand.default, (result, sizes))
+            result.meta = dict(node.meta)
+        elif _is_written(node):
+            result = module.graph.call_function(aten.clone.default, (result,))
+            result.meta = dict(node.meta)
+    node.replace_all_uses_with(result)
     module.graph.erase_node(node)
+
+
+def _sizes(node: fx.Node) -> list[Any]:
+    """Sizes of a call's result, that of the samples read from an input."""
+    graph = node.graph
+    source = next(n for n in graph.nodes if n.op == "placeholder")
+    found = []
+    for size in node.meta["val"].shape:
+        if not isinstance(size, int):
+            free = size
+            size = graph.call_function(aten.sym_size.int, (source, 0))
+            size.meta["val"] = free
+        found.append(size)
+    return found
+
+
+def _is_written(node: fx.Node) -> bool:
+    """A call in place follows: not on a tensor of the model, then."""
+    return any(
+        isinstance(user.target, torch._ops.OpOverload)
+        and user.target._schema.is_mutable
+        and user.args[0] is node
+        for user in node.users
+    )

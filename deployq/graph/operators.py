@@ -72,6 +72,7 @@ FLOAT: dict[Any, str] = {
     aten.div.Tensor: "Div",
     aten.layer_norm.default: "LayerNormalization",
     aten.rms_norm.default: "RMSNormalization",
+    aten.embedding.default: "Gather",
     aten.select.int: "Gather",
     aten.expand.default: "Expand",
     aten.expand_as.default: "Expand",

@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
@@ -27,6 +28,7 @@ from deployq_exporters.rewrites import (
     name_after_tensors,
     pad_into_conv,
     reshape_to_flatten,
+    table_on_codes,
     typed_grids,
     typed_layers,
     widen_containers,
@@ -38,7 +40,8 @@ from deployq_targets import TargetProfile
 from deployq_targets.words import Edges, Subbyte
 
 CANONICAL: tuple[Rewrite, ...] = (
-    typed_grids.RULE,  # first, as the layers' own rule: later rules see standard operators
+    table_on_codes.RULE,  # before the grids, which it asks
+    typed_grids.RULE,  # early, as the layers' own rule: later rules see standard operators
     mean_to_global_pool.RULE,
     reshape_to_flatten.RULE,
     pad_into_conv.RULE,
@@ -84,7 +87,11 @@ def lower(prepared: PreparedModel, profile: TargetProfile, io: Edges = Edges.FLO
 
 def _trace(prepared: PreparedModel, layers: Mapping[str, StoredLayer], opset: int) -> ir.Model:
     module = integer_module(prepared, layers)
-    inputs = tuple(torch.zeros(2, *shape[1:]) for shape in prepared.inputs.values())
+    types = prepared.input_dtypes()
+    inputs = tuple(
+        torch.from_numpy(np.zeros((2, *shape[1:]), types.get(name, np.dtype(np.float32))))
+        for name, shape in prepared.inputs.items()
+    )
     batch = torch.export.Dim("batch")
     with _quiet():
         program = torch.onnx.export(

@@ -12,7 +12,6 @@ from onnx import parser
 
 from benchmarks import breadth
 from benchmarks.runtime import integer_share, share_of
-from benchmarks.timm_cnns.families import Family
 
 CONV = """
 <ir_version: 10, opset_import: ["": 21]>
@@ -54,7 +53,9 @@ def test_a_process_that_hangs_or_breaks_is_a_reason(
     script.write_text(f"#!/bin/sh\n{body}\n")
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    outcome = breadth.run_one(Family("resnet18"), "prepare", "ort-cpu", 0.3)
+    flags = ["--stage", "prepare", "--limit-seconds", "0.3"]
+    arguments = breadth.arguments_parser(None, goal=95).parse_args(flags)
+    outcome = breadth.run_one("resnet18", ["benchmarks.timm_cnns.one", "resnet18"], arguments)
     assert (outcome["reason"], outcome["reached"]) == (reason, [])
 
 

@@ -11,17 +11,22 @@ from torch.utils import _pytree as pytree
 from benchmarks.check_models import TOLERANCE, reference_difference
 from benchmarks.contenders import best_of
 from benchmarks.data import DATA
-from benchmarks.models.metrics import ClipAuc, RelativeError, Top1
-from benchmarks.models.registry import MODELS, TRANSFORMERS, chosen
+from benchmarks.models.metrics import ClipAuc, Perplexity, RelativeError, Top1
+from benchmarks.models.registry import LANGUAGE, MODELS, TRANSFORMERS, chosen
 from benchmarks.models.samples import first_clips, first_normal, other_clips, windows
 from benchmarks.timm_cnns.families import FAMILIES
+from benchmarks.transformer_models.language import IMAGES, TEXT
+from benchmarks.transformer_models.vision import NETWORKS
+from benchmarks.transformers_breadth import MODELS as MODELS_OF_BREADTH
 from deployq.data import Dataset
+from deployq.verifier.metrics import Batch
+from deployq.verifier.metrics.perplexity import PERPLEXITY
 
 SMALL = ("cifar10_mlperf_resnet8", "cifar10_tinymobilenet", "kws_mlperf_dscnn",
-         "ad_mlperf_autoencoder", *TRANSFORMERS)  # fmt: skip
+         "ad_mlperf_autoencoder", *TRANSFORMERS, *LANGUAGE)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS | TRANSFORMERS)
+@pytest.mark.parametrize("name", MODELS | TRANSFORMERS | LANGUAGE)
 def test_a_network_takes_its_own_shape(name: str) -> None:
     (spec,) = chosen(name)
     with torch.no_grad():
@@ -84,6 +89,18 @@ def test_relative_error_covers_every_output() -> None:
     assert RelativeError().statistic(rows) == pytest.approx(10)
 
 
+def test_perplexity_is_the_one_of_verify() -> None:
+    draw = np.random.default_rng(0)
+    ids = draw.integers(0, 5, (3, 4))
+    ids[1, 2:] = -1
+    logits = draw.normal(size=(3, 4, 5))
+    data = Dataset({"x": np.maximum(ids, 0)}, ids)
+    meter = PERPLEXITY.start()
+    meter.add(Batch(data.inputs, ids, {"y": logits}, {"y": logits}))
+    rows = Perplexity().rows([logits], [logits], data)
+    assert Perplexity().statistic(rows) == pytest.approx(meter.values()["perplexity"])
+
+
 def test_the_best_calibrator_depends_on_the_direction() -> None:
     figures = {"MinMax": 2.0, "Entropy": 1.0}
     assert best_of(figures, higher_is_better=True) == "MinMax"
@@ -92,3 +109,8 @@ def test_the_best_calibrator_depends_on_the_direction() -> None:
 
 def test_sixty_families_once_each() -> None:
     assert len({family.model for family in FAMILIES}) == len(FAMILIES) == 60
+
+
+def test_transformers_once_each() -> None:
+    assert len(MODELS_OF_BREADTH) == len(set(MODELS_OF_BREADTH)) >= 35
+    assert len(NETWORKS) >= 25 and len(TEXT) + len(IMAGES) >= 10

@@ -124,3 +124,29 @@ def test_class_token_and_positions_are_one_constant() -> None:
 def test_other_slices_leave_the_layer_whole(body: Any, calls: int) -> None:
     net = Net(body, layer=nn.Linear(WIDTH, WIDTH)).eval()
     assert calls_of(capture(net, [tokens(2)])).count("linear") == calls
+
+
+def test_a_mask_made_for_every_batch_is_a_constant_or_goes() -> None:
+    def body(m: Any, x: Tensor, past: int) -> Tensor:
+        row, column = torch.arange(TOKENS)[:, None], torch.arange(TOKENS)
+        mask = (column <= row + past)[None, None].expand(x.shape[0], 1, -1, -1)
+        y = x[:, None]
+        z: Tensor = F.scaled_dot_product_attention(y, y, y, attn_mask=mask)[:, 0]
+        return z
+
+    for past, masks in ((0, 1), (TOKENS, 0)):
+        model = Net(lambda m, x, past=past: body(m, x, past)).eval()
+        graph = capture(model, [tokens(2)])
+        torch.testing.assert_close(graph(tokens(3)), model(tokens(3)), atol=1e-5, rtol=1e-5)
+        assert calls_of(graph).count("add") == masks
+
+
+def test_shared_heads_that_are_repeated_become_rows_of_codes() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        keys = x[:, None, None].expand(-1, 2, 3, -1, -1).reshape(-1, 6, TOKENS, WIDTH)
+        y: Tensor = keys @ keys.transpose(2, 3)
+        return y
+
+    graph = capture(Net(body).eval(), [tokens(2)])
+    assert "expand" not in calls_of(graph) and calls_of(graph).count("index_select") == 2
+    assert torch.equal(graph(tokens(3)), Net(body)(tokens(3)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deployq.data import Dataset, check_dataset
-from deployq.errors import InputError, UnsupportedError
+from deployq.errors import InputError
 from deployq.graph.capture import capture, graph_from_program
 from deployq.graph.preparation import PreparedModel, prepare_graph
 from deployq.graph.prepared_files import load_prepared_model, save_prepared_model
@@ -74,12 +74,13 @@ def test_a_pt2_of_a_dict_has_the_same_names(tmp_path: Path) -> None:
     assert list(inputs_of(captured)) == ["input_ids", "mask", "scale"]
 
 
-def test_ids_get_no_quantizer_and_an_embedding_is_refused_by_name() -> None:
+def test_ids_get_no_quantizer_and_the_rows_they_choose_do() -> None:
     captured = capture(Tokens(), EXAMPLE)
     inputs = [site.name for site in find_sites(captured).values() if site.kind == "input"]
     assert inputs == ["mask", "scale"]
-    with pytest.raises(UnsupportedError, match=r"(?s)^table: .*embedding.*next: "):
-        prepare_graph(captured, load_profile("ort-cpu"))
+    prepared = prepare_graph(captured, load_profile("ort-cpu"))
+    assert "table" in {name for grid in prepared.plan.tensors for name in grid.tensors}
+    assert "input_ids" not in prepared.grids()
 
 
 class Keyed(nn.Module):

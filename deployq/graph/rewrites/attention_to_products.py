@@ -18,6 +18,7 @@ from deployq.graph.rewrites.build import aten, build, substitute
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
 from deployq.graph.tensors import attach, read_tensor
 
+EXPANDS = (aten.expand.default, aten.expand_as.default)
 MASKED = float("-inf")
 """What is added to a score that does not count."""
 
@@ -30,15 +31,28 @@ def match(module: fx.GraphModule, node: fx.Node) -> bool:
 
 def _mask_is_known(node: fx.Node) -> bool:
     """True and False must be constants, and a causal mask needs both lengths."""
-    given = argument(node, 3, "attn_mask")
+    given = _given_mask(node)
     if not argument(node, 5, "is_causal", False):
         return given is None or given.op == "get_attr" or given.meta["val"].is_floating_point()
-    rows, columns = (n.meta["val"].shape[-2] for n in node.all_input_nodes[:2])
+    rows, columns = (n.meta["val"].shape[-2] for n in _operands(node)[:2])
     return isinstance(rows, int) and isinstance(columns, int)
 
 
+def _operands(node: fx.Node) -> list[fx.Node]:
+    """Queries, keys and values, of which some may be one tensor."""
+    return [argument(node, i, name) for i, name in enumerate(("query", "key", "value"))]
+
+
+def _given_mask(node: fx.Node) -> fx.Node | None:
+    """The mask argument; of one that is expanded over samples and heads, what is expanded."""
+    given: fx.Node | None = argument(node, 3, "attn_mask")
+    while given is not None and calls(given, *EXPANDS):
+        given = given.all_input_nodes[0]
+    return given
+
+
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
-    q, k, v = node.all_input_nodes[:3]
+    q, k, v = _operands(node)
     scale = argument(node, 6, "scale")
     factor = 1 / math.sqrt(int(q.meta["val"].shape[-1])) if scale is None else float(scale)
     groups = _groups(node, q, k)
@@ -88,14 +102,15 @@ def _grouped(node: fx.Node, q: fx.Node, groups: int) -> fx.Node:
 
 def _mask(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     """What is added to the scores, as reals."""
-    given = argument(node, 3, "attn_mask")
+    given = _given_mask(node)
     if argument(node, 5, "is_causal", False):
-        rows, columns = (n.meta["val"].shape[-2] for n in node.all_input_nodes[:2])
+        rows, columns = (n.meta["val"].shape[-2] for n in _operands(node)[:2])
         later = torch.ones(rows, columns, dtype=torch.bool).triu(1)
         return _constant(module, node, _reals(~later))
     if given is None or given.meta["val"].is_floating_point():
-        return given if isinstance(given, fx.Node) else None
-    return _constant(module, node, _reals(read_tensor(module, given)))
+        return given
+    allowed = read_tensor(module, given)
+    return None if bool(allowed.all()) else _constant(module, node, _reals(allowed))
 
 
 def _reals(allowed: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
-"""x * c and x / c melt into the fully connected layer that makes x.
+"""x * c and x / c melt into the fully connected layers and the constants that make x.
 
     mul(moved(linear(y, W, b)), c)          becomes    moved(linear(y, c W, c b))
     mul(matmul(moved(linear(y, W, b)), k), c)          the same, in the left factor
+    mul(a A + b B, c)                       becomes    a (c A) + b (c B)    for constants A and B
 
-The factor of an attention then costs nothing. Exact where c is a power of two, else equal up to
-float32 rounding. The layer's tensors are new ones; the user's stay as they are.
+The factor of an attention then costs nothing, also behind a rotation. Exact where c is a power of
+two, else equal up to float32 rounding. The scaled tensors are new ones; the user's stay.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from deployq.graph.tensors import attach, read_tensor
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
-    return _factor(node) is not None and _layer(module, node.all_input_nodes[0], node) is not None
+    return _factor(node) is not None and bool(_makers(node.all_input_nodes[0], node))
 
 
 def _factor(node: fx.Node) -> float | None:
@@ -35,25 +36,41 @@ def _factor(node: fx.Node) -> float | None:
     return float(number) if isinstance(number, (int, float)) else None
 
 
-def _layer(module: fx.GraphModule, node: fx.Node, reader: fx.Node) -> fx.Node | None:
-    """The layer whose output arrives here alone, moved or as the left factor of a product."""
-    while list(node.users) == [reader]:
-        if calls(node, aten.linear.default):
-            constants = [a for a in node.args[1:] if a is not None]
-            known = all(isinstance(a, fx.Node) and a.op == "get_attr" for a in constants)
-            return node if known else None
-        if not calls(node, *MOVES, aten.slice.Tensor, aten.matmul.default, aten.bmm.default):
-            return None
-        reader, node = node, node.all_input_nodes[0]
-    return None
+def _makers(node: fx.Node, reader: fx.Node) -> list[fx.Node]:
+    """The layers and products with constants whose results arrive here alone; none if another
+    call has a part.
+    """
+    if list(node.users) != [reader]:
+        return []
+    if calls(node, aten.linear.default):
+        known = all(_is_tensor(a) for a in node.args[1:] if a is not None)
+        return [node] if known else []
+    if calls(node, aten.mul.Tensor) and any(_is_tensor(a) for a in node.args):
+        return [node]
+    if calls(node, aten.cat.default) or (_adds_tensors(node) and not node.kwargs):
+        parts = [_makers(part, node) for part in node.all_input_nodes]
+        return [maker for part in parts for maker in part] if all(parts) else []
+    if calls(node, *MOVES, aten.slice.Tensor, aten.matmul.default, aten.bmm.default):
+        return _makers(node.all_input_nodes[0], node)
+    return []
+
+
+def _adds_tensors(node: fx.Node) -> bool:
+    return calls(node, aten.add.Tensor) and all(isinstance(a, fx.Node) for a in node.args)
+
+
+def _is_tensor(a: Any) -> bool:
+    """True for a float tensor of the model."""
+    return isinstance(a, fx.Node) and a.op == "get_attr" and a.meta["val"].is_floating_point()
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     factor, source = _factor(node), node.all_input_nodes[0]
-    layer = _layer(module, source, node)
-    assert factor is not None and layer is not None
-    operands = [None if a is None else _scaled(module, layer, a, factor) for a in layer.args[1:]]
-    layer.args = (layer.args[0], *operands)
+    assert factor is not None
+    for maker in _makers(source, node):
+        reads = [i for i, a in enumerate(maker.args) if _is_tensor(a)]
+        for index in reads if calls(maker, aten.linear.default) else reads[:1]:
+            maker.update_arg(index, _scaled(module, maker, maker.args[index], factor))
     node.replace_all_uses_with(source)
     node.graph.erase_node(node)
 
@@ -64,7 +81,9 @@ def _scaled(module: fx.GraphModule, layer: fx.Node, read: Any, factor: float) ->
     name = f"{path}.deployq_scaled_{leaf}".lstrip(".")
     while _has(module, name):
         name += "_"
-    value = nn.Parameter(read_tensor(module, read).detach() * torch.tensor(factor))
+    given = read_tensor(module, read)
+    scaled = given.detach() * torch.tensor(factor)
+    value = nn.Parameter(scaled) if isinstance(given, nn.Parameter) else scaled
     attach(module, name, value)
     with layer.graph.inserting_before(layer):
         made = layer.graph.get_attr(name)

@@ -1,0 +1,1 @@
+"""Transformers of timm and of the package ``transformers``, small, with random weights."""

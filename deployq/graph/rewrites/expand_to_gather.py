@@ -1,0 +1,59 @@
+"""expand(x) of a computed tensor becomes index_select of one row many times: codes that move.
+
+    expand((N, H, 1, T, C), (N, H, 3, T, C))    becomes    index_select(x, 2, [0, 0, 0])
+
+Heads of keys and values are shared in this way. Along the samples, an expand stays.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from deployq.graph.rewrites.build import aten, substitute
+from deployq.graph.rewrites.rule import Rewrite, calls
+from deployq.graph.tensors import attach
+
+EXPANDS = (aten.expand.default, aten.expand_as.default)
+
+
+def match(module: fx.GraphModule, node: fx.Node) -> bool:
+    if not calls(node, *EXPANDS) or node.all_input_nodes[0].op == "get_attr":
+        return False
+    source = node.all_input_nodes[0].meta["val"]
+    if source.ndim != node.meta["val"].ndim or not source.is_floating_point():
+        return False
+    return all(isinstance(node.meta["val"].shape[axis], int) for axis in _grown(node))
+
+
+def _grown(node: fx.Node) -> list[int]:
+    """Axes that gain rows."""
+    before, after = node.all_input_nodes[0].meta["val"].shape, node.meta["val"].shape
+    pairs = enumerate(zip(before, after, strict=True))
+    return [axis for axis, (b, a) in pairs if isinstance(b, int) and b == 1 and a != 1]
+
+
+def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
+    result = node.all_input_nodes[0]
+    for axis in _grown(node):
+        name = f"{node.name}_rows_{axis}"
+        length = int(node.meta["val"].shape[axis])
+        attach(module, name, torch.zeros(length, dtype=torch.int64))
+        shape = result.meta["val"]
+        with node.graph.inserting_before(node):
+            rows = node.graph.get_attr(name)
+            rows.meta["val"] = module.get_buffer(name)
+            result = node.graph.call_function(aten.index_select.default, (result, axis, rows))
+        result.meta = {**node.meta, "val": shape.expand(_sizes(shape, axis, length))}
+    if result is node.all_input_nodes[0]:
+        node.replace_all_uses_with(result)
+        node.graph.erase_node(node)
+    else:
+        substitute(node, result)
+
+
+def _sizes(value: torch.Tensor, axis: int, length: int) -> list[int]:
+    return [length if i == axis else -1 for i in range(value.ndim)]
+
+
+RULE = Rewrite("expand to gather", match, rewrite)

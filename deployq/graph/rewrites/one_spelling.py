@@ -1,0 +1,39 @@
+"""Calls with two names in ATen get the common one: multiply becomes mul, true_divide div, ..."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+
+from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.rule import Rewrite, calls
+
+SAME: dict[Any, Any] = {
+    aten.multiply.Tensor: aten.mul.Tensor,
+    aten.multiply.Scalar: aten.mul.Tensor,
+    aten.mul.Scalar: aten.mul.Tensor,
+    aten.divide.Tensor: aten.div.Tensor,
+    aten.div.Scalar: aten.div.Tensor,
+    aten.true_divide.Tensor: aten.div.Tensor,
+    aten.subtract.Tensor: aten.sub.Tensor,
+    aten.sub.Scalar: aten.sub.Tensor,
+    aten.add.Scalar: aten.add.Tensor,
+    aten.concat.default: aten.cat.default,
+    aten.concatenate.default: aten.cat.default,
+    aten.negative.default: aten.neg.default,
+    aten.absolute.default: aten.abs.default,
+    aten.swapaxes.default: aten.transpose.int,
+    aten.clamp_min.default: aten.clamp.default,
+}
+
+
+def match(module: fx.GraphModule, node: fx.Node) -> bool:
+    return calls(node, *SAME)
+
+
+def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
+    node.target = SAME[node.target]
+
+
+RULE = Rewrite("one spelling", match, rewrite)

@@ -1,0 +1,91 @@
+"""What the inputs do not change is computed once; what they change, or what is random, is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deployq.errors import UnsupportedError
+from deployq.graph.capture import capture
+from tests.graph.networks import Net, calls_of
+
+TOKENS, WIDTH = 4, 6
+
+
+def captured(body: Any, **children: Any) -> tuple[list[str], dict[str, Tensor]]:
+    """Calls and tensors of the graph, after a check of its values at other batches."""
+    torch.manual_seed(0)
+    model = Net(body, **children).eval()
+    graph = capture(model, [torch.randn(2, TOKENS, WIDTH)])
+    for batch in (1, 2, 5):
+        x = torch.randn(batch, TOKENS, WIDTH)
+        assert torch.equal(graph(x), model(x))
+    return calls_of(graph), dict(graph.named_parameters()) | dict(graph.named_buffers())
+
+
+def test_positions_of_a_batch_are_one_constant_and_train() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        ids = torch.arange(x.shape[1]).unsqueeze(0).expand(x.shape[0], -1)
+        y: Tensor = x + m.table(ids)
+        return y
+
+    calls, tensors = captured(body, table=nn.Embedding(TOKENS, WIDTH))
+    assert calls == ["add"]
+    folded = tensors["table.folded_embedding"]
+    assert isinstance(folded, nn.Parameter) and folded.shape == (1, TOKENS, WIDTH)
+
+
+def test_a_mask_that_is_written_in_place_is_one_constant() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        mask = torch.zeros(1, TOKENS, WIDTH)
+        mask[:, :2] = 1.0
+        mask += 0.5
+        return x * mask
+
+    calls, tensors = captured(body)
+    assert calls == ["mul"]
+    (mask,) = (value for name, value in tensors.items() if name.startswith("folded"))
+    assert mask[0, :, 0].tolist() == [1.5, 1.5, 0.5, 0.5]
+
+
+def test_what_the_inputs_write_to_stays_a_value_of_its_own() -> None:
+    calls, _ = captured(lambda m, x: torch.zeros(TOKENS, WIDTH).add(1.0).mul_(2.0) + x)
+    assert calls == ["add"]
+
+    def body(m: Any, x: Tensor) -> Tensor:
+        total = torch.ones(2, TOKENS, WIDTH) * 3
+        total += x[:1]
+        return total + x[:1]
+
+    model = Net(body).eval()
+    graph = capture(model, [torch.randn(2, TOKENS, WIDTH)])
+    x = torch.randn(3, TOKENS, WIDTH)
+    assert torch.equal(graph(x), model(x)) and torch.equal(graph(x), model(x))
+
+
+def test_samples_that_differ_are_not_folded() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        return x + torch.arange(x.shape[0]).float()[:, None, None]
+
+    calls, _ = captured(body)
+    assert "arange" in calls
+
+
+def test_random_numbers_are_drawn_anew() -> None:
+    model = Net(lambda m, x: x + torch.rand(TOKENS, WIDTH)).eval()
+    graph = capture(model, [torch.randn(2, TOKENS, WIDTH)])
+    assert "rand" in calls_of(graph)
+
+
+def test_a_state_that_is_written_is_refused_by_name() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        m.count.add_(1)
+        return x * m.count
+
+    model = Net(body).eval()
+    model.register_buffer("count", torch.zeros(()))
+    with pytest.raises(UnsupportedError, match=r"count, a tensor of the model"):
+        capture(model, [torch.randn(2, TOKENS, WIDTH)])
