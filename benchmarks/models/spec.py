@@ -31,6 +31,7 @@ class ModelSpec:
         reference: the samples of ``<name>.ref.npz``.
         stated: the float network's figure on the file that the data folder's README names, and
             those samples; None where it states none.
+        attends: it is a transformer.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelSpec:
     metric: Metric
     reference: Callable[[], Dataset] | None
     stated: tuple[float, Callable[[], Dataset]] | None
+    attends: bool = False
 
     def load(self) -> nn.Module:
         """The network with its trained weights, in evaluation mode."""

@@ -63,7 +63,7 @@ def evolve_scales(
     blocks = search_blocks(prepared, settings)
     with evaluation_mode(prepared.module):
         samples = collect(batches(), settings.samples)
-        data = _Data(*_batches(samples, teacher, settings))
+        data = _Data(*split_batches(samples, teacher, settings))
         files = _Files(checkpoint, writes, progress)
         few = settings.passes if settings.free_passes is None else settings.free_passes
         if few and on_lattice(blocks):
@@ -133,7 +133,7 @@ def _from_snapped(
     )
 
 
-def _batches(
+def split_batches(
     samples: tuple[Tensor, ...], teacher: Teacher, settings: EvolveSettings
 ) -> tuple[list[Batch], list[Batch]]:
     """Those to search on, and those that watch; a short last batch is left out."""
