@@ -106,7 +106,9 @@ def _preprocessed(spec: ModelSpec, folder: Path) -> Path:
 def _nncf(spec: ModelSpec, folder: Path) -> Path:
     path, part = folder / "nncf.onnx", folder / "part.onnx"
     if not path.exists():
-        nncf_ptq.quantize(_preprocessed(spec, folder), part, spec.calibration())
+        nncf_ptq.quantize(
+            _preprocessed(spec, folder), part, spec.calibration(), transformer=spec.attends
+        )
         os.replace(part, path)
     return path
 

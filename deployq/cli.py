@@ -136,7 +136,8 @@ def export(
     corrections: Annotated[
         str | None,
         typer.Option(
-            help="Of equalization, rounding, bias, tuning; none; default rounding,bias,tuning."
+            help="Of smoothing, equalization, rounding, bias, tuning; none; "
+            "default rounding,bias,tuning."
         ),
     ] = None,
     iterations: Annotated[

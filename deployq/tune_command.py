@@ -24,6 +24,10 @@ def tune(
         Path | None, typer.Option(help="Checkpoint of a teacher module:callable.")
     ] = None,
     passes: Annotated[int, typer.Option(help="Over all blocks.")] = 10,
+    free_passes: Annotated[
+        int | None,
+        typer.Option(help="Of any scales, before a lattice is searched; as many if not given."),
+    ] = None,
     children: Annotated[int, typer.Option(help="Candidates at each visit of a block.")] = 3,
     population: Annotated[int, typer.Option(help="1 with --tournament 1 climbs.")] = 15,
     tournament: Annotated[int, typer.Option(help="Drawn with replacement.")] = 10,
@@ -79,7 +83,8 @@ def tune(
     from deployq_calibration.evolq.settings import EvolveSettings
 
     settings = EvolveSettings(
-        passes=passes, children=children, population=population, tournament=tournament,
+        passes=passes, free_passes=free_passes, children=children,
+        population=population, tournament=tournament,
         width=width, mutation=mutation, order=order, searched=searched,
         codes=codes, activations=activations, blocks=tuple(block or ()),
         fitness=fitness, tau=tau, samples=samples, batch=batch, held_back=held_back,

@@ -14,7 +14,7 @@ from deployq.sources import DataRequest, Preprocessing, open_samples
 from deployq.trainer.ranks import joined_ranks
 from deployq.tuning import evolve_scales
 from deployq_calibration.evolq import Evolved, EvolveSettings
-from deployq_calibration.evolq.search import Advance
+from deployq_calibration.evolq.walk import Advance
 
 
 def tune_model(

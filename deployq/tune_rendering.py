@@ -27,4 +27,9 @@ def print_evolved(evolved: Evolved, path: Path) -> None:
         f"{len(evolved.blocks)} blocks, {evolved.genes} scales, {evolved.evaluations} evaluations"
         + (f"; stopped: {evolved.stopped}" if evolved.stopped else "")
     )
+    if evolved.snapped is not None:
+        console.print(
+            f"any scales: {evolved.unconstrained:.6f}, on the lattice {evolved.snapped:.6f}: "
+            + ("the start" if evolved.snapped < evolved.before else "no better a start")
+        )
     console.print(str(path))

@@ -20,7 +20,8 @@ from deployq.graph.preparation import PreparedModel
 from deployq_calibration.corrections.modes import in_float
 from deployq_calibration.evolq import Codes, Evolved, EvolveSettings
 from deployq_calibration.evolq import evolve_scales as evolve
-from deployq_calibration.evolq.search import Advance, Teacher
+from deployq_calibration.evolq.search import Teacher
+from deployq_calibration.evolq.walk import Advance
 
 BATCH = 64
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -116,7 +117,7 @@ MODELS = {
 UNIT = affine((0.0,) * 3, (255.0,) * 3)
 OTHER_CIFAR_STATISTICS = unit_affine((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 TRANSFORMERS = {
-    spec.name: spec
+    spec.name: replace(spec, attends=True)
     for spec in (
         ModelSpec(
             "mnist_vit_prenorm", MnistViT, (1, 28, 28),

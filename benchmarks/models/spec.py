@@ -32,6 +32,7 @@ class ModelSpec:
         stated: the float network's figure on the file that the data folder's README names, and
             those samples; None where it states none.
         dtype: of the input.
+        attends: it is a transformer.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelSpec:
     reference: Callable[[], Dataset] | None
     stated: tuple[float, Callable[[], Dataset]] | None
     dtype: torch.dtype = torch.float32
+    attends: bool = False
 
     def load(self) -> nn.Module:
         """The network with its trained weights, in evaluation mode."""

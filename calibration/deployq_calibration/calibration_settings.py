@@ -15,7 +15,8 @@ class CalibrationSettings:
         activations: ``minmax``, ``mse``, ``percentile``, ``entropy`` or ``moving_average``; a
             parameter follows a colon, ``percentile:99.9``.
         weights: ``minmax``, ``mse`` or ``percentile``.
-        corrections: names, in any order; see :func:`deployq_calibration.corrections.correct_model`.
+        corrections: names, in any order, one with its parameter: ``smoothing:0.7``; see
+            :func:`deployq_calibration.corrections.correct_model`.
         iterations: optimizer steps for each block of learned rounding, and of tuning.
         seed: of the samples that these steps take.
     """

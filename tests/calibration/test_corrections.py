@@ -301,7 +301,7 @@ def test_corrections_run_around_the_choice_of_scales() -> None:
 
 def test_an_unknown_name_changes_nothing() -> None:
     prepared = chain()
-    with pytest.raises(InputError, match=r"(?s)must exist.*found: adaround.*allowed: equal.*none"):
+    with pytest.raises(InputError, match=r"(?s)must exist.*found: adaround.*allowed: smooth.*none"):
         correct_model(prepared, batches, QUICK, names=("equalization", "adaround"))
     assert find_pairs(prepared.module)[0][0].octaves() > 1
 

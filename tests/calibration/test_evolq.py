@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,7 +22,7 @@ from deployq.arithmetic.contract import QDQ, Form, Kind
 from deployq.data import Dataset
 from deployq.errors import DeployqError, InputError
 from deployq.graph.codes import CodesInterpreter, real_outputs
-from deployq.graph.integers import linear_calls
+from deployq.graph.integers import layer_integers, linear_calls
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
 from deployq.graph.scales.lattice import ScaleLattice
@@ -147,6 +148,7 @@ LATTICES: dict[str, Genes] = {
 }
 
 
+@examples(deadline=None)  # a first case imports
 @given(st.sampled_from(list(LATTICES)), st.integers(0, 1000))
 def test_children_stay_on_the_lattice_and_survive_the_file(name: str, seed: int) -> None:
     genes, draw = LATTICES[name], torch.Generator().manual_seed(seed)
@@ -263,6 +265,67 @@ def test_the_targets_own_arithmetic_judges(make: Any, tmp_path: Path) -> None:
     assert by_file.before != by_chip.before and by_chip.after < by_chip.before
 
 
+POW2 = """
+schema = 1
+name = "powers"
+extends = "int4-npu"
+summary = "power-of-two weight scales"
+[weight]
+scale_form = "pow2"
+"""
+
+
+def on_lattice(make: Any, tmp_path: Path, table: str, **changes: Any) -> Any:
+    path = tmp_path / "target.toml"
+    path.write_text(table)
+    prepared, net = make(str(path))
+    settings = EvolveSettings(**(vars(SMALL) | changes))
+    return prepared, deployq.evolve_scales(prepared, images(), settings, teacher=net)
+
+
+@pytest.mark.parametrize("table", [POW2, SHORT])
+@pytest.mark.parametrize("codes", list(Codes))
+def test_a_lattice_is_searched_from_the_snapped_free_result_or_better(
+    make: Any, tmp_path: Path, table: str, codes: Codes
+) -> None:
+    prepared, found = on_lattice(make, tmp_path, table, codes=codes)
+    assert found.unconstrained < found.before and found.snapped is not None
+    assert found.after <= min(found.before, found.snapped)
+    for name, scale in scales(prepared).items():
+        mantissa = np.frexp(scale.numpy())[0]
+        assert table is SHORT or np.all(mantissa == 0.5), name  # powers of two
+    layer_integers(prepared)  # the target takes what was written
+    _, alone = on_lattice(make, tmp_path, table, codes=codes, free_passes=0)
+    assert alone.snapped is None and alone.before == found.before
+
+
+def test_a_free_result_that_is_the_better_start_is_taken(make: Any, tmp_path: Path) -> None:
+    one_child = {"passes": 1, "children": 1, "width": 1e-9}  # the lattice's search finds nothing
+    _, found = on_lattice(make, tmp_path, SHORT, free_passes=4)
+    _, still = on_lattice(make, tmp_path, SHORT, **one_child)
+    assert found.snapped < found.before  # six bits follow a search of any scales
+    assert len(found.held_back) == 1 + 1 + SMALL.passes
+    assert still.after <= min(still.before, still.snapped)
+
+
+def test_a_search_that_was_cut_off_before_the_lattice_goes_on(make: Any, tmp_path: Path) -> None:
+    path, seen = tmp_path / "target.toml", iter(range(9))
+    path.write_text(SHORT)
+    (whole, net), (cut, _), (resumed, _) = make(str(path)), make(str(path)), make(str(path))
+    wanted = deployq.evolve_scales(whole, images(), SMALL, teacher=net)
+
+    def stop(stage: str) -> None:
+        if next(seen) == 2:
+            raise KeyboardInterrupt
+
+    kept = {"teacher": net, "checkpoint": tmp_path / "search"}
+    with pytest.raises(KeyboardInterrupt):
+        deployq.evolve_scales(cut, images(), SMALL, progress=stop, **kept)
+    found = deployq.evolve_scales(resumed, images(), SMALL, **kept)
+    assert (found.history, found.snapped) == (wanted.history, wanted.snapped)
+    assert all(torch.equal(s, scales(whole)[n]) for n, s in scales(resumed).items())
+
+
 def test_racing_hears_fewer_batches_and_never_ends_worse(make: Any) -> None:
     prepared, net = make()
     settings = EvolveSettings(**(vars(SMALL) | {"batch": 8, "racing": 0.5}))
@@ -282,6 +345,7 @@ def test_patience_ends_the_search_at_its_best_pass(make: Any) -> None:
     ({"population": 0}, "population"), ({"children": 0}, "children"), ({"batch": 1}, "batch"),
     ({"width": 0.0}, "width"), ({"tau": -1.0}, "tau"), ({"held_back": 1.0}, "held_back"),
     ({"order": "sideways"}, "order"), ({"fitness": "l1"}, "fitness"), ({"passes": 0}, "passes"),
+    ({"free_passes": -1}, "free_passes"),
 ])  # fmt: skip
 def test_sizes_that_make_no_sense_are_refused(changes: dict[str, Any], where: str) -> None:
     with pytest.raises(InputError, match=rf"(?s)^{where}: .*found.*next:"):

@@ -1,6 +1,6 @@
 """Corrections: what post-training quantization does beside choosing ranges.
 
-One file each: cross-layer equalization, learned rounding, bias correction, tuning.
+One file each: smoothing, cross-layer equalization, learned rounding, bias correction, tuning.
 :func:`correct_model` puts those that are asked for around the choice of the scales.
 """
 
@@ -11,12 +11,19 @@ from typing import TypeAlias
 
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
-from deployq_calibration.corrections import bias_correction, equalization, rounding, tuning
+from deployq_calibration.corrections import (
+    bias_correction,
+    equalization,
+    rounding,
+    smoothing,
+    tuning,
+)
 from deployq_calibration.corrections.bias_correction import correct_biases
 from deployq_calibration.corrections.equalization import equalize
 from deployq_calibration.corrections.modes import FloatNetwork
 from deployq_calibration.corrections.rounding import learn_rounding
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
+from deployq_calibration.corrections.smoothing import smooth, smoothing_settings
 from deployq_calibration.corrections.tuning import tune_scales
 
 __all__ = [
@@ -31,6 +38,7 @@ __all__ = [
     "correct_model",
     "equalize",
     "learn_rounding",
+    "smooth",
     "tune_scales",
 ]
 
@@ -41,7 +49,7 @@ After: TypeAlias = Callable[
     [PreparedModel, Batches, CorrectionSettings, Advance, FloatNetwork], tuple[Change, ...]
 ]
 
-BEFORE: dict[str, Before] = {equalization.NAME: equalize}
+BEFORE: dict[str, Before] = {smoothing.NAME: smooth, equalization.NAME: equalize}
 """Corrections of the float weights: the scales are chosen afterwards."""
 
 AFTER: dict[str, After] = {
@@ -70,7 +78,8 @@ def correct_model(
         prepared: a calibrated model, or one that ``calibrate`` calibrates.
         batches: called once for each pass over the calibration data.
         settings: of all corrections.
-        names: ``equalization``, ``rounding``, ``bias``, ``tuning``; their order does not matter.
+        names: ``smoothing``, ``equalization``, ``rounding``, ``bias``, ``tuning``; their order does
+            not matter. Parameters follow a colon: ``smoothing:0.7``, ``smoothing:0.7:pow2``.
         calibrate: chooses the scales; runs after the equalization and before the others.
         progress: told of each step.
 
@@ -81,6 +90,9 @@ def correct_model(
         InputError: an unknown name, or no data.
     """
     check_corrections(names)
+    for wish in names:
+        settings = smoothing_settings(wish, settings) if ":" in wish else settings
+    names = [_name(wish) for wish in names]
     changes: list[Change] = []
     for name, correction in BEFORE.items():
         if name in names:
@@ -95,14 +107,16 @@ def correct_model(
 
 
 def check_corrections(names: Sequence[str]) -> None:
-    """Refuse a correction that there is not.
+    """Refuse a correction that there is not, or a parameter that it does not take.
 
     Raises:
         InputError: with the names that there are.
     """
     known = [*BEFORE, *AFTER]
     for name in names:
-        if name not in known:
+        if _name(name) == smoothing.NAME:
+            smoothing_settings(name, CorrectionSettings())
+        elif name not in known:
             raise InputError(
                 "corrections",
                 "a correction must exist",
@@ -110,3 +124,8 @@ def check_corrections(names: Sequence[str]) -> None:
                 allowed=", ".join([*known, "none"]),
                 next_step="name some of these, with commas between them, or none",
             )
+
+
+def _name(wish: str) -> str:
+    """Without parameters."""
+    return wish.partition(":")[0]

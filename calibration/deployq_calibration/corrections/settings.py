@@ -33,6 +33,8 @@ class CorrectionSettings:
         learning_rate: of the soft codes, where a unit is the whole way from floor to ceiling.
         scale_rate: of the factors on the weight scales, and of the shifts that tuning learns, in
             parts of what the layer puts out; 0 leaves the scales.
+        smoothing: the share of a channel's range that smoothing moves into weights (alpha), 0 to 1.
+        smoothing_powers: its factors are powers of two.
     """
 
     samples: int = 1024
@@ -44,6 +46,8 @@ class CorrectionSettings:
     rounding_below: int = 8
     learning_rate: float = 3e-2
     scale_rate: float = 1e-3
+    smoothing: float = 0.5
+    smoothing_powers: bool = False
 
     def batch_of(self, widest: int) -> int:
         """Samples of one step in a block whose largest tensor has so many values a sample."""

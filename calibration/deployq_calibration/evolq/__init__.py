@@ -7,7 +7,8 @@ stay on the target's lattice, and no look at labels: the released loop returns t
 best on validation images.
 """
 
-from deployq_calibration.evolq.search import Evolved, evolve_scales
+from deployq_calibration.evolq.evolved import Evolved
+from deployq_calibration.evolq.search import evolve_scales
 from deployq_calibration.evolq.settings import Codes, EvolveSettings, Mutation, Order, Searched
 
 __all__ = [

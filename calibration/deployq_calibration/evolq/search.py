@@ -1,9 +1,8 @@
-"""The walk: passes over the blocks, a small search in each, and what watches it."""
+"""Evol-Q from calibration data to scales: what teaches, what watches, where the walk starts."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,53 +11,22 @@ import torch
 from torch import Generator, Tensor
 
 from deployq.arithmetic.contract import QDQ, Contract
-from deployq.errors import InputError
+from deployq.errors import AccumulatorOverflowError, InputError, UnsupportedError
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.partial_codes import PartialCodes
 from deployq.graph.preparation import PreparedModel
 from deployq_calibration.corrections.settings import Batches
 from deployq_calibration.corrections.streams import collect
-from deployq_calibration.evolq.checkpoint import State, load_state, save_state
+from deployq_calibration.evolq.evolved import Evolved
 from deployq_calibration.evolq.fitness import flat
-from deployq_calibration.evolq.genes import POWERS_CHANGED, PowerGenes
-from deployq_calibration.evolq.outputs import Batch, Cuts, Judge
-from deployq_calibration.evolq.population import Member, evolve
-from deployq_calibration.evolq.settings import EvolveSettings, Order
+from deployq_calibration.evolq.outputs import Batch, Judge
+from deployq_calibration.evolq.settings import EvolveSettings
 from deployq_calibration.evolq.sites import SearchBlock, search_blocks
+from deployq_calibration.evolq.unconstrained import on_lattice, put_back, snap, without_lattice
+from deployq_calibration.evolq.walk import Advance, Standing, Walk
 
 Teacher = Callable[..., Any]
 """The float network: inputs to outputs."""
-Advance = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Evolved:
-    """What a search did.
-
-    Args:
-        before, after: fitness of the batches that were searched on; lower is better, never worse.
-        held_back: of those that only watched, before and after each pass; empty without any.
-        history: fitness after each visit of a block.
-        blocks: names, in graph order.
-        genes: numbers that were searched.
-        evaluations: of the fitness, in part from the middle of the network on.
-        stopped: why the search ended before its last pass, if it did.
-        settings: it had.
-    """
-
-    before: float
-    after: float
-    held_back: tuple[float, ...]
-    history: tuple[float, ...]
-    blocks: tuple[str, ...]
-    genes: int
-    evaluations: int
-    stopped: str
-    settings: EvolveSettings
-
-    def to_json(self) -> dict[str, object]:
-        """Plain data, for reports and the manifest."""
-        return {**vars(self), "settings": self.settings.to_json()}
 
 
 def evolve_scales(
@@ -75,7 +43,8 @@ def evolve_scales(
     """Search the scales of a calibrated network, in place.
 
     The same seed gives the same scales, whatever the number of threads or processes. No labels and
-    no other images than these are looked at.
+    no other images than these are looked at. Where scales lie on a lattice, one search of any
+    scales goes ahead; its result, snapped, is the start if it is the better one.
 
     Args:
         prepared: calibrated; its codes stay with ``settings.codes = "frozen"``.
@@ -93,16 +62,78 @@ def evolve_scales(
     settings = settings or EvolveSettings()
     blocks = search_blocks(prepared, settings)
     with evaluation_mode(prepared.module):
-        searched, watching = _batches(collect(batches(), settings.samples), teacher, settings)
+        samples = collect(batches(), settings.samples)
+        data = _Data(*split_batches(samples, teacher, settings))
+        files = _Files(checkpoint, writes, progress)
+        few = settings.passes if settings.free_passes is None else settings.free_passes
+        if few and on_lattice(blocks):
+            free = replace(settings, passes=few)
+            return _from_snapped(prepared, blocks, data, free, settings, contract, files)
+        return files.run(data.walk(prepared, blocks, settings, contract), checkpoint)
+
+
+@dataclass(frozen=True)
+class _Data:
+    searched: list[Batch]
+    watching: list[Batch]
+
+    def walk(
+        self,
+        prepared: PreparedModel,
+        blocks: Sequence[SearchBlock],
+        settings: EvolveSettings,
+        contract: Contract,
+    ) -> Walk:
         network = PartialCodes(prepared, contract)
-        walk = _Walk(
-            blocks, network, Judge(network, searched, settings),
-            Judge(network, watching, settings), settings,
-        )  # fmt: skip
-        return walk.run(checkpoint, progress, writes=writes)
+        judge = Judge(network, self.searched, settings)
+        return Walk(blocks, network, judge, Judge(network, self.watching, settings), settings)
 
 
-def _batches(
+@dataclass(frozen=True)
+class _Files:
+    checkpoint: Path | None
+    writes: bool
+    progress: Advance
+
+    def run(self, walk: Walk, path: Path | None, starts: Sequence[Standing] = ()) -> Evolved:
+        return walk.run(path, self.progress, writes=self.writes, starts=starts)
+
+    def beside(self) -> Path | None:
+        """Of the search that goes ahead."""
+        path = self.checkpoint
+        return None if path is None else path.with_name(f"{path.name}.free")
+
+
+def _from_snapped(
+    prepared: PreparedModel,
+    blocks: Sequence[SearchBlock],
+    data: _Data,
+    free: EvolveSettings,
+    settings: EvolveSettings,
+    contract: Contract,
+    files: _Files,
+) -> Evolved:
+    """A search of any scales in real arithmetic, then one on the lattice."""
+    given = data.walk(prepared, blocks, settings, contract).standing()
+    any_scale = search_blocks(prepared, free, any_scale=True)
+    found = files.run(data.walk(without_lattice(prepared), any_scale, free, QDQ), files.beside())
+    snap(blocks, given.genes)
+    try:
+        walk = data.walk(prepared, blocks, settings, contract)
+        starts = [given, walk.standing()]
+    except (AccumulatorOverflowError, UnsupportedError):  # the target could not hold its sums
+        put_back(blocks, given.genes)
+        walk, starts = data.walk(prepared, blocks, settings, contract), [given]
+    evolved = files.run(walk, files.checkpoint, starts)
+    return replace(
+        evolved,
+        evaluations=found.evaluations + evolved.evaluations + 1,
+        unconstrained=found.after,
+        snapped=starts[1].fitness if len(starts) > 1 else None,
+    )
+
+
+def split_batches(
     samples: tuple[Tensor, ...], teacher: Teacher, settings: EvolveSettings
 ) -> tuple[list[Batch], list[Batch]]:
     """Those to search on, and those that watch; a short last batch is left out."""
@@ -127,141 +158,3 @@ def _batches(
         found.append(Batch(inputs, flat(tuple(outputs))))
     watching = max(round(len(found) * settings.held_back), 1) if settings.held_back else 0
     return found[: len(found) - watching], found[len(found) - watching :]
-
-
-class _Walk:
-    def __init__(
-        self,
-        blocks: Sequence[SearchBlock],
-        network: PartialCodes,
-        judge: Judge,
-        watcher: Judge,
-        settings: EvolveSettings,
-    ) -> None:
-        self.blocks, self.network, self.settings = blocks, network, settings
-        self.judge, self.watcher = judge, watcher
-        self.draw = Generator().manual_seed(settings.seed)
-
-    def run(self, checkpoint: Path | None, progress: Advance, *, writes: bool) -> Evolved:
-        before = self.judge.whole()
-        facts = {
-            "settings": self.settings.to_json(), "blocks": [b.name for b in self.blocks],
-            "before": before,
-        }  # fmt: skip
-        state = None if checkpoint is None else load_state(checkpoint, facts)
-        state = self._start(before) if state is None else self._resumed(state)
-        stopped = ""
-        for number in range(state.visits // len(self.blocks), self.settings.passes):
-            for done in self._pass(state, number):
-                state = done
-                if checkpoint is not None and writes:
-                    save_state(checkpoint, state, facts)
-                progress(f"pass {number + 1}, {self.settings.fitness} {state.fitness:.6f}")
-            stopped = self._patience_is_over(state)
-            if stopped:
-                self._write(state.best)
-                break
-        return Evolved(
-            before, self.judge.whole() if stopped else state.fitness, state.held_back,
-            state.history, tuple(block.name for block in self.blocks),
-            sum(len(genes) for genes in state.genes), self.judge.evaluations, stopped,
-            self.settings,
-        )  # fmt: skip
-
-    def _start(self, fitness: float) -> State:
-        genes = tuple(block.read() for block in self.blocks)
-        return State(0, fitness, self._watched(), (), self.draw.get_state(), genes, genes)
-
-    def _resumed(self, state: State) -> State:
-        self.draw.set_state(state.draw)
-        self._write(state.genes)
-        return state
-
-    def _write(self, genes: Sequence[Tensor]) -> None:
-        for block, own in zip(self.blocks, genes, strict=True):
-            block.write(own)
-            self.network.refresh(block.layers)
-
-    def _watched(self) -> tuple[float, ...]:
-        return (self.watcher.whole(),) if self.settings.held_back else ()
-
-    def _pass(self, state: State, number: int) -> Iterator[State]:
-        """The states after each visit of one pass, from where it was left."""
-        order = list(range(len(self.blocks)))
-        if self.settings.order is Order.REVERSE:
-            order.reverse()
-        left = order[state.visits % len(order) :]
-        cuts = self.judge.prefix([self.blocks[i].cut for i in left])
-        if self.settings.racing is not None:
-            self.judge.whole()
-            self.judge.accept()
-        for place, index in enumerate(left):
-            state = self._visit(state, index, cuts)
-            if place == len(left) - 1:
-                state = self._watch(state)
-            elif self.settings.order is Order.FORWARD:
-                cut, then = (self.blocks[i].cut for i in (index, left[place + 1]))
-                cuts[then] = self.judge.advance(cut, cuts[cut], then)
-            del cuts[self.blocks[index].cut]
-            yield state
-
-    def _visit(self, state: State, index: int, cuts: Cuts) -> State:
-        block = self.blocks[index]
-
-        def evaluate(genes: Tensor, best: float) -> float:
-            if not block.write(genes):
-                return math.inf
-            self.network.refresh(block.layers)
-            return self.judge.behind(block.cut, cuts[block.cut], best)
-
-        def mutate(genes: Tensor) -> Tensor:
-            return mutated(block, genes, self.settings, self.draw)
-
-        start = Member(state.fitness, state.genes[index])
-        best = evolve(start, evaluate, mutate, self.settings, self.draw)
-        self._write_block(block, best.genes)
-        if best.fitness < state.fitness and self.settings.racing is not None:
-            self.judge.behind(block.cut, cuts[block.cut], math.inf)
-            self.judge.accept()
-        genes = tuple(best.genes if i == index else g for i, g in enumerate(state.genes))
-        return replace(
-            state, visits=state.visits + 1, fitness=best.fitness, genes=genes,
-            history=(*state.history, best.fitness), draw=self.draw.get_state(),
-        )  # fmt: skip
-
-    def _write_block(self, block: SearchBlock, genes: Tensor) -> None:
-        block.write(genes)
-        self.network.refresh(block.layers)
-
-    def _watch(self, state: State) -> State:
-        """After a pass."""
-        if not self.settings.held_back:
-            return replace(state, best=state.genes)
-        seen = (*state.held_back, *self._watched())
-        best = state.genes if seen[-1] < min(seen[:-1]) else state.best
-        return replace(state, held_back=seen, best=best)
-
-    def _patience_is_over(self, state: State) -> str:
-        patience, seen = self.settings.patience, state.held_back
-        if not patience or len(seen) <= patience:
-            return ""
-        since = len(seen) - 1 - seen.index(min(seen))
-        return f"{since} passes without a better held-back fitness" if since >= patience else ""
-
-
-def mutated(block: SearchBlock, genes: Tensor, settings: EvolveSettings, draw: Generator) -> Tensor:
-    """A child: all genes of a block change, or as many as the settings say."""
-    chosen = torch.ones(len(genes), dtype=torch.bool)
-    powers = any(isinstance(site.genes, PowerGenes) for site in block.sites)
-    count = settings.genes
-    if count is None and powers:
-        rate = torch.tensor(float(POWERS_CHANGED))
-        count = max(1, int(torch.poisson(rate, generator=draw)))
-    if count is not None and count < len(genes):
-        chosen[:] = False
-        chosen[torch.randperm(len(genes), generator=draw)[:count]] = True
-    children = [
-        site.genes.mutate(part, mask, settings, draw)
-        for (site, part), (_, mask) in zip(block.parts(genes), block.parts(chosen), strict=True)
-    ]
-    return torch.cat(children)

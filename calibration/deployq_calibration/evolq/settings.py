@@ -51,6 +51,9 @@ class EvolveSettings:
 
     Args:
         passes: over all blocks.
+        free_passes: of a search of any scales that goes ahead where the target's scales lie on a
+            lattice; the better of its snapped result and the scales in force is the start, so the
+            search cannot end worse than either. None: as many as ``passes``; 0: none.
         children: that a visit of a block tries.
         population, tournament: sizes; drawn with replacement. 1 and 1 climb greedily.
         width: half of the interval that a mutation is drawn from, uniformly; of the scale, or
@@ -91,6 +94,7 @@ class EvolveSettings:
     patience: int = 0
     racing: float | None = None
     seed: int = 0
+    free_passes: int | None = None
 
     def __post_init__(self) -> None:
         for name, kind in WORDS.items():
@@ -117,7 +121,7 @@ WORDS = {
 }  # fmt: skip
 LEAST = {
     "passes": 1, "children": 1, "population": 1, "tournament": 1, "genes": 1, "batch": 2,
-    "samples": 2, "patience": 0,
+    "samples": 2, "patience": 0, "free_passes": 0,
 }  # fmt: skip
 """The smallest number of each; a batch of one has no negatives."""
 

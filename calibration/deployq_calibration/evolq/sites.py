@@ -19,7 +19,7 @@ from deployq.graph.layer_placement import count_reads
 from deployq.graph.operators import COMPUTE
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.scales.lattice import lattice_of, needs_lattice
-from deployq.graph.scales.weight_lattice import least_scale
+from deployq.graph.scales.weight_lattice import least_scale, set_weight_grid
 from deployq.graph.sites import moved_from
 from deployq_calibration.corrections.blocks import Block, find_blocks, linear_nodes
 from deployq_calibration.evolq.genes import FloatGenes, Genes, MultiplierGenes, PowerGenes
@@ -50,21 +50,36 @@ class WeightSite:
         """Genes in force, (C,)."""
         return self.genes.encode(self._quantizer.qparams_scale().reshape(-1))
 
-    def write(self, genes: Tensor) -> bool:
-        """Put genes in force; false, and nothing changes, where a bias would leave its type.
+    def write(self, genes: Tensor) -> None:
+        """Put genes in force."""
+        self._put(self.genes.decode(genes))
+
+    def holds(self) -> bool:
+        """Whether the bias stays in its type.
 
         Where any scale will do, such a channel becomes its bias alone (law 2), and is heard so.
         """
-        scale = self.genes.decode(genes)
-        lies_on_lattice = not isinstance(self.genes, FloatGenes)
-        if lies_on_lattice and bool((scale.double() < self._least(scale)).any()):
-            return False
+        if isinstance(self.genes, FloatGenes):
+            return True
+        scale = self._quantizer.qparams_scale().reshape(-1)
+        return not bool((scale.double() < self._least(scale)).any())
+
+    def snap(self) -> None:
+        """Put the scale on its lattice: the neighbour with the least error of the weights.
+
+        Raises:
+            QuantizationError: the contract has no multiplier for it.
+        """
+        quantizer = self._quantizer
+        set_weight_grid(self.prepared, self.call, (quantizer.scale.detach(), quantizer.zero_point))
+        self._put(quantizer.qparams_scale().reshape(-1))
+
+    def _put(self, scale: Tensor) -> None:
         quantizer = self._quantizer
         shaped = scale.reshape(quantizer.scale.shape)
         quantizer.set_qparams(shaped, quantizer.zero_point)
         if self.codes is not None:
             self._keep_codes(self.codes, shaped)
-        return True
 
     @property
     def _quantizer(self) -> FakeQuantize:
@@ -103,11 +118,18 @@ class ActivationSite:
         """Genes in force, (1,)."""
         return self.genes.encode(self.quantizer.qparams_scale().reshape(-1))
 
-    def write(self, genes: Tensor) -> bool:
+    def write(self, genes: Tensor) -> None:
         """Put genes in force."""
         scale = self.genes.decode(genes).reshape(self.quantizer.scale.shape)
         self.quantizer.set_qparams(scale, self.quantizer.zero_point)
+
+    def holds(self) -> bool:
+        """Always: its lattice has no further limit."""
         return True
+
+    def snap(self) -> None:
+        """Put the scale on its lattice: the nearest one."""
+        self.write(self.read())
 
 
 Site = WeightSite | ActivationSite
@@ -138,13 +160,23 @@ class SearchBlock:
         sizes = [len(site.read()) for site in self.sites]
         return zip(self.sites, torch.split(genes, sizes), strict=True)
 
-    def write(self, genes: Tensor) -> bool:
-        """Put genes in force; false where a target could not hold them: write others then."""
-        return all([site.write(part) for site, part in self.parts(genes)])
+    def write(self, genes: Tensor) -> None:
+        """Put genes in force."""
+        for site, part in self.parts(genes):
+            site.write(part)
+
+    def holds(self) -> bool:
+        """Whether the target can hold what is in force."""
+        return all(site.holds() for site in self.sites)
 
 
-def search_blocks(prepared: PreparedModel, settings: EvolveSettings) -> tuple[SearchBlock, ...]:
+def search_blocks(
+    prepared: PreparedModel, settings: EvolveSettings, *, any_scale: bool = False
+) -> tuple[SearchBlock, ...]:
     """The blocks that the settings name, in graph order.
+
+    Args:
+        any_scale: genes are float scales, whatever lattice the target has.
 
     Raises:
         InputError: there are none, or none has a scale that may change.
@@ -162,7 +194,10 @@ def search_blocks(prepared: PreparedModel, settings: EvolveSettings) -> tuple[Se
     }.get(searched, list(blocks))
     calls = {call.name: call for call in linear_calls(prepared)}
     reads = count_reads(module)
-    found = (_search_block(prepared, block, calls, reads, settings) for block in chosen)
+    found = (
+        _search_block(prepared, block, calls, reads, settings, any_scale=any_scale)
+        for block in chosen
+    )
     kept = tuple(block for block in found if block is not None)
     if not kept:
         raise InputError(
@@ -189,6 +224,8 @@ def _search_block(
     calls: Mapping[str, LinearCall],
     reads: Mapping[int, int],
     settings: EvolveSettings,
+    *,
+    any_scale: bool,
 ) -> SearchBlock | None:
     nodes = {str(n.meta["name"]): n for n in linear_nodes(prepared.module, block.nodes)}
     wanted = [
@@ -198,13 +235,16 @@ def _search_block(
     ]
     if not wanted:
         return None
-    sites: list[Site] = [_weight_site(prepared, call, settings) for call in wanted]
+    sites: list[Site] = [
+        _weight_site(prepared, call, settings, any_scale=any_scale) for call in wanted
+    ]
     cuts = [nodes[call.name] for call in wanted]
     layers = {call.name for call in wanted}
     if settings.activations:
         inside = dict(_activations(prepared, block))
         sites += [
-            ActivationSite(n, q, _activation_genes(prepared, q)) for n, (q, _) in inside.items()
+            ActivationSite(n, q, FloatGenes() if any_scale else _activation_genes(prepared))
+            for n, (q, _) in inside.items()
         ]
         cuts += [node for _, node in inside.values()]
         layers |= {
@@ -220,11 +260,14 @@ def _is_named(name: str, patterns: tuple[str, ...]) -> bool:
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _weight_site(prepared: PreparedModel, call: LinearCall, settings: EvolveSettings) -> WeightSite:
+def _weight_site(
+    prepared: PreparedModel, call: LinearCall, settings: EvolveSettings, *, any_scale: bool
+) -> WeightSite:
     quantizer = call.unit.weight_quantizer
     frozen = settings.codes is Codes.FROZEN
     codes = quantizer.codes(call.seen_weight()) if frozen else None
-    return WeightSite(call, _weight_genes(prepared, call), codes, prepared)
+    genes = FloatGenes() if any_scale else _weight_genes(prepared, call)
+    return WeightSite(call, genes, codes, prepared)
 
 
 def _weight_genes(prepared: PreparedModel, call: LinearCall) -> Genes:
@@ -244,7 +287,7 @@ def _ends(prepared: PreparedModel, call: LinearCall) -> tuple[np.float32, np.flo
     return np.float32(x), np.float32(y)
 
 
-def _activation_genes(prepared: PreparedModel, quantizer: FakeQuantize) -> Genes:
+def _activation_genes(prepared: PreparedModel) -> Genes:
     if any(needs_lattice(prepared.profile.contract().form(name)) for name in ("Conv", "Gemm")):
         raise UnsupportedError(
             prepared.profile.name,

@@ -1,0 +1,1 @@
+"""Evol-Q measured: the parts of ``benchmarks/evolq.py``."""

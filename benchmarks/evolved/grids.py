@@ -1,0 +1,51 @@
+"""Widths of weights on a target; activations have 8 bits, first and last layers those of the rest.
+
+A new row of every table is one line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployq.graph.recipe import Recipe
+
+HERE = Path(__file__).parent
+NARROW, POWERS = str(HERE / "w3-npu.toml"), str(HERE / "w3-npu-pow2.toml")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Widths on a target, and how scales are chosen before a search.
+
+    Args:
+        name: as tables say it.
+        target: profile.
+        weights: bits.
+        corrections: of calibration.
+    """
+
+    name: str
+    target: str
+    weights: int
+    corrections: tuple[str, ...] = ()
+
+    def recipe(self) -> Recipe:
+        """What ``prepare`` is asked for."""
+        return Recipe(self.weights)
+
+
+PLAIN = (Grid("W8A8", NARROW, 8), Grid("W4A8", NARROW, 4), Grid("W3A8", NARROW, 3))
+"""Post-training scales, which the search starts from."""
+POWER_PAIRS = tuple(
+    (grid, Grid(f"{grid.name} pow2", POWERS, grid.weights)) for grid in PLAIN if grid.weights < 8
+)
+"""Float scales as they are, and power-of-two scales that are searched."""
+ROUNDED = tuple(
+    Grid(f"{grid.name} rounded", grid.target, grid.weights, ("rounding",))
+    for grid in PLAIN
+    if grid.weights < 8
+)
+"""Codes that learned rounding chose; the search keeps them."""
+DEPLOYED = Grid("ort-cpu W8A8", "ort-cpu", 8)
+"""What the peers' files are compared with."""

@@ -1,0 +1,23 @@
+"""The example of Evol-Q, shortened: the search comes nearer to the float network."""
+
+from __future__ import annotations
+
+import pytest
+
+from deployq.data import Dataset
+from deployq_calibration.evolq import EvolveSettings
+from examples import evolq_digits
+from examples.digits import TRAIN
+
+
+def test_the_example_comes_nearer(monkeypatch: pytest.MonkeyPatch, images: Dataset) -> None:
+    short = EvolveSettings(passes=3, samples=200, batch=50, held_back=0.25)
+    monkeypatch.setattr(evolq_digits, "SEARCH", short)
+    x, y = images.inputs["x"], images.labels
+    assert y is not None
+    model = evolq_digits.train_vit(x[:TRAIN], y[:TRAIN], epochs=4)
+    prepared = evolq_digits.calibrated(model, x[:TRAIN])
+    before = evolq_digits.divergence(prepared.module.eval(), model, x[TRAIN:])
+    found = evolq_digits.search(prepared, x[:TRAIN], model)
+    assert found.after < found.before and found.held_back[-1] < found.held_back[0]
+    assert evolq_digits.divergence(prepared.module, model, x[TRAIN:]) < before
