@@ -1,4 +1,4 @@
-"""Transformers of timm and their kin, one an architecture, cut to a few blocks.
+"""Transformers of timm and their kin, one an architecture, cut to a few blocks where timm can.
 
 The list was fixed before any of them had been exported. Left out: architectures without a
 constructor for small images, and near relatives of what is here.
@@ -65,18 +65,18 @@ NETWORKS: Mapping[str, Cut] = {
     "twins_pcpvt_small": Cut(64, {"img_size": 64, **_STAGES}),
     "twins_svt_small": Cut(64, {"img_size": 64, "depths": (1, 1, 2, 1)}),
     "pvt_v2_b0": Cut(64, _STAGES),
-    "poolformer_s12": Cut(64, {"layers": (1, 1, 1, 1)}),
-    "caformer_s18": Cut(64, _STAGES),
+    "poolformer_s12": Cut(),
+    "caformer_s18": Cut(),
     "davit_tiny": Cut(64, _STAGES),
     "mobilevit_xxs": Cut(),
     "mobilevitv2_050": Cut(),
-    "efficientformer_l1": Cut(64, {"img_size": 64}),
+    "efficientformer_l1": Cut(224),
     "edgenext_xx_small": Cut(64, {"depths": (1, 1, 2, 1)}),
     "coatnet_pico_rw_224": Cut(64, {"img_size": 64}),
-    "volo_d1_224": Cut(64, {"img_size": 64, "layers": (1, 1, 1, 1)}),
+    "volo_d1_224": Cut(64, {"img_size": 64}),
     "visformer_tiny": Cut(64, {"img_size": 64, "depth": (2, 1, 1)}),
-    "nest_tiny": Cut(64, {"img_size": 64, "depths": (1, 1, 1)}),
-    "gcvit_xxtiny": Cut(64, {"img_size": 64, **_STAGES}),
+    "nest_tiny": Cut(64, {"img_size": 64}),
+    "gcvit_xxtiny": Cut(64, {"img_size": 64}),
     "sequencer2d_s": Cut(64, {"img_size": 64, "layers": (1, 1, 1, 1)}),
 }
 
