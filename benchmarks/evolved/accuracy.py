@@ -19,6 +19,8 @@ COLUMNS = (
     "KL, after less before", "top-1, after less before", "searched", "held back", "s (of)",
 )  # fmt: skip
 NARROWEST = 3
+TWO_SEARCHES = 2
+"""On a lattice a search of any scales goes ahead."""
 
 
 def accuracy(folder: Path, budget: Budget) -> Table:
@@ -56,6 +58,9 @@ def powers(folder: Path, budget: Budget) -> Table:
                           "searches": found.reports})  # fmt: skip
             if gain.divergence.low > 0:
                 misses.append(f"{spec.name}, {grid.name}: float scales are nearer")
+            slowest = max(r["seconds"] for r in found.reports)
+            if slowest > TWO_SEARCHES * schedule.seconds:
+                misses.append(f"{spec.name}, {lattice.name}: a search took {slowest:.0f} s")
     return Table("searched powers of two, unsearched float scales", columns, rows, facts, misses)
 
 

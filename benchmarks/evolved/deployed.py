@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import runtime
-from benchmarks.contenders import FLOAT, Built, facts_of
+from benchmarks.contenders import Built, facts_of
 from benchmarks.evidence_size import images_wanted
 from benchmarks.evolved.budget import Budget
 from benchmarks.evolved.files import OWN, PLAIN, bundle, files
@@ -50,7 +50,7 @@ def _peers(work: Work, spec: ModelSpec, built: list[Built]) -> list[dict[str, An
     data, labels = work.reporting(spec)
     sample = next(iter(data.take(1).inputs.values()))
     scores = {b.contender: runtime.outputs(b.path, data)[0] for b in built if b.path is not None}
-    found = {name: rows_of(s, scores[FLOAT], labels) for name, s in scores.items()}
+    found = {name: rows_of(s, work.floats(spec), labels) for name, s in scores.items()}
     entries = []
     for one in built:
         facts: Facts = {"model": spec.name, **facts_of(one)}
