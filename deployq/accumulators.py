@@ -19,6 +19,7 @@ from deployq.overflow.witnesses import find_witnesses
 from deployq.pipeline import Target, stated_profile
 from deployq.qgraph import read_graph
 from deployq.qgraph.edges import feed
+from deployq.qgraph.row_norms import rows_on_codes
 
 BATCH = 16
 """Samples that run at once where the file takes any number."""
@@ -56,6 +57,7 @@ def prove_accumulators(
     shapes = code_shapes(opened.model, opened.graph, sample)
     subject = Subject(opened.graph, profile, shapes)
     layers = prove_layers(subject)
+    floats = rows_on_codes(opened.graph, profile.contract()).floats
     if given is not None:
         seen = sample_sums(opened.graph, profile.contract(), given, batch or BATCH)
         layers = tuple(layer.with_seen(seen[layer.output]) for layer in layers)
@@ -65,7 +67,7 @@ def prove_accumulators(
         found = write_witnesses(made, witnesses, profile.name)
     return OverflowProof(
         name, profile.name, subject.accumulator, layers,
-        floats=tuple(f"{node.name} ({node.op_type})" for node in opened.graph.floats),
+        floats=tuple(f"{node.name} ({node.op_type})" for node in floats),
         samples=0 if given is None else len(given),
         witnesses=found,
     )  # fmt: skip

@@ -27,6 +27,7 @@ from deployq.opened_file import OpenedFile, open_file
 from deployq.pipeline import Target, run_first, stated_profile
 from deployq.qgraph import read_graph
 from deployq.qgraph.edges import feed
+from deployq.qgraph.row_norms import rows_on_codes
 from deployq.simulator import Simulation, run_graph
 from deployq.staging import replacing_folder
 from deployq.verifier.conformance import INPUT
@@ -75,7 +76,7 @@ def export_golden(
         else open_file(Path(source))
     )
     profile = stated_profile(opened.profile if target is None else target)
-    integer_nodes(opened.graph)
+    integer_nodes(rows_on_codes(opened.graph, profile.contract()))
     data = _dataset(source, opened, inputs)
     _refuse_inside(Path(path), source)
     with replacing_folder(Path(path), check_golden) as folder:

@@ -10,6 +10,7 @@ from deployq.errors import DeployqError, UnsupportedError
 from deployq.golden_vectors.designing import design
 from deployq.golden_vectors.runs import Bench
 from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Node, Quantize
+from deployq.qgraph.row_norms import rows_on_codes
 from deployq.qgraph.values import located
 from deployq.qparams import IntArray
 from deployq.simulator import Simulation
@@ -69,6 +70,7 @@ def trace_graph(
         UnsupportedError: no integer layer, or one that cannot be written in integers, by name.
     """
     contract = profile.contract()
+    graph = rows_on_codes(graph, contract)
     codes = dict(graph.constants)
     codes |= {name: tensor.numpy().astype(np.int64) for name, tensor in simulation.codes.items()}
     nodes, layers = integer_nodes(graph), []

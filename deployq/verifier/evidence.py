@@ -105,5 +105,5 @@ def probed(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, Any]:
 
 
 def tensor_name(codes: str) -> str:
-    """The reference's name of a code tensor, or of codes in front of the Clip that finishes them."""
+    """The reference's name of a code tensor, or of codes in front of a Clip that finishes them."""
     return codes.partition(BEFORE)[0].removesuffix(CODES)

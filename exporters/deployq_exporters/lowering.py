@@ -50,6 +50,9 @@ CANONICAL: tuple[Rewrite, ...] = (
 IR_VERSIONS = {21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13}
 """Opset to the IR version of the ONNX release that brought it (ONNX docs, Versioning)."""
 
+WHOLE_SINCE = {torch.ops.aten.rms_norm.default: 23}
+"""Calls to the first opset that has them as one operator."""
+
 OLDEST_TRACE_OPSET = 21
 """First opset with 4- and 16-bit codes; a profile that prefers an older one gets this."""
 
@@ -69,7 +72,7 @@ def lower(prepared: PreparedModel, profile: TargetProfile, io: Edges = Edges.FLO
     types = [layer.qtype for layer in prepared.plan.layers] + [
         tensor.qtype for tensor in prepared.plan.tensors
     ]
-    opset = max(profile.opset_for(types), OLDEST_TRACE_OPSET)
+    opset = max(profile.opset_for(types), OLDEST_TRACE_OPSET, *_operator_opsets(prepared, profile))
     layers = stored_layers(prepared)
     model = _trace(prepared, layers, opset)
     apply(model, [typed_layers.rule(layers), *CANONICAL])
@@ -83,6 +86,14 @@ def lower(prepared: PreparedModel, profile: TargetProfile, io: Edges = Edges.FLO
     model.producer_name, model.producer_version = "deployq", __version__
     model.graph.name = "deployq"
     return model
+
+
+def _operator_opsets(prepared: PreparedModel, profile: TargetProfile) -> list[int]:
+    """First opsets of operators that older files have in pieces, where the target reads them."""
+    calls = {node.target for node in prepared.module.graph.nodes}
+    highest = profile.container.opset_max
+    found = [opset for call, opset in WHOLE_SINCE.items() if call in calls]
+    return [opset for opset in found if highest is None or opset <= highest]
 
 
 def _trace(prepared: PreparedModel, layers: Mapping[str, StoredLayer], opset: int) -> ir.Model:

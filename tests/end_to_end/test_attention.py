@@ -159,3 +159,20 @@ def test_a_trained_transformer_keeps_its_classes_in_integers(tmp_path: Path) -> 
     right = [(s.argmax(1) == images.labels).mean() for s in (scores, trained)]
     assert right[0] >= right[1] - 0.01  # two images: rounding moves codes next to ties
     assert right[1] > 0.95
+
+
+def test_root_mean_squares_in_integers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Net(lambda m, x: m.b(m.last(m.plain(F.silu(m.norm(m.a(x)))))), a=nn.Linear(WIDTH, 12),
+              norm=nn.RMSNorm(12), plain=nn.RMSNorm(12, 1e-3, elementwise_affine=False),
+              last=nn.LayerNorm(12, elementwise_affine=False),
+              b=nn.Linear(12, 3)).eval()  # fmt: skip
+    recipe = Recipe(weight_bits=8)
+    prepared = pipeline.prepare(net, [torch.zeros(2, TOKENS, WIDTH)], "lowbit-vlsi", recipe)
+    assert prepared.plan.floats == ()
+    pipeline.calibrate(prepared, tokens(), SCALES_ALONE)
+    bundle = pipeline.export(prepared, tmp_path / "bundle", tokens())
+    assert pipeline.simulate(bundle.path, tokens().inputs).floats == ()
+    model = onnx.load(bundle.path / "model.onnx")
+    assert [n.op_type for n in model.graph.node].count("RMSNormalization") == 2
+    assert pipeline.verify(bundle.path, tokens(), limits=FEW, latency_runs=1).misses() == []

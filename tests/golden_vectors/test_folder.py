@@ -140,10 +140,15 @@ def test_a_fixed_batch_is_run_whole(file: Path) -> None:
         ("v = Add(xd, xd)", {"zx": np.uint16(3)}, ("-t", "qnn-htp"), "hold sums and products of"),
         ("v = Softmax <axis = -1> (xd)", {"zx": np.uint16(3), "zy": np.uint16(0)},
          ("-t", "ort-cpu"), "node v (Softmax), Softmax: a Softmax is written in integers"),
+        ("v = Softmax <axis = -1> (xd)", {}, ("-t", "lowbit-vlsi"),
+         "node v (Softmax), Softmax: the program in C computes what a row is divided by"),
+        ("v = LayerNormalization(xd, one)", {"one": np.ones(8, np.float32)}, ("-t", "lowbit-vlsi"),
+         "found: normalization = integer"),
         (CONV, {"sx": np.float32(1e-36), "sy": np.float32(1e-3)}, ("-t", "ort-cpu"),
          "node v (Conv), scales: the steps of a float32 kernel"),
     ],
-    ids=["target", "samples", "wide lanes", "wide softmax", "tiny scale"],
+    ids=["target", "samples", "wide lanes", "wide softmax", "integer shares", "integer rows",
+         "tiny scale"],
 )  # fmt: skip
 def test_what_cannot_run_is_named(
     run: Run, file: Path, body: str, constants: dict[str, object], arguments: tuple[str, ...],

@@ -30,6 +30,10 @@ WIDE: Changes = {
     "container.int_types": ["u8", "u16", "s8", "s4", "s32"],
 }
 OPS = [{"type": "Conv"}]
+ROWS: Changes = {
+    "requant.by_op.RMSNormalization": {"normalization": "integer", "rounding": "half_up"},
+    "op": [{"type": "RMSNormalization"}],
+}
 SOFTMAX = "activation.fixed_output.Softmax"
 
 # rule: (what it accepts, what it refuses, the key it blames)
@@ -272,6 +276,11 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {"requant.normalization": "integer", "requant.rounding": "half_up"},
         {"requant.normalization": "integer", "requant.rounding": "double"},
         "requant.normalization",
+    ),
+    "integer_rms_needs_its_operator": (
+        {**ROWS, "container.opset_max": 23},
+        {**ROWS, "container.opset_max": 22},
+        "container.opset_max",
     ),
     "thresholds_belong_to_layers": (
         {

@@ -35,6 +35,7 @@ from deployq.qgraph.nodes import (
     Node,
     Pool,
     Rescale,
+    RowNormalization,
     Softmax,
 )
 from deployq.qparams import IntArray, QParams
@@ -52,7 +53,7 @@ from deployq_exporters.golden.scaling import (
     of_ratio,
     of_real,
 )
-from deployq_exporters.golden.softmax_plans import exponentials
+from deployq_exporters.golden.softmax_plans import exponentials, no_rows
 
 Shape = tuple[int, ...]
 Shapes = Sequence[Shape]
@@ -241,6 +242,12 @@ def _softmax(
                 clip=_bounds(node, out))  # fmt: skip
 
 
+def _normalization(
+    node: RowNormalization, inputs: Sequence[QParams], out: QParams, form: Form, shapes: Shapes
+) -> Plan:
+    raise no_rows(node.op_type, f"normalization = {form.normalization}")
+
+
 def _move(node: Move, inputs: Sequence[QParams], out: QParams, form: Form, shapes: Shapes) -> Plan:
     container = out.qtype.container
     return Plan(op="move", clip=node.bounds or (container.qmin, container.qmax))
@@ -255,5 +262,6 @@ _PLANS: dict[type[Node], Callable[[Any, Sequence[QParams], QParams, Form, Shapes
     Rescale: _concat,
     Lookup: _lookup,
     Softmax: _softmax,
+    RowNormalization: _normalization,
     Move: _move,
 }

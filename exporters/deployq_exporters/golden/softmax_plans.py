@@ -14,6 +14,17 @@ from deployq.qparams import QParams
 from deployq_exporters.golden.scaling import FLOAT32, FLOAT64, binary
 
 
+def no_rows(operator: str, word: str) -> UnsupportedError:
+    """The refusal of rows that are divided in integers."""
+    return UnsupportedError(
+        operator,
+        "the program in C computes what a row is divided by in binary floats",
+        found=word,
+        allowed="softmax = real, scaled_table",
+        next_step="leave this operator out, or simulate the file: deployq simulate --sums",
+    )
+
+
 def exponentials(qx: QParams, out: QParams, form: Form, length: int) -> tuple[int, FixedMultiplier]:
     """Bits of precision, and the numbers: exponentials by distance from the largest code, and
     last ``floor(1 / s_y)`` with 24 bits, ``s_y`` with 53.
@@ -22,8 +33,11 @@ def exponentials(qx: QParams, out: QParams, form: Form, length: int) -> tuple[in
         length: elements of a row.
 
     Raises:
-        UnsupportedError: codes of more than 8 bits: the table would have an entry for each.
+        UnsupportedError: codes of more than 8 bits: the table would have an entry for each; or
+            shares by an integer division, which the program in C does not compute.
     """
+    if form.softmax is Softmax.INTEGER:
+        raise no_rows("Softmax", f"softmax = {form.softmax}")
     if qx.qtype.bits > BYTE:
         raise UnsupportedError(
             "Softmax",

@@ -21,11 +21,12 @@ from deployq.arithmetic.row_operators import NORMALIZATIONS
 from deployq_targets.arithmetic import Requant, RequantChange
 from deployq_targets.profile import TargetProfile
 from deployq_targets.rules.clash import Clash
-from deployq_targets.words import ZeroPointWord
+from deployq_targets.words import OpStatus, ZeroPointWord
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 POOLS = ("AveragePool", "GlobalAveragePool")
 STEPS = (Rounding.DOUBLE, Rounding.DOUBLE_HALF_UP, Rounding.NATURAL_PLUS_ONE)
+RMS, RMS_OPSET = "RMSNormalization", 23
 OWNERS = {
     "addition": ("Add",),
     "product": ("Mul",),
@@ -165,6 +166,15 @@ def integer_normalizations_round_once(profile: TargetProfile) -> Iterator[Clash]
             yield Clash(f"{key}.normalization", found, allowed)
 
 
+def integer_rms_needs_its_operator(profile: TargetProfile) -> Iterator[Clash]:
+    """RMSNormalization in integers is read from its operator, which ONNX has from opset 23 on."""
+    integer = profile.requant.for_op(RMS).normalization is Normalization.INTEGER
+    highest = profile.container.opset_max
+    runs = profile.op_status(RMS) is OpStatus.INTEGER
+    if integer and runs and highest is not None and highest < RMS_OPSET:
+        yield Clash("container.opset_max", f"{highest}, {RMS} in integers", f"{RMS_OPSET} or more")
+
+
 RULES = (
     late_biases_stand_before_one_shift,
     split_shift_belongs_to_fixed,
@@ -178,4 +188,5 @@ RULES = (
     means_of_raw_codes_keep_the_scale,
     integer_shares_have_a_multiplier,
     integer_normalizations_round_once,
+    integer_rms_needs_its_operator,
 )

@@ -208,6 +208,13 @@ def test_layer_normalization(axis: int, tmp_path: Path) -> None:
     assert_equal(path, random(3, 3, 8, 8))
 
 
+@pytest.mark.parametrize("axis", [-1, 2])
+def test_rms_normalization(axis: int, tmp_path: Path) -> None:
+    constants = {"s": random(*((8,) if axis == -1 else (8, 8)))}
+    nodes = [node("RMSNormalization", "x s", axis=axis, epsilon=1e-3)]
+    assert_equal(write(tmp_path, nodes, constants, opset=23), random(3, 3, 8, 8))
+
+
 @pytest.mark.parametrize("opset", [7, 9, 14, 15])
 def test_batch_normalization_is_a_module_again(opset: int, tmp_path: Path) -> None:
     tensors = {f"bn.{leaf}": random(3, seed=i) for i, leaf in enumerate(("weight", "bias"))}

@@ -1,4 +1,4 @@
-"""BatchNormalization in inference and LayerNormalization."""
+"""BatchNormalization in inference, LayerNormalization and RMSNormalization."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ def layer_normalization(
     node: OnnxNode, x: Tensor, scale: Tensor, bias: Tensor | None = None
 ) -> Tensor:
     """LayerNormalization-17, over the axes from ``axis`` on."""
+    shape = _normalized(node, x, scale, bias)
+    return F.layer_norm(x, shape, scale, bias, node.get("epsilon", 1e-5))
+
+
+def rms_normalization(node: OnnxNode, x: Tensor, scale: Tensor) -> Tensor:
+    """RMSNormalization-23, over the axes from ``axis`` on."""
+    return F.rms_norm(x, _normalized(node, x, scale), scale, node.get("epsilon", 1e-5))
+
+
+def _normalized(node: OnnxNode, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> list[int]:
+    """Sizes of the axes that are normalized together."""
     first = own_axis(node, x, node.get("axis", -1))
     for axis in range(first, x.ndim):
         own_axis(node, x, axis)
@@ -44,10 +55,11 @@ def layer_normalization(
         tuple(scale.shape),
         str(tuple(shape)),
     )
-    return F.layer_norm(x, shape, scale, bias, node.get("epsilon", 1e-5))
+    return shape
 
 
 OPERATORS = {
     "BatchNormalization": Operator(batch_normalization),
     "LayerNormalization": Operator(layer_normalization),
+    "RMSNormalization": Operator(rms_normalization),
 }
