@@ -23,6 +23,7 @@ from deployq.sources import Samples
 from deployq.user_code import call_user, user_object
 from deployq.weights import check_finite_weights, load_weights
 from deployq_targets import TargetProfile
+from deployq_targets.describe import differences
 
 
 def _capture_pt2(path: Path, shapes: Shapes) -> fx.GraphModule:
@@ -99,16 +100,23 @@ def check_target(prepared: PreparedModel, profile: TargetProfile) -> None:
     """Refuse another target than that of a prepared model.
 
     Raises:
-        InputError: with both names.
+        InputError: with both names, and the values that differ where the names do not.
     """
-    if prepared.profile != profile:
+    kept = prepared.profile
+    if kept != profile:
+        changed = "" if kept.name != profile.name else f", {_changes(profile, kept)}"
         raise InputError(
             "target",
             "a prepared model keeps the target it was prepared for",
-            found=profile.name,
-            allowed=prepared.profile.name,
-            next_step="prepare the float model again for the other target",
+            found=f"{profile.name}{changed}",
+            allowed=f"{kept.name} as it was then" if changed else kept.name,
+            next_step="prepare the float model again for this target",
         )
+
+
+def _changes(found: TargetProfile, kept: TargetProfile) -> str:
+    pairs = differences(found, kept).items()
+    return "; ".join(f"{key} = {new}, not {old}" for key, (new, old) in pairs)
 
 
 def fit_samples(samples: Samples, prepared: PreparedModel) -> Dataset:

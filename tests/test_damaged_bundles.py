@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from deployq import cli, pipeline
 from deployq.bundle import read_bundle
@@ -116,9 +118,13 @@ def test_export_onto_a_full_disk_exits_2(tmp_path: Path) -> None:
     """A real disk of four pages, in a mount namespace of its own."""
     disk, data = tmp_path / "disk", tmp_path / "calib.npz"
     disk.mkdir()
-    np.savez(data, **golden_inputs().inputs)
+    x = np.random.default_rng(0).normal(size=(8, 3, 6, 6)).astype(np.float32)
+    np.savez(data, input=x)
+    net = tmp_path / "prepared"
+    prepared = pipeline.prepare(nn.Conv2d(3, 4, 3).eval(), [torch.zeros(2, 3, 6, 6)], "int4-npu")
+    pipeline.save_prepared(pipeline.calibrate(prepared, Dataset({"input": x})), net)
     script = ON_A_SMALL_DISK.format(disk=disk)
-    export = [sys.executable, "-m", "deployq", "export", STORED, "--target", "int4-npu"]
+    export = [sys.executable, "-m", "deployq", "export", net, "--target", "int4-npu"]
     command = [*export, "--calib", data, "-o", disk / "net"]
     try:
         result = subprocess.run(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from deployq.data import Dataset
-from deployq_calibration.evolq import EvolveSettings
 from examples import evolq_digits
 from examples.digits import TRAIN
 
 
 def test_the_example_comes_nearer(monkeypatch: pytest.MonkeyPatch, images: Dataset) -> None:
-    short = EvolveSettings(passes=3, samples=200, batch=50, held_back=0.25)
+    short = replace(evolq_digits.SEARCH, passes=3, samples=200, batch=50, held_back=0.25)
     monkeypatch.setattr(evolq_digits, "SEARCH", short)
     x, y = images.inputs["x"], images.labels
     assert y is not None

@@ -160,7 +160,7 @@ def test_free_zero_points_follow_the_snapped_scale() -> None:
 def test_a_shift_alone_computes_what_the_file_says() -> None:
     requant = {
         "requant__kind": "shift", "requant__multiplier_bits": None, "requant__shift_min": -15,
-        "requant__shift_max": 15,
+        "requant__shift_max": 15, "requant__by_op": {},
     }  # fmt: skip
     prepared = calibrated(pow2_profile(**requant))
     apart, far = differing(prepared)

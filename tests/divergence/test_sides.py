@@ -73,8 +73,8 @@ def clipped_on_codes() -> onnx.ModelProto:
     """As a dialect holds a narrow range: a byte, and a Clip on codes after it."""
     file = convs("")
     (written,) = (node for node in file.graph.node if "h" in node.output)
-    written.output[0] = "h.wide"
-    clip = onnx.helper.make_node("Clip", ["h.wide", "low", "high"], ["h"])
+    written.output[0] = "h.codes.before_saturate"
+    clip = onnx.helper.make_node("Clip", ["h.codes.before_saturate", "low", "high"], ["h"])
     file.graph.node.insert(list(file.graph.node).index(written) + 1, clip)
     for name, code in (("low", -20), ("high", 60)):
         file.graph.initializer.append(onnx.numpy_helper.from_array(np.int8(code), name))
@@ -84,7 +84,7 @@ def clipped_on_codes() -> onnx.ModelProto:
 def test_a_clip_of_the_container_is_part_of_its_layer() -> None:
     wide, narrow = (simulated(clipped_on_codes(), contract, name) for contract, name in (
         (FIXED, "A"), (with_form(multiplier_bits=8), "B")))  # fmt: skip
-    assert "h.wide" not in wide.tensors and "h" in wide.tensors
+    assert "h.codes.before_saturate" not in wide.tensors and "h" in wide.tensors
     (explanation,) = deployq.diff(wide, narrow, inputs()).explanations
     assert (explanation.tensor, explanation.verdict) == ("h", Cause.MULTIPLIER)
 

@@ -27,6 +27,7 @@ PROFILES: dict[str, Callable[[], TargetProfile]] = {
         activation__scale_form="pow2", activation__scale_exp_range=[-12, -1],
         weight__granularity=["tensor"], weight__axis={}, weight__scale_form="pow2",
         requant__kind="shift", requant__multiplier_bits=None, requant__shift_max=16,
+        requant__by_op={},
     ),
 }  # fmt: skip
 """One of each form: any scale, short multipliers, a shared shift, powers of two of two kinds."""

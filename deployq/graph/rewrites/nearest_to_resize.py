@@ -44,7 +44,8 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
             raise _refusal(node, f"{len(cells)} cells from {length} along axis {axis}")
         sizes.append(len(cells))
     if sizes != list(result.meta["val"].shape[2:]):
-        result = build(node, aten.upsample_nearest2d.vec, result, sizes, None)
+        with node.graph.inserting_before(node):  # its shape is the node's; to ask fixes the batch
+            result = node.graph.call_function(aten.upsample_nearest2d.vec, (result, sizes, None))
     if result is source:
         node.replace_all_uses_with(source)
         node.graph.erase_node(node)
