@@ -4,7 +4,8 @@
     mul(matmul(moved(linear(y, W, b)), k), c)          the same, in the left factor
 
 The factor of an attention then costs nothing. Exact where c is a power of two, else equal up to
-float32 rounding. The layer's tensors are new ones; the user's stay as they are.
+float32 rounding. The layer's tensors are new ones, ``scaled_weight`` and ``scaled_bias``, which
+learn where the user's do; those stay as they are.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from deployq.graph.rewrites.axes import MOVES
 from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.own_parameters import owns_parameters
 from deployq.graph.rewrites.rule import Rewrite, calls
-from deployq.graph.tensors import attach, read_tensor
+from deployq.graph.tensors import attach, free_name, kin, read_tensor
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -36,12 +38,13 @@ def _factor(node: fx.Node) -> float | None:
 
 
 def _layer(module: fx.GraphModule, node: fx.Node, reader: fx.Node) -> fx.Node | None:
-    """The layer whose output arrives here alone, moved or as the left factor of a product."""
-    while list(node.users) == [reader]:
+    """The layer whose output arrives here alone and once, moved or as the left factor of a product.
+
+    The factor of ``a @ a`` would come in twice.
+    """
+    while list(node.users) == [reader] and reader.args.count(node) == 1:
         if calls(node, aten.linear.default):
-            constants = [a for a in node.args[1:] if a is not None]
-            known = all(isinstance(a, fx.Node) and a.op == "get_attr" for a in constants)
-            return node if known else None
+            return node if owns_parameters(module, node) else None
         if not calls(node, *MOVES, aten.slice.Tensor, aten.matmul.default, aten.bmm.default):
             return None
         reader, node = node, node.all_input_nodes[0]
@@ -59,22 +62,15 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _scaled(module: fx.GraphModule, layer: fx.Node, read: Any, factor: float) -> fx.Node:
-    """A parameter of its own, beside the user's."""
+    """A tensor of its own, beside the user's."""
     path, _, leaf = str(read.target).rpartition(".")
-    name = f"{path}.deployq_scaled_{leaf}".lstrip(".")
-    while _has(module, name):
-        name += "_"
-    value = nn.Parameter(read_tensor(module, read).detach() * torch.tensor(factor))
+    name, tensor = free_name(module, f"{path}.scaled_{leaf}".lstrip(".")), read_tensor(module, read)
+    value = kin(tensor.detach() * torch.tensor(factor), tensor)
     attach(module, name, value)
     with layer.graph.inserting_before(layer):
         made = layer.graph.get_attr(name)
-    made.meta["val"] = value
+    made.meta["val"] = value.detach()
     return made
-
-
-def _has(module: fx.GraphModule, name: str) -> bool:
-    path, _, leaf = name.rpartition(".")
-    return hasattr(module.get_submodule(path), leaf)
 
 
 RULE = Rewrite("scalar into layer", match, rewrite)
