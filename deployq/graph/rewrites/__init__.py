@@ -23,6 +23,7 @@ from deployq.graph.rewrites import (
     last_axis_softmax,
     matrix_transpose,
     mean_to_pool,
+    merge_constants,
     movement_behind_layer,
     nearest_to_resize,
     pick_before_reshape,
@@ -64,6 +65,7 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     split_layer.RULE,  # after the picks: slices stand behind the layer
     scalar_into_layer.RULE,  # after it: queries have a layer of their own
     token_to_pad.RULE,
+    merge_constants.RULE,  # after it: a token melts into the positions
     silu_to_mul.RULE,
     last_axis_softmax.RULE,
     mean_to_pool.RULE,
