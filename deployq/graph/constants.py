@@ -7,10 +7,10 @@ what trained through such a call then trains its result.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from deployq.graph.node_names import module_path
-from deployq.graph.tensors import attach, read_tensor
+from deployq.graph.tensors import attach, kin, read_tensor
 
 
 def fold_constants(module: fx.GraphModule) -> None:
@@ -32,14 +32,11 @@ def _is_constant(node: fx.Node) -> bool:
 
 
 def _fold(module: fx.GraphModule, node: fx.Node) -> None:
-    tensors = {operand: read_tensor(module, operand).detach() for operand in node.all_input_nodes}
-    args = fx.map_arg(node.args, tensors.__getitem__)
-    kwargs = fx.map_arg(node.kwargs, tensors.__getitem__)
+    tensors = {operand: read_tensor(module, operand) for operand in node.all_input_nodes}
+    args, kwargs = fx.map_arg((node.args, node.kwargs), lambda operand: tensors[operand].detach())
     value: Tensor = node.target(*args, **kwargs).clone()  # type: ignore[operator] # an overload
-    trained = any(isinstance(read_tensor(module, n), nn.Parameter) for n in node.all_input_nodes)
-    floating = value.is_floating_point()
     name = f"{module_path(node)}.folded_{node.name}".lstrip(".")
-    attach(module, name, nn.Parameter(value) if trained and floating else value)
+    attach(module, name, kin(value, *tensors.values()) if value.is_floating_point() else value)
     with module.graph.inserting_before(node):
         read = module.graph.get_attr(name)
     read.meta = dict(node.meta)

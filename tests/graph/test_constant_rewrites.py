@@ -139,3 +139,9 @@ def test_masks_stay_apart_from_a_bias(masked: Tensor) -> None:
 ], ids=["about 0", "even", "an offset", "small", "empty"])  # fmt: skip
 def test_other_constants_are_no_masks(constant: Tensor) -> None:
     assert not is_mask(constant)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_what_is_folded_learns_where_its_source_does(learns: bool) -> None:
+    graph = captured(lambda m, x: m.layer(x) + torch.exp(m.a), a=parameter(WIDTH, learns=learns))
+    assert list(learned(graph).values()) == [(WIDTH,)] * learns
