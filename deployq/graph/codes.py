@@ -280,7 +280,8 @@ class CodesInterpreter(fx.Interpreter):
 
 def _codes(qparams: QParams, value: Tensor) -> Codes:
     """Reals on a grid."""
-    numbers = affine.quantize(value.detach().cpu().numpy(), qparams).astype(np.int64)
+    codes = affine.quantize(value.detach().cpu().numpy(), qparams)
+    numbers = np.asarray(codes, np.int64)  # NumPy makes a number of a tensor without axes
     return Codes(torch.from_numpy(numbers).to(value.device, torch_dtype(qparams.qtype)), qparams)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from deployq.graph.independence import independent_nodes
 from deployq.graph.node_names import module_path
 from deployq.graph.rewrites.rule import calls
-from deployq.graph.tensors import attach, read_tensor
+from deployq.graph.tensors import attach, kin, read_tensor
 
 aten = torch.ops.aten
 BATCHES = (2, 3)
@@ -37,7 +37,7 @@ def fold_constants(module: fx.GraphModule) -> None:
         values = [run.borders[node] for run in runs]
         folded = _one_sample(node, values)
         if folded is not None:
-            _fold(module, node, *folded, trained=_is_trained(module, node))
+            _fold(module, node, *folded, _origins(module, node))
     module.graph.eliminate_dead_code()
 
 
@@ -127,17 +127,19 @@ def _one_sample(node: fx.Node, values: list[Tensor | None]) -> tuple[Tensor, int
     return (one.clone(), free[0]) if alike else None
 
 
-def _is_trained(module: fx.GraphModule, node: fx.Node) -> bool:
-    """A parameter is among what the value is computed from."""
-    seen, waiting = set[fx.Node](), [node]
+def _origins(module: fx.GraphModule, node: fx.Node) -> list[Tensor]:
+    """The tensors of the model that a value is computed from."""
+    found, seen, waiting = list[Tensor](), set[fx.Node](), [node]
     while waiting:
-        found = waiting.pop()
-        if found.op == "get_attr" and isinstance(_attribute(module, found), nn.Parameter):
-            return True
-        if found not in seen:
-            seen.add(found)
-            waiting += found.all_input_nodes
-    return False
+        reached = waiting.pop()
+        if reached in seen:
+            continue
+        seen.add(reached)
+        waiting += reached.all_input_nodes
+        value = _attribute(module, reached) if reached.op == "get_attr" else None
+        if isinstance(value, Tensor):
+            found.append(value)
+    return found
 
 
 def _attribute(module: fx.GraphModule, node: fx.Node) -> object:
@@ -146,12 +148,12 @@ def _attribute(module: fx.GraphModule, node: fx.Node) -> object:
 
 
 def _fold(
-    module: fx.GraphModule, node: fx.Node, value: Tensor, axis: int | None, *, trained: bool
+    module: fx.GraphModule, node: fx.Node, value: Tensor, axis: int | None, origins: list[Tensor]
 ) -> None:
     name = f"{module_path(node)}.folded_{node.name}".lstrip(".")
     value = value.contiguous()
-    learns = trained and value.is_floating_point()
-    attach(module, name, nn.Parameter(value) if learns else value, persistent=learns)
+    kept = kin(value, *origins) if value.is_floating_point() else value
+    attach(module, name, kept, persistent=isinstance(kept, nn.Parameter))
     with module.graph.inserting_before(node):
         result = module.graph.get_attr(name)
         result.meta = {**node.meta, "val": read_tensor(module, result)}

@@ -19,7 +19,8 @@ def name_nodes(module: fx.GraphModule) -> None:
 
     A module that makes one call gives its path alone (``layer1.0.conv1``); functional calls gain
     the operator (``layer1.0.add``), as do those of a module that makes several; a second use gains
-    a number. Tensors of the model have their own names.
+    a number. Tensors of the model have their own names; what a layer reads and other calls too
+    gains a number, for its codes in the layer are others.
     """
     taken: set[str] = set()
     nodes = [node for node in module.graph.nodes if node.op not in ("output", "get_attr")]
@@ -30,9 +31,12 @@ def name_nodes(module: fx.GraphModule) -> None:
     single = {path for path, found in targets.items() if len(found) == 1}
     for node in nodes:
         node.meta["name"] = _free(_base_name(node, single), taken)
+    of_layers = {f"{name}.{kind}" for name in taken for kind in ("weight", "bias")}
     for node in module.graph.nodes:
         if node.op == "get_attr":  # last: a module's name goes to its call
-            node.meta["name"] = _free(str(node.target), taken)
+            shared = of_layers if len(node.users) > 1 else set()
+            node.meta["name"] = _free(str(node.target), taken | shared)
+            taken.add(node.meta["name"])
 
 
 def _base_name(node: fx.Node, single: Collection[str]) -> str:

@@ -15,11 +15,12 @@ from deployq.graph.batch_norm import move_sign_into_weight
 from deployq.graph.bias_type import BiasType
 from deployq.graph.capture import NORM_TENSORS
 from deployq.graph.captured_inputs import input_shapes, input_types
+from deployq.graph.constant_operands import quantize_constant
 from deployq.graph.conv_geometry import conv_geometry, conv_input
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.layer_placement import clamp_is_redundant
 from deployq.graph.obeyed import refuse_unobeyed
-from deployq.graph.operators import is_compute, is_movement, onnx_type
+from deployq.graph.operators import onnx_type
 from deployq.graph.placement import place
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.recipe import Recipe
@@ -121,6 +122,7 @@ def prepare_graph(
     module = _copy(captured)
     placement = place(module, profile, recipe or Recipe())
     computed = [site for site in placement.sites.values() if site.kind in INTEGER]
+    readers = {site.core for site in computed if site.kind == "compute"}
     refuse_unsimulated({site.name: onnx_type(module, site.core) for site in computed}, profile)
     layers = {layer.name: layer for layer in placement.plan.layers}
     for grid in placement.plan.tensors:
@@ -129,7 +131,8 @@ def prepare_graph(
     for site in placement.sites.values():
         output = site.output
         if site.kind == "constant":
-            _quantize_constant(module, site, placement.grid_of[site.name])
+            path = quantizer_path("activations", placement.grid_of[site.name].name)
+            quantize_constant(module, site, path, readers)
             continue
         if site.kind == "linear":
             output = _insert_unit(module, site, layers[site.name], profile)
@@ -252,21 +255,6 @@ def _insert_quantizer(
         call = module.graph.call_module(quantizer_path("activations", grid.name), (output,))
     call.meta = {**output.meta, "name": site.name}
     output.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
-
-
-def _quantize_constant(module: fx.GraphModule, site: Site, grid: TensorPlan) -> None:
-    """Put a call of the quantizer in front of each operator that computes with a constant.
-
-    Layers read it as it is; so each block of the graph has the calls that it needs.
-    """
-    path = quantizer_path("activations", grid.name)
-    for user in list(site.core.users):
-        if not is_movement(module, user) and not is_compute(user):
-            continue
-        with module.graph.inserting_before(user):
-            call = module.graph.call_module(path, (site.core,))
-        call.meta = {**site.core.meta, "name": site.name}
-        user.replace_input_with(site.core, call)
 
 
 def disable_quantizers(module: nn.Module, disabled: bool = True) -> None:

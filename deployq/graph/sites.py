@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+from deployq.graph.masks import is_mask
 from deployq.graph.operators import (
     NON_NEGATIVE,
     UNARY,
+    aten,
     clamp_bounds,
     computes_rows,
     is_compute,
@@ -24,11 +26,10 @@ from deployq.graph.operators import (
     onnx_type,
 )
 from deployq.graph.rewrites.batch_norm_to_depthwise import is_batch_norm
+from deployq.graph.rewrites.rule import calls
 from deployq.graph.tensors import read_tensor
 
 INFINITY = float("inf")
-MASK = -50.0
-"""Added to a score, it leaves a share of less than 1e-20."""
 INTEGER = ("linear", "compute", "unary")
 """Kinds of site that compute on codes."""
 
@@ -136,19 +137,23 @@ def on_grids(module: fx.GraphModule, sites: dict[fx.Node, Site]) -> set[str]:
 
 
 def _computes(module: fx.GraphModule, node: fx.Node) -> bool:
-    """True when an operand is computed, and the others are reals as well."""
+    """True when an operand is computed, the others are reals as well, and factors have rows and
+    columns.
+    """
     sources = [moved_from(module, operand) for operand in node.all_input_nodes]
-    constants = [source for source in sources if source.op == "get_attr"]
-    fit = all(_fits_a_grid(read_tensor(module, constant)) for constant in constants)
+    constants = [read_tensor(module, source) for source in sources if source.op == "get_attr"]
+    if calls(node, aten.matmul.default) and any(n.meta["val"].ndim < 2 for n in node.args):  # type: ignore[union-attr] # a product has two tensors
+        return False
+    fit = all(_fits_a_grid(constant, node) for constant in constants)
     reals = fit and all(_is_real(source.meta.get("val")) for source in sources)
     return reals and any(source.op != "get_attr" for source in sources)
 
 
-def _fits_a_grid(constant: torch.Tensor) -> bool:
-    """False for a mask, which says that scores do not count: a grid would hold little else."""
-    if not constant.is_floating_point():
+def _fits_a_grid(constant: torch.Tensor, reader: fx.Node) -> bool:
+    """False for what is added to scores to say that they do not count."""
+    if not constant.is_floating_point() or not constant.isfinite().all():
         return False
-    return bool(constant.isfinite().all()) and not (constant.max() <= 0 and constant.min() <= MASK)
+    return not (calls(reader, aten.add.Tensor) and is_mask(constant))
 
 
 def _is_operand(module: fx.GraphModule, node: fx.Node) -> bool:

@@ -45,3 +45,23 @@ def read_tensor(module: nn.Module, node: Any) -> Tensor:
     tensor = getattr(module.get_submodule(path), leaf)
     assert isinstance(tensor, Tensor)
     return tensor
+
+
+def free_name(root: nn.Module, name: str) -> str:
+    """A path where :func:`attach` finds nothing: ``name``, with underscores where it is taken."""
+    *path, leaf = name.split(".")
+    owner: nn.Module | None = root
+    for place, part in enumerate(path):
+        while owner is not None and part not in owner._modules and hasattr(owner, part):
+            part += "_"
+        path[place], owner = part, None if owner is None else owner._modules.get(part)
+    while owner is not None and hasattr(owner, leaf):
+        leaf += "_"
+    return ".".join((*path, leaf))
+
+
+def kin(value: Tensor, *origins: Tensor) -> Tensor:
+    """``value`` as what it was made from: a parameter where one is, which learns where one does."""
+    if not any(isinstance(origin, nn.Parameter) for origin in origins):
+        return value
+    return nn.Parameter(value, requires_grad=any(origin.requires_grad for origin in origins))

@@ -18,12 +18,17 @@ from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import grid_of, is_constant, is_on_grid
 from deployq.graph.operators import aten, is_movement
 from deployq.graph.preparation import PreparedModel
-from deployq.graph.rewrites.rule import calls
-from deployq.graph.tensors import attach
+from deployq.graph.rewrites.rule import argument, calls
+from deployq.graph.sites import moved_from
+from deployq.graph.tensors import attach, read_tensor
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import QParams
+from deployq_exporters.float_attention import attention
 from deployq_exporters.integer_ops import geometry_numbers
 from deployq_exporters.stored_layers import StoredLayer
+
+MOVED = "moved_constants"
+"""Path of the constants that are stored moved."""
 
 LAYERS = "stored_layers"
 """Path of the layers' reals, where no parameter of the network is, which a float operator may read.
@@ -70,6 +75,8 @@ class _Builder:
             if isinstance(module, nn.Dropout):
                 return self._arg(node.args[0])
             return self._float_module(node, module)
+        if self._is_moved_constant(node):
+            return self._moved_constant(node, name)
         copied = self._copied(node)
         if is_movement(self.source, node) and is_on_grid(self.source, node):
             return self._grid(copied, name, grid_of(self.source, node))
@@ -83,11 +90,36 @@ class _Builder:
             self.constants[name] = self._grid(self._arg(node.args[0]), name, qparams)
         return self.constants[name]
 
+    def _is_moved_constant(self, node: fx.Node) -> bool:
+        if not is_movement(self.source, node) or not is_on_grid(self.source, node):
+            return False
+        return is_constant(moved_from(self.source, node))
+
+    def _moved_constant(self, node: fx.Node, name: str) -> fx.Node:
+        """A constant is stored as its reader has it: no runtime moves it again."""
+        value = self._constant(f"{MOVED}.{name}", self._value(node))
+        return self._grid(value, name, grid_of(self.source, node))
+
+    def _value(self, node: fx.Node) -> Tensor:
+        """The reals of a constant, moved, before they are on a grid."""
+        if node.op == "get_attr":
+            return read_tensor(self.source, node).detach()
+        if node.op == "call_module":  # a quantizer
+            return self._value(node.all_input_nodes[0])
+        operands = {operand: self._value(operand) for operand in node.all_input_nodes}
+        args = fx.map_arg(node.args, operands.__getitem__)
+        value: Tensor = node.target(*args, **node.kwargs)  # type: ignore[operator] # an overload
+        return value.contiguous()
+
     def _copied(self, node: fx.Node) -> fx.Node:
-        """The same call; a whole map's average as a mean.
+        """The same call; a whole map's average as a mean, an attention as what it stands for.
 
         The ONNX exporter of torch 2.13 writes that pool as a Gather where channels come last.
         """
+        whole = calls(node, aten.scaled_dot_product_attention.default)
+        if whole and not argument(node, 4, "dropout_p", 0.0):
+            args, kwargs = fx.map_arg((node.args, node.kwargs), self._arg)
+            return self.graph.call_function(attention, args, kwargs)
         if calls(node, aten.adaptive_avg_pool2d.default) and node.args[1] == [1, 1]:
             return self.graph.call_function(aten.mean.dim, (self._arg(node.args[0]), [2, 3], True))
         return self.graph.node_copy(node, self._arg)

@@ -1,22 +1,16 @@
-"""The example of Evol-Q, shortened: the search comes nearer to the float network."""
+"""The example of Evol-Q: its search comes nearer to the float network, on unseen digits too."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-
-import pytest
 
 from deployq.data import Dataset
 from examples import evolq_digits
 from examples.digits import TRAIN
 
 
-def test_the_example_comes_nearer(monkeypatch: pytest.MonkeyPatch, images: Dataset) -> None:
-    short = replace(evolq_digits.SEARCH, passes=3, samples=200, batch=50, held_back=0.25)
-    monkeypatch.setattr(evolq_digits, "SEARCH", short)
+def test_the_example_comes_nearer(images: Dataset) -> None:
     x, y = images.inputs["x"], images.labels
     assert y is not None
-    model = evolq_digits.train_vit(x[:TRAIN], y[:TRAIN], epochs=4)
+    model = evolq_digits.train_vit(x[:TRAIN], y[:TRAIN])
     prepared = evolq_digits.calibrated(model, x[:TRAIN])
     before = evolq_digits.divergence(prepared.module.eval(), model, x[TRAIN:])
     found = evolq_digits.search(prepared, x[:TRAIN], model)

@@ -16,6 +16,7 @@ from benchmarks.models.registry import TRANSFORMERS
 from benchmarks.zoo import DATA
 from deployq import pipeline
 from deployq.data import Dataset
+from deployq.errors import UnsupportedError
 from deployq.graph.recipe import Recipe
 from deployq.verifier.report import Judged, Limits
 from deployq_calibration.calibration_settings import CalibrationSettings
@@ -87,6 +88,24 @@ def test_masks_are_added_in_float(tmp_path: Path) -> None:
     pipeline.calibrate(prepared, tokens(), SCALES_ALONE)
     bundle = pipeline.export(prepared, tmp_path / "bundle", tokens())
     assert pipeline.verify(bundle.path, tokens(), limits=FEW, latency_runs=1).misses() == []
+
+
+@pytest.mark.parametrize("truths", [True, False])
+def test_a_query_without_keys_is_zero_in_the_file_as_well(truths: bool, tmp_path: Path) -> None:
+    mask = torch.ones(TOKENS + 1, TOKENS + 1, dtype=torch.bool).tril(-1)
+    given = mask if truths else torch.zeros(mask.shape).masked_fill(~mask, float("-inf"))
+    prepared = pipeline.prepare(network(given), [torch.zeros(2, TOKENS, WIDTH)], "ort-cpu")
+    pipeline.calibrate(prepared, tokens(), SCALES_ALONE)
+    bundle = pipeline.export(prepared, tmp_path / "bundle", tokens())
+    assert pipeline.verify(bundle.path, tokens(), limits=FEW, latency_runs=1).misses() == []
+
+
+def test_a_computed_mask_of_truths_is_refused() -> None:
+    net = Net(lambda m, x: F.scaled_dot_product_attention(m.a(x), x, x, x[:, None, :, 0] > -1),
+              a=nn.Linear(WIDTH, WIDTH)).eval()  # fmt: skip
+    rule = r"(?s)attention: a mask of truths is a constant.*truths from.*next: take the mask"
+    with pytest.raises(UnsupportedError, match=rule):
+        pipeline.prepare(net, [torch.zeros(2, TOKENS, WIDTH)], "ort-cpu")
 
 
 def test_rolled_windows_move_codes(tmp_path: Path) -> None:

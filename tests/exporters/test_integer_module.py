@@ -35,10 +35,10 @@ def test_padding_is_lowered(pads: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("target", ["ort-cpu", "tensorrt"])
 def test_a_float_operator_reads_the_parameter_not_the_codes(target: str) -> None:
-    """The weight of a layer, and its bias, as operands of a product and a sum in float."""
+    """The weight of a layer, and its bias, as operands of a maximum and a difference in float."""
     torch.manual_seed(0)
     net = Net(
-        lambda m, x: m.h(torch.matmul(m.g(x.flatten(1)), m.h.weight) - m.h.bias),
+        lambda m, x: m.h(torch.maximum(m.g(x.flatten(1))[:, None], m.h.weight).amax(1) - m.h.bias),
         g=nn.Linear(108, 20),
         h=nn.Linear(20, 20),
     )
@@ -46,6 +46,20 @@ def test_a_float_operator_reads_the_parameter_not_the_codes(target: str) -> None
     module = integer_module(prepared, stored_layers(prepared))
     torch.testing.assert_close(module(images()), prepared.module(images()))
     graph = read_graph(to_proto(lower(prepared, prepared.profile)))
-    product = next(node for node in graph.floats if node.op_type == "MatMul")
-    (weight,) = product.constants.values()
+    largest = next(node for node in graph.floats if node.op_type == "Max")
+    (weight,) = largest.constants.values()
     assert np.array_equal(weight, net.h.weight.detach().numpy())
+
+
+def test_a_layer_and_a_product_have_codes_of_their_own_of_one_weight() -> None:
+    torch.manual_seed(0)
+    net = Net(
+        lambda m, x: m.h(torch.matmul(m.g(x.flatten(1)), m.h.weight)),
+        g=nn.Linear(108, 20),
+        h=nn.Linear(20, 20),
+    )
+    prepared = calibrated(net.eval(), "ort-cpu")
+    model = to_proto(lower(prepared, prepared.profile))
+    stored = {tensor.name for tensor in model.graph.initializer}
+    assert {"h.weight.codes", "h.weight_1.codes"} <= stored
+    assert read_graph(model).floats == ()

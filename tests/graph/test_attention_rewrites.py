@@ -96,25 +96,57 @@ def test_options_of_attention_are_kept(options: dict[str, Any]) -> None:
     assert "scaled_dot_product_attention" not in captured(Joint(attend))
 
 
-def test_grouped_heads_share_keys_and_values() -> None:
+SAME = torch.randn(TOKENS, TOKENS)
+
+
+@pytest.mark.parametrize("attend", [
+    lambda q, k: (q, q, q), lambda q, k: (q, k, k), lambda q, k: (k, k, q),
+], ids=["one", "keys are values", "queries are keys"])  # fmt: skip
+@pytest.mark.parametrize("mask", [None, SAME])
+def test_operands_may_be_one_tensor(attend: Callable[..., Any], mask: Tensor | None) -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        q, k = (f(x).unflatten(-1, (HEADS, -1)).transpose(1, 2) for f in (m.q, m.k))
+        return F.scaled_dot_product_attention(*attend(q, k), attn_mask=mask)
+
+    calls = captured(Net(body, q=nn.Linear(WIDTH, WIDTH), k=nn.Linear(WIDTH, WIDTH)))
+    assert calls.count("matmul") == 2
+
+
+FOUR = torch.stack([SAME, SAME.T, -SAME, 2 * SAME])
+
+
+def per_sample(x: Tensor) -> Tensor:
+    return x[:, None, :, :TOKENS] * 1.5
+
+
+@pytest.mark.parametrize("mask", [
+    lambda x: None, lambda x: SAME, lambda x: FOUR, lambda x: FOUR[None],
+    lambda x: SAME[None, None], lambda x: SAME[None] > -1, per_sample,
+    lambda x: per_sample(x).expand(-1, 4, -1, -1) * 2,
+], ids=["none", "(L, S)", "(H, L, S)", "(1, H, L, S)", "(1, 1, L, S)", "truths", "(N, 1, L, S)",
+        "(N, H, L, S)"])  # fmt: skip
+def test_grouped_heads_share_keys_and_values(mask: Callable[[Tensor], Tensor | None]) -> None:
     def body(m: Any, x: Tensor) -> Tensor:
         q = m.q(x).reshape(-1, TOKENS, 4, 3).transpose(1, 2)
         k, v = (f(x).reshape(-1, TOKENS, 2, 3).transpose(1, 2) for f in (m.k, m.v))
-        return F.scaled_dot_product_attention(q, k, v, enable_gqa=True).flatten(1)
+        return F.scaled_dot_product_attention(q, k, v, mask(x), enable_gqa=True).flatten(1)
 
     net = Net(body, q=nn.Linear(WIDTH, 12), k=nn.Linear(WIDTH, 6), v=nn.Linear(WIDTH, 6)).eval()
     graph = capture(net, [tokens(2)])
+    assert calls_of(graph).count("matmul") == 2
     torch.testing.assert_close(graph(tokens(3)), net(tokens(3)), atol=TOLERANCE, rtol=TOLERANCE)
 
 
-def test_class_token_and_positions_are_one_constant() -> None:
-    token, position = nn.Parameter(torch.randn(1, 1, WIDTH)), nn.Parameter(torch.randn(1, 6, WIDTH))
+HIDES_ONE = torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril(-1)  # the first query sees no key
 
-    def body(m: Any, x: Tensor) -> Tensor:
-        return torch.cat([m.token.expand(x.shape[0], -1, -1), m.layer(x)], 1) + m.position
 
-    net = Net(body, token=token, position=position, layer=nn.Linear(WIDTH, WIDTH))
-    assert captured(net) == ["linear", "pad", "add"]
+@pytest.mark.parametrize("mask", [
+    HIDES_ONE, torch.zeros(TOKENS, TOKENS).masked_fill(~HIDES_ONE, float("-inf")),
+])  # fmt: skip
+def test_a_query_without_keys_leaves_the_attention_whole(mask: Tensor) -> None:
+    """Torch gives 0 there, a softmax of -inf alone is no number."""
+    calls = captured(Joint(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mask)))
+    assert "scaled_dot_product_attention" in calls
 
 
 @pytest.mark.parametrize(("body", "calls"), [
@@ -150,3 +182,40 @@ def test_shared_heads_that_are_repeated_become_rows_of_codes() -> None:
     graph = capture(Net(body).eval(), [tokens(2)])
     assert "expand" not in calls_of(graph) and calls_of(graph).count("index_select") == 2
     assert torch.equal(graph(tokens(3)), Net(body)(tokens(3)))
+
+
+def test_names_lead_to_the_parameters() -> None:
+    attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+    net = Net(lambda m, x: m.a(x, x, x)[0] + m.j(x), a=attention, j=Joint(by_hand)).eval()
+    graph = capture(net, [tokens(2)])
+    reads = sorted({str(n.target) for n in graph.graph.nodes if n.op == "get_attr"})
+    assert reads == sorted([
+        "a.in_proj.0.scaled_bias", "a.in_proj.0.scaled_weight",
+        *(f"a.in_proj.{i}.{kind}" for i in (1, 2) for kind in ("bias", "weight")),
+        "a.out_proj.bias", "a.out_proj.weight", "j.proj.bias", "j.proj.weight",
+        "j.qkv.0.scaled_bias", "j.qkv.0.scaled_weight",
+        *(f"j.qkv.{i}.{kind}" for i in (1, 2) for kind in ("bias", "weight")),
+    ])  # fmt: skip
+
+
+def test_parts_of_a_frozen_layer_are_frozen() -> None:
+    model = Joint(by_hand)
+    model.qkv.weight.requires_grad_(False)
+    graph = capture(model.eval(), [tokens(2)])
+    read = {str(n.target) for n in graph.graph.nodes if n.op == "get_attr"}
+    learned = {n for n, p in graph.named_parameters() if p.requires_grad and n in read}
+    assert learned == {
+        "proj.weight", "proj.bias", "qkv.0.scaled_bias", "qkv.1.bias", "qkv.2.bias"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [
+    lambda m, x: (lambda y: torch.matmul(y, y) * 0.5)(m.layer(x)[..., :TOKENS]),  # twice in it
+    lambda m, x: (F.linear(x, m.layer.weight) * 0.5, F.linear(x, m.layer.weight)),  # tied
+    lambda m, x: 3 / m.layer(x),
+])  # fmt: skip
+def test_other_factors_stay_where_they_are(body: Any) -> None:
+    net = Net(body, layer=nn.Linear(WIDTH, WIDTH)).eval()
+    graph = capture(net, [tokens(2)])
+    torch.testing.assert_close(graph(tokens(3)), net(tokens(3)), atol=TOLERANCE, rtol=TOLERANCE)
+    assert {"mul", "div"} & set(calls_of(graph))

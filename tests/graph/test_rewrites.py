@@ -233,3 +233,10 @@ def test_softmax_over_the_last_axis(axis: int, found: int) -> None:
     (node,) = (n for n in graph.graph.nodes if n.target == torch.ops.aten.softmax.int)
     assert node.args[1] == found
     assert torch.equal(graph(images()), torch.softmax(images() ** 2, axis))
+
+
+def test_channels_that_hold_the_samples_are_no_depthwise_convolution() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        return x.flatten(2).permute(1, 0, 2).reshape(1, 3 * x.shape[0], 1, 36).transpose(2, 3) * 0.5
+
+    assert captured(body).split()[-1] == "mul"

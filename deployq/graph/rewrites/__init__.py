@@ -27,6 +27,7 @@ from deployq.graph.rewrites import (
     last_axis_softmax,
     matrix_transpose,
     mean_to_pool,
+    merge_constants,
     movement_behind_layer,
     nearest_to_resize,
     negative_into_constant,
@@ -91,6 +92,7 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     split_layer.RULE,  # after the picks: slices stand behind the layer
     scalar_into_layer.RULE,  # after it: queries have a layer of their own
     token_to_pad.RULE,
+    merge_constants.RULE,  # after it: a token melts into the positions
     silu_to_mul.RULE,
     last_axis_softmax.RULE,
     ones_into_rms_norm.RULE,

@@ -36,6 +36,8 @@ def match(module: fx.GraphModule, node: fx.Node) -> bool:
     value = sources[0].meta.get("val")
     if not isinstance(value, Tensor) or value.ndim != 4 or not value.is_floating_point():
         return False
+    if not isinstance(value.shape[1], int):  # a permutation may put the samples there
+        return False
     other = _constant(module, node, sources[0])
     return other is not None and _per_channel(other, int(value.shape[1])) is not None
 

@@ -5,7 +5,8 @@
     mul(a A + b B, c)                       becomes    a (c A) + b (c B)    for constants A and B
 
 The factor of an attention then costs nothing, also behind a rotation. Exact where c is a power of
-two, else equal up to float32 rounding. The scaled tensors are new ones; the user's stay.
+two, else equal up to float32 rounding. The scaled tensors are new ones, ``scaled_weight`` and
+``scaled_bias``, which learn where the user's do; those stay as they are.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from deployq.graph.rewrites.axes import MOVES
 from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.own_parameters import owns_parameters
 from deployq.graph.rewrites.rule import Rewrite, calls
-from deployq.graph.tensors import attach, read_tensor
+from deployq.graph.tensors import attach, free_name, kin, read_tensor
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
-    return _factor(node) is not None and bool(_makers(node.all_input_nodes[0], node))
+    return _factor(node) is not None and bool(_makers(module, node.all_input_nodes[0], node))
 
 
 def _factor(node: fx.Node) -> float | None:
@@ -36,23 +38,28 @@ def _factor(node: fx.Node) -> float | None:
     return float(number) if isinstance(number, (int, float)) else None
 
 
-def _makers(node: fx.Node, reader: fx.Node) -> list[fx.Node]:
-    """The layers and products with constants whose results arrive here alone; none if another
-    call has a part.
+def _makers(module: fx.GraphModule, node: fx.Node, reader: fx.Node) -> list[fx.Node]:
+    """The layers and products with constants whose results arrive here alone and once; none if
+    another call has a part. The factor of ``a @ a`` would come in twice.
     """
-    if list(node.users) != [reader]:
+    if list(node.users) != [reader] or _operands(reader).count(node) != 1:
         return []
     if calls(node, aten.linear.default):
-        known = all(_is_tensor(a) for a in node.args[1:] if a is not None)
-        return [node] if known else []
+        return [node] if owns_parameters(module, node) else []
     if calls(node, aten.mul.Tensor) and any(_is_tensor(a) for a in node.args):
         return [node]
     if calls(node, aten.cat.default) or (_adds_tensors(node) and not node.kwargs):
-        parts = [_makers(part, node) for part in node.all_input_nodes]
+        parts = [_makers(module, part, node) for part in node.all_input_nodes]
         return [maker for part in parts for maker in part] if all(parts) else []
     if calls(node, *MOVES, aten.slice.Tensor, aten.matmul.default, aten.bmm.default):
-        return _makers(node.all_input_nodes[0], node)
+        return _makers(module, node.all_input_nodes[0], node)
     return []
+
+
+def _operands(reader: fx.Node) -> list[object]:
+    """Arguments of a call, those of a Concat's list too, as often as they stand there."""
+    first = reader.args[0]
+    return [*(first if isinstance(first, (list, tuple)) else (first,)), *reader.args[1:]]
 
 
 def _adds_tensors(node: fx.Node) -> bool:
@@ -67,7 +74,7 @@ def _is_tensor(a: Any) -> bool:
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     factor, source = _factor(node), node.all_input_nodes[0]
     assert factor is not None
-    for maker in _makers(source, node):
+    for maker in _makers(module, source, node):
         reads = [i for i, a in enumerate(maker.args) if _is_tensor(a)]
         for index in reads if calls(maker, aten.linear.default) else reads[:1]:
             maker.update_arg(index, _scaled(module, maker, maker.args[index], factor))
@@ -76,24 +83,15 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _scaled(module: fx.GraphModule, layer: fx.Node, read: Any, factor: float) -> fx.Node:
-    """A parameter of its own, beside the user's."""
+    """A tensor of its own, beside the user's."""
     path, _, leaf = str(read.target).rpartition(".")
-    name = f"{path}.deployq_scaled_{leaf}".lstrip(".")
-    while _has(module, name):
-        name += "_"
-    given = read_tensor(module, read)
-    scaled = given.detach() * torch.tensor(factor)
-    value = nn.Parameter(scaled) if isinstance(given, nn.Parameter) else scaled
+    name, tensor = free_name(module, f"{path}.scaled_{leaf}".lstrip(".")), read_tensor(module, read)
+    value = kin(tensor.detach() * torch.tensor(factor), tensor)
     attach(module, name, value)
     with layer.graph.inserting_before(layer):
         made = layer.graph.get_attr(name)
-    made.meta["val"] = value
+    made.meta["val"] = value.detach()
     return made
-
-
-def _has(module: fx.GraphModule, name: str) -> bool:
-    path, _, leaf = name.rpartition(".")
-    return hasattr(module.get_submodule(path), leaf)
 
 
 RULE = Rewrite("scalar into layer", match, rewrite)

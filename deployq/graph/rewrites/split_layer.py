@@ -4,22 +4,27 @@
         becomes    linear(x, W[:C], b[:C]), linear(x, W[C:2C], b[C:2C]), ...
 
 Queries, keys and values, or a gate and what it opens, then have grids of their own: ranges of each,
-and no slices on codes. Exact. The layers' tensors are new ones, numbered by slice.
+and no slices on codes. Exact. The layers' tensors are new ones, numbered by slice, which learn
+where the user's do: ``qkv.weight`` becomes ``qkv.0.weight`` and so on, ``in_proj_weight``
+``in_proj.0.weight``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import fx, nn
+from torch import fx
 
 from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.own_parameters import owns_parameters
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach, read_tensor
+from deployq.graph.tensors import attach, free_name, kin, read_tensor
+
+KINDS = ("weight", "bias")
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
-    if not calls(node, aten.linear.default) or not _owns_parameters(module, node):
+    if not calls(node, aten.linear.default) or not owns_parameters(module, node):
         return False
     spans = [_span(node, user) for user in node.users]
     if len(spans) < 2 or None in spans:
@@ -28,16 +33,6 @@ def match(module: fx.GraphModule, node: fx.Node) -> bool:
     ends = [0, *(end for _, end in ordered)]
     whole = ends[-1] == node.meta["val"].shape[-1]
     return whole and [start for start, _ in ordered] == ends[:-1]
-
-
-def _owns_parameters(module: fx.GraphModule, node: fx.Node) -> bool:
-    """No other call reads them."""
-    reads = [a for a in node.args[1:] if a is not None]
-    if not all(isinstance(a, fx.Node) and a.op == "get_attr" for a in reads):
-        return False
-    owned = {a.target for a in reads if isinstance(a, fx.Node)}
-    others = (n for n in module.graph.nodes if n.op == "get_attr" and n.target in owned)
-    return all(set(n.users) <= {node} for n in others)
 
 
 def _span(layer: fx.Node, user: fx.Node) -> tuple[int, int] | None:
@@ -70,24 +65,33 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
 
 def _stem(node: fx.Node) -> str:
     """What stands before the number: ``in_proj.`` of ``in_proj_weight``, nothing of ``weight``."""
-    leaf = str(node.all_input_nodes[1].target).rpartition(".")[2]
+    weight: Any = node.args[1]
+    leaf = str(weight.target).rpartition(".")[2]
     return f"{leaf.removesuffix('_weight')}." if leaf.endswith("_weight") else ""
 
 
 def _rows(
     module: fx.GraphModule, node: fx.Node, read: Any, number: int, span: tuple[int, int]
 ) -> Any:
-    """Rows of a parameter, as one of its own."""
+    """Rows of a tensor, as one of its own."""
     if read is None:
         return None
-    path, _, leaf = str(read.target).rpartition(".")
-    name = f"{path}.deployq_{number}_{leaf}".lstrip(".")
-    value = nn.Parameter(read_tensor(module, read).detach()[slice(*span)].clone())
+    name, tensor = free_name(module, _numbered(str(read.target), number)), read_tensor(module, read)
+    value = kin(tensor.detach()[slice(*span)].clone(), tensor)
     attach(module, name, value)
     with node.graph.inserting_before(node):
         made = node.graph.get_attr(name)
-    made.meta["val"] = value
+    made.meta["val"] = value.detach()
     return made
+
+
+def _numbered(name: str, number: int) -> str:
+    """``qkv.0.weight`` of ``qkv.weight``, ``in_proj.0.bias`` of ``in_proj_bias``."""
+    path, _, leaf = name.rpartition(".")
+    stem, _, kind = leaf.rpartition("_")
+    if kind not in KINDS:
+        return f"{name}_{number}"
+    return ".".join(part for part in (path, stem, str(number), kind) if part)
 
 
 RULE = Rewrite("split layer", match, rewrite)

@@ -1,118 +1,121 @@
 """Constant rows beside computed ones become padding and a sum.
 
-    cat([expand(token), x], 1)    becomes    pad(x, one row of zeros in front) + [token; 0]
-    (x + A) + B                   becomes    x + (A + B)        for constants A and B
+    cat([expand(token), x], 1)    becomes    pad(x, a row of zeros in front) + pad(token, behind)
 
-A class token and the positions that are added behind it are then one constant, and the joint
-tensor's codes are those of its rows, moved. Equal up to float32 rounding.
+A class token then stands where positions are added too (``merge_constants``), and the joint
+tensor's codes are those of its rows, moved. Exact. Tokens that are one tensor of the model stay
+that; others on one side of x are joined.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from deployq.graph.rewrites.build import aten, build, substitute
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach, read_tensor
+from deployq.graph.tensors import attach, free_name, kin, read_tensor
 
 EXPANDS = (aten.expand.default, aten.expand_as.default)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows that are the same for every sample.
+
+    Args:
+        read: of the tensor of the model.
+        tensor: what is read.
+        value: (1, rows, columns), expanded along all axes but the samples.
+    """
+
+    read: fx.Node
+    tensor: Tensor
+    value: Tensor
+
+    @property
+    def is_whole(self) -> bool:
+        """The tensor has these rows as it is."""
+        return self.tensor.shape == self.value.shape
+
+    @property
+    def is_tied(self) -> bool:
+        """Several elements learn as one."""
+        return self.tensor.requires_grad and self.tensor.numel() != self.value.numel()
+
+
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
-    return _joins(module, node) or _added_twice(node) is not None
-
-
-def _joins(module: fx.GraphModule, node: fx.Node) -> bool:
-    """One computed part among rows that are the same for every sample."""
+    """One computed part among constant ones; those of a side learn, or none of them."""
     if not calls(node, aten.cat.default) or node.meta["val"].ndim != 3:
         return False
-    axis, parts = _axis(node), node.all_input_nodes
-    constants = [_constant(module, part) for part in parts]
-    computed = [part for part, value in zip(parts, constants, strict=True) if value is None]
-    rows = (v for v in constants if v is not None)
-    whole = all(v.ndim == 3 and v.shape[0] == 1 and v.is_floating_point() for v in rows)
-    return axis == 1 and whole and len(computed) == 1 < len(parts)
+    parts, axis = _parts(node), int(argument(node, 1, "dim", 0)) % 3
+    found = [_rows(module, part) for part in parts]
+    constants = [rows for rows in found if rows is not None]
+    if axis != 1 or len(parts) < 2 or len(constants) != len(parts) - 1:
+        return False
+    place = found.index(None)
+    fixed = all(isinstance(size, int) for size in parts[place].meta["val"].shape[1:])
+    return fixed and all(_fit([r for r in side if r]) for side in (found[:place], found[place:]))
 
 
-def _axis(node: fx.Node) -> int:
-    return int(argument(node, 1, "dim", 0)) % int(node.meta["val"].ndim)
+def _parts(node: fx.Node) -> list[fx.Node]:
+    parts: Any = argument(node, 0, "tensors")
+    return list(parts)
 
 
-def _constant(module: fx.GraphModule, node: Any) -> Tensor | None:
+def _rows(module: fx.GraphModule, part: fx.Node) -> Rows | None:
     """A tensor of the model, or one that is expanded over the samples."""
-    if calls(node, *EXPANDS):
-        node = node.all_input_nodes[0]
-    return read_tensor(module, node).detach() if node.op == "get_attr" else None
-
-
-def _added_twice(node: fx.Node) -> tuple[fx.Node, fx.Node, fx.Node] | None:
-    """The inner sum and both constants."""
-    outer = _sum(node)
-    inner = None if outer is None else _sum(outer[0])
-    if outer is None or inner is None or len(outer[0].users) > 1:
+    read: Any = part.args[0] if calls(part, *EXPANDS) else part
+    if read.op != "get_attr":
         return None
-    return outer[0], inner[1], outer[1]
+    tensor, sizes = read_tensor(module, read), part.meta["val"].shape[1:]
+    single = tensor.ndim < 3 or tensor.shape[0] == 1
+    if not single or not tensor.is_floating_point() or not all(isinstance(s, int) for s in sizes):
+        return None
+    return Rows(read, tensor, tensor.detach().expand(1, *sizes))
 
 
-def _sum(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
-    """What a constant is added to, and the constant."""
-    if not calls(node, aten.add.Tensor) or node.kwargs or len(node.all_input_nodes) != 2:
-        return None
-    a, b = node.all_input_nodes
-    if (a.op == "get_attr") == (b.op == "get_attr"):
-        return None
-    computed, constant = (b, a) if a.op == "get_attr" else (a, b)
-    floats = all(n.meta["val"].is_floating_point() for n in (computed, constant))
-    return (computed, constant) if floats else None
+def _fit(side: Sequence[Rows]) -> bool:
+    return not any(r.is_tied for r in side) and len({r.tensor.requires_grad for r in side}) < 2
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
-    if calls(node, aten.cat.default):
-        _join(module, node)
-        return
-    found = _added_twice(node)
-    assert found is not None
-    inner, *reads = found
-    first, second = (read_tensor(module, read).detach() for read in reads)
-    inner.args = tuple(_sum(inner) or ())  # the computed part first
-    computed, _ = inner.args
-    both = _attached(module, inner, first + second)
-    inner.args = (computed, both)
-    node.replace_all_uses_with(inner)
-    node.graph.erase_node(node)
-
-
-def _join(module: fx.GraphModule, node: fx.Node) -> None:
-    parts = node.all_input_nodes
-    constants = [_constant(module, part) for part in parts]
-    place = constants.index(None)
-    x = parts[place]
-    before, after = (
-        sum(v.shape[1] for v in part if v is not None)
-        for part in (constants[:place], constants[place:])
-    )
-    rows = int(x.meta["val"].shape[1])
-    width = int(node.meta["val"].shape[-1])
-    filled = [torch.zeros(1, rows, width) if v is None else v for v in constants]
-    padded = build(node, aten.pad.default, x, [0, 0, before, after])
-    padded.meta["part"] = "pad"
-    constant = _attached(module, node, torch.cat(filled, 1))
-    with node.graph.inserting_before(node):
-        joined = node.graph.call_function(aten.add.Tensor, (padded, constant))
+    parts = _parts(node)
+    found = [_rows(module, part) for part in parts]
+    place = found.index(None)
+    sides = [[rows for rows in side if rows] for side in (found[:place], found[place:])]
+    before, after = (sum(rows.value.shape[1] for rows in side) for side in sides)
+    rows = int(parts[place].meta["val"].shape[1])
+    joined = _padded(node, parts[place], before, after)
+    for side, pads in zip(sides, ((0, rows + after), (before + rows, 0)), strict=True):
+        if side:
+            constant = _padded(node, _joined(module, node, side), *pads)
+            with node.graph.inserting_before(node):
+                joined = node.graph.call_function(aten.add.Tensor, (joined, constant))
+            joined.meta = dict(node.meta)
     substitute(node, joined)
 
 
-def _attached(module: fx.GraphModule, node: fx.Node, value: Tensor) -> fx.Node:
-    name = f"{node.name}_constant"
-    while hasattr(module, name):
-        name += "_"
-    attach(module, name, nn.Parameter(value))
+def _padded(node: fx.Node, source: fx.Node, before: int, after: int) -> fx.Node:
+    padded = build(node, aten.pad.default, source, [0, 0, before, after])
+    padded.meta["part"] = "pad"
+    return padded
+
+
+def _joined(module: fx.GraphModule, node: fx.Node, side: Sequence[Rows]) -> fx.Node:
+    """The rows of one side as one tensor of the model."""
+    if len(side) == 1 and side[0].is_whole:
+        return side[0].read
+    value = kin(torch.cat([rows.value for rows in side], 1), *(rows.tensor for rows in side))
+    name = free_name(module, f"{side[0].read.target}_rows")
+    attach(module, name, value)
     with node.graph.inserting_before(node):
         read = node.graph.get_attr(name)
-    read.meta["val"] = value
+    read.meta["val"] = value.detach()
     return read
 
 
