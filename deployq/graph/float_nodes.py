@@ -104,7 +104,7 @@ def _check_mask(site: Site) -> None:
     raise UnsupportedError(
         site.name,
         "a mask of truths is a constant of the model",
-        found=f"truths from {mask.name}",
+        found=f"truths from {mask.meta['name']}",
         allowed="a constant mask, or one of reals",
         next_step="take the mask as an input of reals that is added to the scores: 0 where they "
         "count, -10000 where not",
