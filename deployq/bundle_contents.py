@@ -13,7 +13,7 @@ import torch
 
 from deployq.bundle import environment_facts
 from deployq.graph.integers import layer_integers, rescued_channels
-from deployq.graph.preparation import PreparedModel
+from deployq.graph.preparation import SCALE_SEARCH, PreparedModel
 from deployq.simulator import Simulation
 
 
@@ -36,6 +36,7 @@ def simulation_arrays(simulation: Simulation) -> dict[str, Any]:
 
 
 def export_facts(prepared: PreparedModel, model: onnx.ModelProto) -> dict[str, object]:
+    tuned = {name: fact for name, fact in prepared.provenance.items() if name == SCALE_SEARCH}
     return {
         "target": prepared.plan.target,
         "inputs": {name: list(shape) for name, shape in prepared.inputs.items()},
@@ -43,6 +44,7 @@ def export_facts(prepared: PreparedModel, model: onnx.ModelProto) -> dict[str, o
         "opset": model.opset_import[0].version,
         "floats": list(prepared.plan.floats),
         "notes": list(prepared.plan.notes),
+        **tuned,
         "rescued_channels": {
             layer: list(channels)
             for layer, channels in rescued_channels(layer_integers(prepared)).items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +19,12 @@ Advance = Callable[[str], None]
 def progress(total: int | None) -> Iterator[Advance]:
     """Report steps on standard error, ``total`` of them where that is known.
 
-    On a terminal one rich bar; elsewhere one line when a stage begins.
+    On a terminal one rich bar; elsewhere one line when a stage begins. Of several processes of
+    torchrun the first one reports.
     """
-    if sys.stderr.isatty():
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0":
+        yield lambda stage: None
+    elif sys.stderr.isatty():
         with _bar(total) as advance:
             yield advance
     else:

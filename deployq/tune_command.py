@@ -48,7 +48,7 @@ def tune(
     tau: Annotated[float, typer.Option(help="Temperature of infoNCE.")] = 3.0,
     samples: Annotated[int, typer.Option(help="Of the data, at most.")] = 1000,
     batch: Annotated[int, typer.Option(help="Samples that are compared with each other.")] = 100,
-    held_back: Annotated[float, typer.Option(help="Share of batches that only watch.")] = 0.2,
+    held_back: Annotated[float, typer.Option(help="Share of batches that are held out.")] = 0.2,
     patience: Annotated[
         int, typer.Option(help="Passes without a better held-back fitness; 0 never stops.")
     ] = 0,

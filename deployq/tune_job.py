@@ -12,6 +12,7 @@ from deployq.models import fit_samples, load_model
 from deployq.pipeline import save_prepared
 from deployq.sources import DataRequest, Preprocessing, open_samples
 from deployq.trainer.ranks import joined_ranks
+from deployq.tune_paths import check_checkpoint, check_output
 from deployq.tuning import evolve_scales
 from deployq_calibration.evolq import Evolved, EvolveSettings
 from deployq_calibration.evolq.walk import Advance
@@ -37,8 +38,11 @@ def tune_model(
         What the search did; None in all processes of torchrun but the first.
 
     Raises:
-        InputError: a path, network or data that does not fit.
+        InputError: a path, network or data that does not fit; paths are looked at first.
     """
+    check_output(output)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
     (prepared,) = open_models([model]).values()
     request = DataRequest(data, preprocessing, labels)
     samples = fit_samples(open_samples(request), prepared)

@@ -18,8 +18,8 @@ def print_evolved(evolved: Evolved, path: Path) -> None:
     for column in ("before", "after", "change"):
         table.add_column(column, justify="right")
     rows = {"searched": (evolved.before, evolved.after)}
-    if evolved.held_back:
-        rows["held back"] = (evolved.held_back[0], evolved.held_back[-1])
+    if evolved.held_back_after is not None:
+        rows["held back"] = (evolved.held_back[0], evolved.held_back_after)
     for name, (before, after) in rows.items():
         table.add_row(name, f"{before:.6f}", f"{after:.6f}", f"{after - before:+.6f}")
     console.print(table)

@@ -14,9 +14,9 @@ from torch import Tensor
 from deployq.arithmetic.contract import QDQ
 from deployq.data import Dataset, check_dataset
 from deployq.errors import InputError, choose_word
-from deployq.graph.integers import linear_calls
+from deployq.graph.float_tensors import is_untouched
 from deployq.graph.modes import evaluation_mode
-from deployq.graph.preparation import PreparedModel
+from deployq.graph.preparation import SCALE_SEARCH, PreparedModel
 from deployq_calibration.corrections.modes import in_float
 from deployq_calibration.evolq import Codes, Evolved, EvolveSettings
 from deployq_calibration.evolq import evolve_scales as evolve
@@ -50,20 +50,22 @@ def evolve_scales(
 
     Args:
         prepared: calibrated or trained; its codes stay with ``settings.codes = "frozen"``.
-        data: calibration data; a part of it only watches. Labels are not looked at.
+        data: calibration data; a part of it is held out. Labels are not looked at.
         settings: sizes of the search; see :class:`EvolveSettings`.
-        teacher: the float network; None takes the one inside, whose weights must be float still.
+        teacher: the float network; None takes the one inside, which nothing may have written
+            into since it was prepared: no learned rounding, bias correction, tuning or training.
         arithmetic: of the fitness.
         checkpoint: a file that the search goes on from, and writes after each visit of a block.
         writes: whether this process of several writes the checkpoint.
         progress: told after each visit.
 
     Returns:
-        Fitness before and after, of the searched batches and of those that only watched.
+        Fitness before and after, of the searched batches and of the held-out ones.
 
     Raises:
         InputError: no block is found, there are fewer samples than a batch, the checkpoint is of
-            another search, or the float weights are gone and no teacher is given.
+            another search, the teacher does not fit, or none is given and the float network inside
+            is not the one that was prepared.
         QuantizationError: a target's lattice that holds no scale of a layer.
     """
     settings = settings or EvolveSettings()
@@ -78,20 +80,28 @@ def evolve_scales(
             yield [torch.from_numpy(np.array(batch.inputs[name])) for name in prepared.inputs]
 
     contract = QDQ if word is Arithmetic.FILE else prepared.profile.contract()
-    return evolve(
+    evolved = evolve(
         prepared, batches, _teacher(prepared, teacher, settings), settings, contract=contract,
         checkpoint=checkpoint, writes=writes, progress=progress,
     )  # fmt: skip
+    prepared.provenance[SCALE_SEARCH] = {"arithmetic": str(word), **evolved.provenance()}
+    return evolved
 
 
 def _teacher(prepared: PreparedModel, teacher: Teacher | None, settings: EvolveSettings) -> Teacher:
     if teacher is not None:
         return teacher
-    if settings.codes is Codes.FROZEN or weights_are_codes(prepared):
+    found = ""
+    if settings.codes is Codes.FROZEN:
+        found = "weights that are to stand for their codes"
+    elif not is_untouched(prepared.module, prepared.provenance):
+        found = "weights or biases that a correction or training has written"
+    if found:
         raise InputError(
             "teacher",
             "the search compares with the float network",
-            found="weights that stand for their codes already, or are to keep them",
+            found=found,
+            allowed='the network inside where calibration had corrections = "none"',
             next_step="give the float network that the model was prepared from",
         )
 
@@ -100,17 +110,3 @@ def _teacher(prepared: PreparedModel, teacher: Teacher | None, settings: EvolveS
             return prepared.module(*inputs)
 
     return inside
-
-
-def weights_are_codes(prepared: PreparedModel) -> bool:
-    """True where every weight lies on its own grid, as learned rounding and trained files have it.
-
-    A weight of 8 bits or more may be float and still be on no other grid: narrow ones tell.
-    """
-    calls = list(linear_calls(prepared))
-    narrow = [c for c in calls if c.unit.weight_quantizer.qtype.bits < 8] or calls
-    with torch.no_grad():
-        return all(
-            torch.allclose(c.unit.weight_quantizer(c.seen_weight()), c.seen_weight(), rtol=1e-5)
-            for c in narrow
-        )

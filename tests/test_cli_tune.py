@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,20 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from torch import Tensor, nn
 
 import deployq
 from deployq.data import Dataset
+from deployq.tune_rendering import print_evolved
 from deployq_calibration.calibration_settings import CalibrationSettings
+from deployq_calibration.evolq import Evolved, EvolveSettings
 from tests.calibration.test_evolq import Attention, images
 from tests.commands import Ran, run_command
 from tests.test_cli_train import ENVIRONMENT
 
 FAST = ("--passes", "2", "--batch", "20", "--samples", "60", "--held-back", "0.3")
+TEACHERS = ("narrow.pt2", "few.pt2")
+"""Of other inputs, and of other outputs."""
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +41,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     deployq.calibrate(prepared, images(), CalibrationSettings(corrections=()))
     deployq.save_prepared(prepared, found / "prepared")
     np.savez(found / "calib.npz", **images().inputs)
-    program = torch.export.export(
-        net, (torch.zeros(2, 6, 8),), dynamic_shapes=({0: torch.export.Dim("n")},)
-    )
-    torch.export.save(program, found / "net.pt2")
+    save_program(net, torch.zeros(2, 6, 8), found / "net.pt2")
+    few = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+    for name, other, tokens in zip(TEACHERS, (nn.Linear(4, 5), few), ((4,), (6, 8)), strict=True):
+        example = torch.zeros(2, *tokens)
+        save_program(other.eval(), example, found / name)
     return found
+
+
+def save_program(net: nn.Module, example: Tensor, path: Path) -> None:
+    program = torch.export.export(net, (example,), dynamic_shapes=({0: torch.export.Dim("n")},))
+    torch.export.save(program, path)
 
 
 @pytest.fixture
@@ -84,14 +96,47 @@ def test_codes_that_stay_need_a_teacher(folder: Path, run: Any, tmp_path: Path) 
     (("--population", "0"), "population"), (("--batch", "50"), "calibration data"),
     (("--block", "none.*"), "blocks"), (("--order", "up"), "order"),
     (("--arithmetic", "wish"), "arithmetic"), (("--teacher", "nothing.pt2"), "nothing.pt2"),
+    (("--held-back", "0.99"), "held_back"), (("--seed", str(1 << 70)), "seed"),
+    (("--tau", "inf"), "tau"), (("--racing", "-1"), "racing"), (("--checkpoint", "."), "a folder"),
+    (("--patience", "1", "--held-back", "0"), "patience"), (("--teacher", "narrow.pt2"), "teacher"),
+    (("--teacher", "few.pt2"), "outputs of [[3]]"),
 ])  # fmt: skip
 def test_mistakes_end_with_2_and_write_nothing(
     folder: Path, run: Any, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
+    there = (str(folder / a) if a in TEACHERS else a for a in arguments)
     ran = run(folder / "prepared", "-o", tmp_path / "t", "--calib", folder / "calib.npz", *FAST,
-              *arguments)  # fmt: skip
+              *there)  # fmt: skip
     assert ran.code == 2 and said in ran.err and "next:" in ran.err and "Traceback" not in ran.err
     assert not (tmp_path / "t").exists()
+
+
+def test_what_lies_at_the_paths_is_looked_at_first(folder: Path, run: Any, tmp_path: Path) -> None:
+    bundle, file = tmp_path / "bundle", tmp_path / "file"
+    deployq.export(deployq.load_prepared(folder / "prepared"), bundle, images())
+    before = (bundle / "manifest.json").read_bytes()
+    file.write_text("mine")
+    calib = ("--calib", folder / "nothing.npz")  # data would be read later
+    for model, more, said in (
+        (bundle, ("-o", bundle), "a bundle"), (folder / "prepared", ("-o", bundle), "a bundle"),
+        (folder / "prepared", ("-o", file), "a file"),
+        (folder / "prepared", ("-o", file / "in"), "which is a file"),
+        (folder / "prepared", ("-o", tmp_path / "t", "--checkpoint", tmp_path), "a folder"),
+    ):  # fmt: skip
+        ran = run(model, *more, *calib)
+        assert ran.code == 2 and said in ran.err and "next:" in ran.err
+    assert file.read_text() == "mine" and (bundle / "manifest.json").read_bytes() == before
+    deployq.verify(bundle, images(), latency_runs=1)
+
+
+def test_after_patience_the_table_shows_the_scales_that_were_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = Evolved(3.0, 1.0, (3.5, 1.25, 1.75), (), ("a",), 1, 1, "1 passes", EvolveSettings())
+    assert found.held_back_after == 1.25 and replace(found, stopped="").held_back_after == 1.75
+    print_evolved(found, Path("tuned"))
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "held back" in line]
+    assert "1.250000" in row and "1.750000" not in row
 
 
 def test_no_model_ends_with_2(folder: Path, run: Any, tmp_path: Path) -> None:
@@ -127,5 +172,6 @@ def test_two_processes_find_the_same_scales(folder: Path, run: Any, tmp_path: Pa
         capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("pass 1, ") <= 2  # attention blocks, told by the first process
     alone = run(folder / "prepared", "-o", tmp_path / "one", "--calib", folder / "calib.npz", *FAST)
     assert alone.code == 0 and same(tmp_path / "one", tmp_path / "two")

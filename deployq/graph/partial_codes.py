@@ -58,17 +58,23 @@ class PartialCodes:
         kept = interpreter.kept
         return {cut: {n: kept[n] for n in nodes} for cut, nodes in wanted.items()}, outputs
 
-    def run_from(
-        self, cut: fx.Node, values: Values, keep: fx.Node | None = None
-    ) -> tuple[tuple[Tensor, ...], Values]:
-        """The run behind a cut; the outputs, and what is alive at a later cut."""
-        before = self._nodes[: self._nodes.index(cut)]
-        known = {node: None for node in before if node.op != "get_attr"} | dict(values)
-        wanted = set() if keep is None else self.alive(keep)
+    def run_from(self, cut: fx.Node, values: Values) -> tuple[Tensor, ...]:
+        """Reals of all outputs, by the run behind a cut."""
+        return self._outputs(self._interpreter(), (), self._before(cut) | dict(values))
+
+    def run_between(self, cut: fx.Node, values: Values, to: fx.Node) -> Values:
+        """What is alive at a later cut; nothing behind that one is computed."""
+        behind: dict[fx.Node, Any] = dict.fromkeys(self._nodes[self._nodes.index(to) :])
+        wanted = self.alive(to)
         interpreter = self._interpreter(wanted)
-        outputs = self._outputs(interpreter, (), known)
-        kept = {node: interpreter.kept.get(node, values.get(node)) for node in wanted}
-        return outputs, kept
+        with torch.no_grad():
+            interpreter.run(initial_env=self._before(cut) | behind | dict(values))
+        return {node: interpreter.kept.get(node, values.get(node)) for node in wanted}
+
+    def _before(self, cut: fx.Node) -> dict[fx.Node, Any]:
+        """Nodes that need not run, as an environment without values."""
+        before = self._nodes[: self._nodes.index(cut)]
+        return {node: None for node in before if node.op != "get_attr"}
 
     def _interpreter(self, keep: Collection[fx.Node] = ()) -> CodesInterpreter:
         return CodesInterpreter(

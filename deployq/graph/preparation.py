@@ -18,6 +18,7 @@ from deployq.graph.captured_inputs import input_shapes, input_types
 from deployq.graph.constant_operands import quantize_constant
 from deployq.graph.conv_geometry import conv_geometry, conv_input
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.float_tensors import FLOAT_DIGEST, OWN, float_digest
 from deployq.graph.layer_placement import clamp_is_redundant
 from deployq.graph.obeyed import refuse_unobeyed
 from deployq.graph.operators import onnx_type
@@ -35,6 +36,9 @@ from deployq_targets import TargetProfile
 
 Child = TypeVar("Child", bound=nn.Module)
 
+SCALE_SEARCH = "scale_search"
+"""The entry of a provenance, and of a manifest, that says how scales were searched."""
+
 
 @dataclass(frozen=True)
 class PreparedModel:
@@ -46,6 +50,8 @@ class PreparedModel:
         inputs: name to shape of each input, the batch dimension as 0.
         profile: the target that it was prepared for.
         input_types: name to NumPy type of the inputs that are not float32: ids, on no grid.
+        provenance: how its numbers came about, as plain data: the digest of the float network
+            (``deployq.graph.float_tensors``), and the search of its scales if there was one.
     """
 
     module: fx.GraphModule
@@ -53,6 +59,7 @@ class PreparedModel:
     inputs: Mapping[str, tuple[int, ...]]
     profile: TargetProfile
     input_types: Mapping[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     def input_dtypes(self) -> dict[str, np.dtype[Any]]:
         """Types of the inputs that are not float32."""
@@ -95,7 +102,7 @@ class PreparedModel:
         return found
 
 
-QUANTIZERS = "deployq."
+QUANTIZERS = OWN
 """Where the paths of quantizers and units begin; all other tensors are the user's."""
 
 
@@ -143,7 +150,8 @@ def prepare_graph(
     # a fresh module holds what the graph reads and no more: the BatchNorm modules are gone
     module = fx.GraphModule(module, module.graph, class_name="Prepared")
     shapes, types = input_shapes(captured.graph), input_types(captured.graph)
-    return PreparedModel(module.eval(), placement.plan, shapes, profile, types)
+    provenance = {FLOAT_DIGEST: float_digest(module)}
+    return PreparedModel(module.eval(), placement.plan, shapes, profile, types, provenance)
 
 
 def _attach_new(module: fx.GraphModule, path: str, value: nn.Module) -> None:

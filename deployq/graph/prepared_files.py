@@ -43,6 +43,7 @@ def save_prepared_model(prepared: PreparedModel, folder: Path) -> None:
         "inputs": {name: list(shape) for name, shape in prepared.inputs.items()},
         "input_types": dict(prepared.input_types),
         "plan": prepared.plan.to_json(),
+        "provenance": prepared.provenance,
         "profile": prepared.profile.model_dump(mode="json"),
         "graph": graph_to_json(prepared.module),
         "buffers": sorted(name for name, _ in prepared.module.named_buffers()),
@@ -116,7 +117,8 @@ def _build(facts: Mapping[str, Any], tensors: dict[str, Tensor]) -> PreparedMode
         parameter.requires_grad_(name in facts["learned"])
     inputs = {str(name): tuple(map(int, shape)) for name, shape in facts["inputs"].items()}
     types = {str(name): str(kind) for name, kind in facts.get("input_types", {}).items()}
-    prepared = PreparedModel(module.eval(), plan, inputs, profile, types)
+    provenance = dict(facts.get("provenance", {}))  # older files do not say
+    prepared = PreparedModel(module.eval(), plan, inputs, profile, types, provenance)
     prepared.input_dtypes()  # each is a type
     prepared.quantizers(), prepared.units()  # every module that the plan names is there
     _check_names(prepared)

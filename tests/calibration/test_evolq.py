@@ -28,7 +28,8 @@ from deployq.graph.recipe import Recipe
 from deployq.graph.scales.lattice import ScaleLattice
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.evolq import EvolveSettings
-from deployq_calibration.evolq.fitness import FUNCTIONS, Fitness, infonce
+from deployq_calibration.evolq.batches import Batch
+from deployq_calibration.evolq.fitness import FUNCTIONS, Fitness, compared, infonce
 from deployq_calibration.evolq.genes import FloatGenes, Genes, MultiplierGenes, PowerGenes
 from deployq_calibration.evolq.outputs import Judge
 from deployq_calibration.evolq.population import Member, evolve
@@ -106,6 +107,19 @@ def test_equal_outputs_are_fittest(fitness: Fitness) -> None:
     assert function(teacher + 0.1 * teacher.flip(1), teacher, 3.0) > least
 
 
+def test_kl_is_over_the_classes_of_each_output() -> None:
+    draw = torch.Generator().manual_seed(4)
+    (q, k), (r, m) = ((torch.randn(3, *n, generator=draw) for _ in "ab") for n in ((6, 4), (5,)))
+    wanted = sum(
+        float(F.kl_div(a.log_softmax(-1), b.log_softmax(-1), log_target=True, reduction="none")
+              .sum(-1).mean())
+        for a, b in ((q, k), (r, m))
+    )  # fmt: skip
+    batch = Batch((q,), (k, m))
+    # float32 logarithms of the direct computation
+    assert float(compared(Fitness.KL, (q, r), batch, 1.0)) == pytest.approx(wanted, rel=1e-5)
+
+
 def test_high_temperatures_are_linear() -> None:
     draw = torch.Generator().manual_seed(2)
     q, k = torch.randn(9, 5, generator=draw), torch.randn(9, 5, generator=draw)
@@ -116,27 +130,27 @@ def test_high_temperatures_are_linear() -> None:
 
 def test_the_search_of_a_block_takes_the_earlier_of_equals() -> None:
     start = Member(1.0, torch.zeros(1, dtype=torch.float64))
-    heard = iter([1.0, 0.5, 0.5])
+    fitness = iter([1.0, 0.5, 0.5])
     draw, count = torch.Generator().manual_seed(0), iter(range(1, 9))
     settings = EvolveSettings(population=1, tournament=1)
     best = evolve(
-        start, lambda genes, best: next(heard),
+        start, lambda genes, best: next(fitness),
         lambda genes: torch.tensor([float(next(count))], dtype=torch.float64), settings, draw,
     )  # fmt: skip
     assert (best.fitness, float(best.genes)) == (0.5, 2.0)
 
 
-def test_genes_that_are_known_are_not_heard_again() -> None:
+def test_genes_that_are_known_are_not_evaluated_again() -> None:
     start = Member(1.0, torch.zeros(1, dtype=torch.float64))
-    heard: list[float] = []
+    evaluated: list[float] = []
 
     def evaluate(genes: Tensor, best: float) -> float:
-        heard.append(float(genes))
+        evaluated.append(float(genes))
         return 2.0
 
     settings = EvolveSettings(children=5)
     evolve(start, evaluate, lambda genes: genes + 1, settings, torch.Generator())
-    assert heard == [1.0]
+    assert evaluated == [1.0]
 
 
 FIXED = Form(Kind.FIXED, multiplier_bits=6, shift_min=0, shift_max=40)
@@ -197,14 +211,15 @@ def test_fitness_never_rises_and_only_attention_changes(make: Any) -> None:
 def naive(prepared: PreparedModel) -> Callable[..., float]:
     """Fitness by a whole run of the reference for every candidate."""
 
-    def behind(self: Judge, cut: Any, values: Any, best: float) -> float:
-        outputs = {}
-        for i, batch in self._own():
+    def suffix(self: Judge, cut: Any, values: Any, best: float) -> float:
+        losses = []
+        for batch in self._batches:
             with torch.no_grad():
-                outputs[i] = real_outputs(CodesInterpreter(prepared, QDQ).run(*batch.inputs))
-        return self._mean(outputs)
+                outputs = real_outputs(CodesInterpreter(prepared, QDQ).run(*batch.inputs))
+            losses.append(self._loss(batch, outputs))
+        return self._mean(losses)
 
-    return behind
+    return suffix
 
 
 @pytest.mark.parametrize("order", list(Order))
@@ -212,27 +227,11 @@ def test_prefixes_change_no_bit(make: Any, monkeypatch: Any, order: Order) -> No
     settings = EvolveSettings(**(vars(SMALL) | {"order": order, "activations": True}))
     (fast, net), (slow, _) = make(), make()
     quick = deployq.evolve_scales(fast, images(), settings, teacher=net)
-    monkeypatch.setattr(Judge, "behind", naive(slow))
+    monkeypatch.setattr(Judge, "suffix", naive(slow))
     whole = deployq.evolve_scales(slow, images(), settings, teacher=net)
     assert quick.history == whole.history and quick.held_back == whole.held_back
     for name, tensor in fast.module.state_dict().items():
         assert torch.equal(tensor, slow.module.state_dict()[name]), name
-
-
-def test_what_was_cut_off_goes_on_to_the_same_scales(make: Any, tmp_path: Path) -> None:
-    (whole, net), (cut, _), (resumed, _) = make(), make(), make()
-    wanted = deployq.evolve_scales(whole, images(), SMALL, teacher=net)
-    path, seen = tmp_path / "search", iter(range(9))
-
-    def stop(stage: str) -> None:
-        if next(seen) == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        deployq.evolve_scales(cut, images(), SMALL, teacher=net, checkpoint=path, progress=stop)
-    found = deployq.evolve_scales(resumed, images(), SMALL, teacher=net, checkpoint=path)
-    assert (found.history, found.held_back) == (wanted.history, wanted.held_back)
-    assert all(torch.equal(s, scales(whole)[n]) for n, s in scales(resumed).items())
 
 
 def test_frozen_codes_stay(make: Any) -> None:
@@ -308,44 +307,65 @@ def test_a_free_result_that_is_the_better_start_is_taken(make: Any, tmp_path: Pa
     assert still.after <= min(still.before, still.snapped)
 
 
-def test_a_search_that_was_cut_off_before_the_lattice_goes_on(make: Any, tmp_path: Path) -> None:
-    path, seen = tmp_path / "target.toml", iter(range(9))
-    path.write_text(SHORT)
-    (whole, net), (cut, _), (resumed, _) = make(str(path)), make(str(path)), make(str(path))
-    wanted = deployq.evolve_scales(whole, images(), SMALL, teacher=net)
+def test_a_race_ends_where_a_child_is_far_behind(make: Any, monkeypatch: Any) -> None:
+    computed: list[int] = []
+    losses = Judge._losses
 
-    def stop(stage: str) -> None:
-        if next(seen) == 2:
-            raise KeyboardInterrupt
+    def counted(self: Judge, part: range, outputs: Any) -> list[float]:
+        computed.extend(part)
+        return losses(self, part, outputs)
 
-    kept = {"teacher": net, "checkpoint": tmp_path / "search"}
-    with pytest.raises(KeyboardInterrupt):
-        deployq.evolve_scales(cut, images(), SMALL, progress=stop, **kept)
-    found = deployq.evolve_scales(resumed, images(), SMALL, **kept)
-    assert (found.history, found.snapped) == (wanted.history, wanted.snapped)
-    assert all(torch.equal(s, scales(whole)[n]) for n, s in scales(resumed).items())
+    monkeypatch.setattr(Judge, "_losses", counted)
+    plain = vars(SMALL) | {"batch": 8, "width": 0.2}
+    counts = {}
+    for racing in (None, 1e9, 0.5):
+        prepared, net = make()
+        computed.clear()
+        settings = EvolveSettings(**(plain | {"racing": racing}))
+        found = deployq.evolve_scales(prepared, images(), settings, teacher=net)
+        assert found.after < found.before
+        counts[racing] = len(computed) / found.evaluations
+    assert counts[0.5] < counts[1e9]  # batches an evaluation
 
 
-def test_racing_hears_fewer_batches_and_never_ends_worse(make: Any) -> None:
-    prepared, net = make()
-    settings = EvolveSettings(**(vars(SMALL) | {"batch": 8, "racing": 0.5}))
-    found = deployq.evolve_scales(prepared, images(), settings, teacher=net)
-    assert found.after < found.before
+def test_a_race_is_lost_after_three_batches_or_more() -> None:
+    settings = EvolveSettings(racing=1.0)
+    judge = Judge.__new__(Judge)
+    judge._settings, judge._batches, judge._best = settings, [None] * 5, [1.0] * 5  # type: ignore[list-item]
+    assert not judge._is_lost([9.0, 9.0], 1.0)  # too few to say
+    assert judge._is_lost([9.0, 9.0, 9.0], 1.0)
+    assert not judge._is_lost([0.9, 1.1, 1.0], 1.0)
+    assert not judge._is_lost([9.0, 9.0, 9.0], math.inf)  # nothing to race against
+    assert judge._is_lost([1.0, math.inf], math.inf)  # the target refused a batch
 
 
 def test_patience_ends_the_search_at_its_best_pass(make: Any) -> None:
-    prepared, net = make()
     facts = vars(SMALL) | {"passes": 30, "patience": 1, "width": 0.4}
+    (prepared, net), (short, _) = make(), make()
     found = deployq.evolve_scales(prepared, images(), EvolveSettings(**facts), teacher=net)
     assert "without a better held-back" in found.stopped
-    assert found.held_back[-1] >= min(found.held_back)
+    best = found.held_back.index(min(found.held_back))
+    assert 0 < best < len(found.held_back) - 1 and found.held_back_after == min(found.held_back)
+    until = EvolveSettings(**(facts | {"passes": best, "patience": 0}))
+    wanted = deployq.evolve_scales(short, images(), until, teacher=net)
+    assert found.after == wanted.after
+    assert all(torch.equal(s, scales(short)[n]) for n, s in scales(prepared).items())
+
+
+def test_a_second_start_is_no_pass(make: Any, tmp_path: Path) -> None:
+    facts = {"passes": 3, "patience": 1, "width": 0.3}
+    for seed in range(3):  # whichever start the held-out batch prefers
+        _, found = on_lattice(make, tmp_path, SHORT, seed=seed, **facts)
+        assert found.history
 
 
 @pytest.mark.parametrize(("changes", "where"), [
     ({"population": 0}, "population"), ({"children": 0}, "children"), ({"batch": 1}, "batch"),
     ({"width": 0.0}, "width"), ({"tau": -1.0}, "tau"), ({"held_back": 1.0}, "held_back"),
     ({"order": "sideways"}, "order"), ({"fitness": "l1"}, "fitness"), ({"passes": 0}, "passes"),
-    ({"free_passes": -1}, "free_passes"),
+    ({"free_passes": -1}, "free_passes"), ({"tau": math.inf}, "tau"),
+    ({"width": math.nan}, "width"), ({"racing": -1.0}, "racing"), ({"racing": math.inf}, "racing"),
+    ({"patience": 1, "held_back": 0.0}, "patience"), ({"seed": 1 << 64}, "seed"),
 ])  # fmt: skip
 def test_sizes_that_make_no_sense_are_refused(changes: dict[str, Any], where: str) -> None:
     with pytest.raises(InputError, match=rf"(?s)^{where}: .*found.*next:"):
@@ -362,19 +382,6 @@ def test_what_cannot_be_searched_is_refused(make: Any, tmp_path: Path) -> None:
     frozen = EvolveSettings(**(vars(SMALL) | {"codes": "frozen"}))
     with pytest.raises(InputError, match=r"(?s)teacher: .*next: give the float network"):
         deployq.evolve_scales(prepared, images(), frozen)
-
-
-def test_another_searchs_checkpoint_is_refused(make: Any, tmp_path: Path) -> None:
-    prepared, net = make()
-    path = tmp_path / "search"
-    deployq.evolve_scales(prepared, images(), SMALL, teacher=net, checkpoint=path)
-    other = EvolveSettings(**(vars(SMALL) | {"seed": 1}))
-    fresh, _ = make()
-    with pytest.raises(InputError, match=r"with other .*settings"):
-        deployq.evolve_scales(fresh, images(), other, teacher=net, checkpoint=path)
-    path.write_bytes(b"\x10" * 40)
-    with pytest.raises(InputError, match="damaged"):
-        deployq.evolve_scales(fresh, images(), SMALL, teacher=net, checkpoint=path)
 
 
 def test_networks_without_attention_are_searched_whole(make: Any) -> None:

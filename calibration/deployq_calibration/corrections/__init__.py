@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from deployq.errors import InputError
+from deployq.graph.float_tensors import FLOAT_DIGEST, float_digest, is_untouched
 from deployq.graph.preparation import PreparedModel
 from deployq_calibration.corrections import (
     bias_correction,
@@ -94,9 +95,12 @@ def correct_model(
         settings = smoothing_settings(wish, settings) if ":" in wish else settings
     names = [_name(wish) for wish in names]
     changes: list[Change] = []
-    for name, correction in BEFORE.items():
-        if name in names:
-            changes += correction(prepared, batches, settings, progress)
+    before = [correction for name, correction in BEFORE.items() if name in names]
+    untouched = bool(before) and is_untouched(prepared.module, prepared.provenance)
+    for correction in before:
+        changes += correction(prepared, batches, settings, progress)
+    if untouched:  # they keep what the float network computes
+        prepared.provenance[FLOAT_DIGEST] = float_digest(prepared.module)
     calibrate()
     wanted = [correction for name, correction in AFTER.items() if name in names]
     if wanted:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from deployq_calibration.evolq.settings import EvolveSettings
+
+PROVENANCE = ("before", "after", "held_back", "stopped", "settings")
 
 
 @dataclass(frozen=True)
@@ -13,8 +16,9 @@ class Evolved:
 
     Args:
         before, after: fitness of the batches that were searched on; lower is better, never worse.
-        held_back: of those that only watched, before and after each pass, the
+        held_back: of the batches that were held out, before and after each pass, the
             start of the lattice's search between them where it is another; empty without any.
+            Infinite where the target could not run one of them.
         history: fitness after each visit of a block.
         blocks: names, in graph order.
         genes: numbers that were searched.
@@ -38,6 +42,21 @@ class Evolved:
     unconstrained: float | None = None
     snapped: float | None = None
 
+    @property
+    def held_back_after(self) -> float | None:
+        """Of the held-out batches with the scales that the search left, those of its best pass
+        where patience stopped it; None without any.
+        """
+        if not self.held_back:
+            return None
+        return min(self.held_back) if self.stopped else self.held_back[-1]
+
     def to_json(self) -> dict[str, object]:
-        """Plain data, for reports and the manifest."""
-        return {**vars(self), "settings": self.settings.to_json()}
+        """Plain data, for reports; None in the place of what is not finite."""
+        held_back = [value if math.isfinite(value) else None for value in self.held_back]
+        return {**vars(self), "held_back": held_back, "settings": self.settings.to_json()}
+
+    def provenance(self) -> dict[str, object]:
+        """What the prepared model and a bundle's manifest keep of it."""
+        found = self.to_json()
+        return {name: found[name] for name in PROVENANCE}

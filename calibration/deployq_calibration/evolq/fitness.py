@@ -7,8 +7,9 @@ near the resolution of float32.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -60,9 +61,13 @@ def cosine(student: Tensor, teacher: Tensor, tau: float = 3.0) -> Tensor:
 
 
 def kl(student: Tensor, teacher: Tensor, tau: float = 3.0) -> Tensor:
-    """``mean_i KL(softmax k_i || softmax q_i)`` over the classes, in nats."""
-    wanted, found = (functional.log_softmax(x.double(), 1) for x in (teacher, student))
-    return (wanted.exp() * (wanted - found)).sum(1).mean()
+    """``KL(softmax k || softmax q)`` in nats over the last axis, its mean over all others.
+
+    Args:
+        student, teacher: (N, ..., K); K classes.
+    """
+    wanted, found = (functional.log_softmax(x.double(), -1) for x in (teacher, student))
+    return (wanted.exp() * (wanted - found)).sum(-1).mean()
 
 
 FUNCTIONS: Mapping[Fitness, Callable[[Tensor, Tensor, float], Tensor]] = {
@@ -83,6 +88,35 @@ def _unit(rows: Tensor) -> Tensor:
     return functional.normalize(rows.double(), dim=1)
 
 
-def flat(outputs: tuple[Tensor, ...]) -> Tensor:
+class Taught(Protocol):
+    """A batch with what the float network says of it."""
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """(N, ...) each."""
+
+    @property
+    def teacher(self) -> Tensor:
+        """(N, K): all of them in one row."""
+
+
+def compared(fitness: Fitness, student: Sequence[Tensor], taught: Taught, tau: float) -> Tensor:
+    """Fitness of a network's outputs on one batch.
+
+    KL is that of each output, over its own classes, summed; all others take what belongs to a
+    sample as one row.
+    """
+    if fitness is not Fitness.KL:
+        return FUNCTIONS[fitness](flat(student), taught.teacher, tau)
+    pairs = zip(student, taught.outputs, strict=True)
+    return torch.stack([kl(_classes(q), _classes(k), tau) for q, k in pairs]).sum()
+
+
+def _classes(output: Tensor) -> Tensor:
+    """An output without an axis of classes has one class."""
+    return output if output.ndim > 1 else output.reshape(-1, 1)
+
+
+def flat(outputs: Sequence[Tensor]) -> Tensor:
     """(N, K): all outputs of each sample in one row."""
     return torch.cat([output.reshape(len(output), -1).double() for output in outputs], 1)

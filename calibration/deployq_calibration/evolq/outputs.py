@@ -1,43 +1,32 @@
-"""How fit a network is: batches, what the float network says of them, and runs from a cut."""
+"""How fit a network is: its outputs on batches against the float network's, and runs from a cut."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx
 
-from deployq.errors import AccumulatorOverflowError
+from deployq.errors import AccumulatorOverflowError, DeployqError
 from deployq.graph.partial_codes import PartialCodes, Values
-from deployq_calibration.evolq.fitness import FUNCTIONS, Fitness, flat
+from deployq_calibration.evolq.batches import Batch
+from deployq_calibration.evolq.fitness import Fitness, compared
 from deployq_calibration.evolq.settings import EvolveSettings
-from deployq_calibration.evolq.sharing import gathered, mine
+from deployq_calibration.evolq.sharing import gathered, is_local_batch, rank_count
 
 RACED = 3
-"""Batches that every candidate is heard on."""
+"""Batches that every candidate is evaluated on."""
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples that are compared with each other.
-
-    Args:
-        inputs: (N, ...) each.
-        teacher: (N, K) float64, the float network's outputs.
-    """
-
-    inputs: tuple[Tensor, ...]
-    teacher: Tensor
-
-
-Cuts = dict[fx.Node, list[Values]]
-"""What is alive at each cut, for each batch of this rank."""
+Cuts = dict[fx.Node, dict[int, Values]]
+"""What is alive at each cut, for each batch of this rank by its number."""
 
 
 class Judge:
     """Fitness of a network over fixed batches; a rank of several computes its own batches.
+
+    What a rank cannot compute counts as infinite in the round that all ranks gather, so they
+    decide alike and wait for each other as often.
 
     Args:
         network: on codes.
@@ -49,70 +38,113 @@ class Judge:
         self, network: PartialCodes, batches: Sequence[Batch], settings: EvolveSettings
     ) -> None:
         self._network, self._batches, self._settings = network, batches, settings
-        self._function = FUNCTIONS[Fitness(settings.fitness)]
         self.evaluations = 0
         self._best: list[float] = []
         self._last: list[float] = []
+        self._refusal: DeployqError | None = None
 
     def whole(self) -> float:
-        """Of the network as it is, from its inputs."""
-        return self._mean({i: self._network.run(b.inputs) for i, b in self._own()})
+        """Of the network as it is, from its inputs.
+
+        Raises:
+            DeployqError: the target cannot run it, or its outputs are not of the teacher's shapes;
+                on every rank.
+        """
+        self.evaluations += 1
+        self._refusal = None
+        everything = range(len(self._batches))
+        losses = self._losses(everything, lambda i: self._network.run(self._batches[i].inputs))
+        if not all(map(math.isfinite, losses)):
+            raise self._refusal or _refused_elsewhere()
+        return self._mean(losses)
 
     def prefix(self, cuts: Sequence[fx.Node]) -> Cuts:
         """Everything up to the cuts, computed once."""
-        found: Cuts = {cut: [] for cut in cuts}
-        for _, batch in self._own():
+        found: Cuts = {cut: {} for cut in cuts}
+        for index, batch in self._own():
             values, _ = self._network.run_to(cuts, batch.inputs)
             for cut in cuts:
-                found[cut].append(values[cut])
+                found[cut][index] = values[cut]
         return found
 
-    def advance(self, cut: fx.Node, values: Sequence[Values], to: fx.Node) -> list[Values]:
+    def advance(self, cut: fx.Node, values: Mapping[int, Values], to: fx.Node) -> dict[int, Values]:
         """From one cut to a later one."""
-        return [self._network.run_from(cut, each, to)[1] for each in values]
+        return {i: self._network.run_between(cut, each, to) for i, each in values.items()}
 
-    def behind(self, cut: fx.Node, values: Sequence[Values], best: float) -> float:
-        """Of the network as it is behind a cut; infinite where a sum leaves the accumulator.
+    def suffix(self, cut: fx.Node, values: Mapping[int, Values], best: float) -> float:
+        """Of the network behind a cut; infinite where the target cannot run it, or it is lost.
 
         Args:
-            best: fitness of what it races against.
+            best: fitness of what it races against; infinite: it does not race.
         """
-        outputs: dict[int, tuple[Tensor, ...]] = {}
-        try:
-            for (index, _), each in zip(self._own(), values, strict=True):
-                outputs[index] = self._network.run_from(cut, each)[0]
-                if self._is_lost(outputs, best):
-                    return math.inf
-        except AccumulatorOverflowError:
-            return math.inf
-        return self._mean(outputs)
+        self.evaluations += 1
+        losses: list[float] = []
+        for part in self._rounds(best):
+            losses += self._losses(part, lambda i: self._network.run_from(cut, values[i]))
+            if self._is_lost(losses, best):
+                return math.inf
+        return self._mean(losses)
 
     def accept(self) -> None:
-        """The last network that was heard is the one that others race against."""
+        """The last network that was evaluated is the one that others race against."""
         self._best = self._last
 
     def _own(self) -> Iterator[tuple[int, Batch]]:
-        return ((i, b) for i, b in enumerate(self._batches) if mine(i))
+        return ((i, b) for i, b in enumerate(self._batches) if is_local_batch(i))
 
-    def _mean(self, outputs: Mapping[int, tuple[Tensor, ...]]) -> float:
+    def _rounds(self, best: float) -> Iterator[range]:
+        """Batches between two looks at a race; all at once without one."""
+        count = len(self._batches)
+        step = rank_count() if self._races(best) else count
+        return (range(i, min(i + step, count)) for i in range(0, count, step))
+
+    def _races(self, best: float) -> bool:
+        return self._settings.racing is not None and bool(self._best) and math.isfinite(best)
+
+    def _losses(self, part: range, outputs: Callable[[int], tuple[Tensor, ...]]) -> list[float]:
+        """Of some batches, computed by all ranks together."""
+        losses = [0.0] * len(part)
+        for place, index in enumerate(part):
+            if not is_local_batch(index):
+                continue
+            try:
+                losses[place] = self._loss(self._batches[index], outputs(index))
+            except DeployqError as error:
+                self._refusal, losses[place] = error, math.inf
+                break
+        return gathered(losses)
+
+    def _loss(self, batch: Batch, outputs: tuple[Tensor, ...]) -> float:
+        batch.check(outputs)
+        fitness = Fitness(self._settings.fitness)
+        return float(compared(fitness, outputs, batch, self._settings.tau))
+
+    def _mean(self, losses: list[float]) -> float:
         """In the order of the batches, so that the number of ranks changes nothing."""
-        self.evaluations += 1
-        losses = [0.0] * len(self._batches)
-        for index, found in outputs.items():
-            losses[index] = self._loss(index, found)
-        self._last = gathered(losses)
-        return math.fsum(self._last) / len(self._last)
+        self._last = losses
+        return math.fsum(losses) / len(losses)
 
-    def _loss(self, index: int, outputs: tuple[Tensor, ...]) -> float:
-        teacher = self._batches[index].teacher
-        return float(self._function(flat(outputs), teacher, self._settings.tau))
+    def _is_lost(self, losses: Sequence[float], best: float) -> bool:
+        """Refused, or worse than the best by many standard errors after some batches.
 
-    def _is_lost(self, outputs: Mapping[int, tuple[Tensor, ...]], best: float) -> bool:
-        """Worse than the best by many standard errors of the batches that were heard."""
+        Every number of batches but all of them is looked at, so ranks only change when.
+        """
+        if not all(map(math.isfinite, losses)):
+            return True
         limit = self._settings.racing
-        if limit is None or len(outputs) < RACED or not self._best or not math.isfinite(best):
+        if limit is None or not self._races(best):
             return False
-        apart = torch.tensor(
-            [self._loss(i, o) - self._best[i] for i, o in outputs.items()], dtype=torch.float64
-        )
-        return bool(apart.mean() > limit * apart.std() / math.sqrt(len(apart)))
+        seen = min(len(losses), len(self._batches) - 1)
+        apart = torch.tensor(losses[:seen], dtype=torch.float64)
+        apart -= torch.tensor(self._best[:seen], dtype=torch.float64)
+        firsts = (apart[:count] for count in range(RACED, seen + 1))
+        return any(bool(a.mean() > limit * a.std() / math.sqrt(len(a))) for a in firsts)
+
+
+def _refused_elsewhere() -> AccumulatorOverflowError:
+    return AccumulatorOverflowError(
+        "calibration data",
+        "the target runs the network on every batch",
+        found="another process met a batch that it does not",
+        next_step="look at the error of that process",
+    )

@@ -1,32 +1,29 @@
-"""Evol-Q from calibration data to scales: what teaches, what watches, where the walk starts."""
+"""Evol-Q from calibration data to scales: what teaches, what is held out, where the walk starts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Generator, Tensor
 
 from deployq.arithmetic.contract import QDQ, Contract
-from deployq.errors import AccumulatorOverflowError, InputError, UnsupportedError
+from deployq.errors import DeployqError
 from deployq.graph.modes import evaluation_mode
 from deployq.graph.partial_codes import PartialCodes
 from deployq.graph.preparation import PreparedModel
 from deployq_calibration.corrections.settings import Batches
 from deployq_calibration.corrections.streams import collect
+from deployq_calibration.evolq.batches import Batch, Teacher, split_batches
+from deployq_calibration.evolq.checkpoint import Checkpoint
 from deployq_calibration.evolq.evolved import Evolved
-from deployq_calibration.evolq.fitness import flat
-from deployq_calibration.evolq.outputs import Batch, Judge
+from deployq_calibration.evolq.identity import search_identity
+from deployq_calibration.evolq.outputs import Judge
 from deployq_calibration.evolq.settings import EvolveSettings
-from deployq_calibration.evolq.sites import SearchBlock, search_blocks
-from deployq_calibration.evolq.unconstrained import on_lattice, put_back, snap, without_lattice
-from deployq_calibration.evolq.walk import Advance, Standing, Walk
+from deployq_calibration.evolq.sites import SearchBlock, put_back, search_blocks
+from deployq_calibration.evolq.unconstrained import on_lattice, snap, without_lattice
+from deployq_calibration.evolq.walk import Advance, Walk
 
-Teacher = Callable[..., Any]
-"""The float network: inputs to outputs."""
+__all__ = ["Teacher", "evolve_scales", "split_batches"]
 
 
 def evolve_scales(
@@ -57,25 +54,33 @@ def evolve_scales(
         progress: told after each visit.
 
     Raises:
-        InputError: no block, fewer samples than a batch, or a checkpoint of another search.
+        InputError: no block, fewer samples than a batch, a teacher of other inputs or outputs, or
+            a checkpoint of another search.
     """
     settings = settings or EvolveSettings()
     blocks = search_blocks(prepared, settings)
+    few = settings.passes if settings.free_passes is None else settings.free_passes
+    few = few if on_lattice(blocks) else 0
+    settings = replace(settings, free_passes=few)
     with evaluation_mode(prepared.module):
         samples = collect(batches(), settings.samples)
         data = _Data(*split_batches(samples, teacher, settings))
-        files = _Files(checkpoint, writes, progress)
-        few = settings.passes if settings.free_passes is None else settings.free_passes
-        if few and on_lattice(blocks):
-            free = replace(settings, passes=few)
-            return _from_snapped(prepared, blocks, data, free, settings, contract, files)
-        return files.run(data.walk(prepared, blocks, settings, contract), checkpoint)
+        facts = search_identity(prepared, blocks, data.all, settings, contract)
+        kept = Checkpoint(checkpoint, facts, writes)
+        kept.load(settings.passes * len(blocks))  # a wrong one is refused before any search
+        if few:
+            return _from_snapped(prepared, blocks, data, settings, contract, kept, progress)
+        return data.walk(prepared, blocks, settings, contract).run(kept, progress)
 
 
 @dataclass(frozen=True)
 class _Data:
     searched: list[Batch]
-    watching: list[Batch]
+    held_out: list[Batch]
+
+    @property
+    def all(self) -> list[Batch]:
+        return self.searched + self.held_out
 
     def walk(
         self,
@@ -86,75 +91,35 @@ class _Data:
     ) -> Walk:
         network = PartialCodes(prepared, contract)
         judge = Judge(network, self.searched, settings)
-        return Walk(blocks, network, judge, Judge(network, self.watching, settings), settings)
-
-
-@dataclass(frozen=True)
-class _Files:
-    checkpoint: Path | None
-    writes: bool
-    progress: Advance
-
-    def run(self, walk: Walk, path: Path | None, starts: Sequence[Standing] = ()) -> Evolved:
-        return walk.run(path, self.progress, writes=self.writes, starts=starts)
-
-    def beside(self) -> Path | None:
-        """Of the search that goes ahead."""
-        path = self.checkpoint
-        return None if path is None else path.with_name(f"{path.name}.free")
+        return Walk(blocks, network, judge, Judge(network, self.held_out, settings), settings)
 
 
 def _from_snapped(
     prepared: PreparedModel,
     blocks: Sequence[SearchBlock],
     data: _Data,
-    free: EvolveSettings,
     settings: EvolveSettings,
     contract: Contract,
-    files: _Files,
+    kept: Checkpoint,
+    progress: Advance,
 ) -> Evolved:
     """A search of any scales in real arithmetic, then one on the lattice."""
     given = data.walk(prepared, blocks, settings, contract).standing()
+    free = replace(settings, passes=settings.free_passes or 0)
     any_scale = search_blocks(prepared, free, any_scale=True)
-    found = files.run(data.walk(without_lattice(prepared), any_scale, free, QDQ), files.beside())
+    ahead = data.walk(without_lattice(prepared), any_scale, free, QDQ)
+    found = ahead.run(kept.beside(scales="any"), progress)
     snap(blocks, given.genes)
     try:
         walk = data.walk(prepared, blocks, settings, contract)
         starts = [given, walk.standing()]
-    except (AccumulatorOverflowError, UnsupportedError):  # the target could not hold its sums
+    except DeployqError:  # the target could not hold its sums, on every rank
         put_back(blocks, given.genes)
         walk, starts = data.walk(prepared, blocks, settings, contract), [given]
-    evolved = files.run(walk, files.checkpoint, starts)
+    evolved = walk.run(kept, progress, starts)
     return replace(
         evolved,
         evaluations=found.evaluations + evolved.evaluations + 1,
         unconstrained=found.after,
         snapped=starts[1].fitness if len(starts) > 1 else None,
     )
-
-
-def split_batches(
-    samples: tuple[Tensor, ...], teacher: Teacher, settings: EvolveSettings
-) -> tuple[list[Batch], list[Batch]]:
-    """Those to search on, and those that watch; a short last batch is left out."""
-    count, size = len(samples[0]), settings.batch
-    least = 2 * size if settings.held_back else size
-    if count < least:
-        raise InputError(
-            "calibration data",
-            "a search compares the samples of whole batches"
-            + (", and one batch watches" if settings.held_back else ""),
-            found=f"{count} samples",
-            allowed=f"at least {least} for batches of {size}",
-            next_step="give more samples, or a smaller batch",
-        )
-    order = torch.randperm(count, generator=Generator().manual_seed(settings.seed))
-    found = []
-    for chosen in torch.split(order[: count - count % size], size):
-        inputs = tuple(tensor[chosen] for tensor in samples)
-        with torch.no_grad():
-            outputs = teacher(*inputs)
-        outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-        found.append(Batch(inputs, flat(tuple(outputs))))
-    watching = max(round(len(found) * settings.held_back), 1) if settings.held_back else 0
-    return found[: len(found) - watching], found[len(found) - watching :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -67,10 +68,10 @@ class EvolveSettings:
         tau: temperature of infoNCE.
         samples: of the calibration data, at most.
         batch: samples that are compared with each other.
-        held_back: share of the batches that only watches: reported, and never searched on.
+        held_back: share of the batches that is held out: reported, and never searched on.
         patience: passes without a better fitness of these, after which the search stops; 0: never.
         racing: a child that is worse by so many standard errors after three batches is dropped
-            unheard; None: every batch counts. It is a guess, and the only one.
+            there and then; None: every batch counts. It is a guess, and the only one.
         seed: of children, tournaments and the order of samples.
     """
 
@@ -105,11 +106,17 @@ class EvolveSettings:
             object.__setattr__(self, name, word)
         for name, least in LEAST.items():
             _check(name, getattr(self, name), least)
-        if not self.width > 0 or not self.tau > 0:
-            name = "tau" if self.width > 0 else "width"
-            raise _refusal(name, getattr(self, name), "> 0")
+        for name in ("width", "tau"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise _refusal(name, getattr(self, name), "> 0 and finite")
         if not 0 <= self.held_back < 1:
             raise _refusal("held_back", self.held_back, "0 to below 1")
+        if self.racing is not None and not 0 <= self.racing < math.inf:
+            raise _refusal("racing", self.racing, ">= 0 and finite")
+        if not 0 <= self.seed < 1 << 64:
+            raise _refusal("seed", self.seed, "0 to 2**64 - 1")
+        if self.patience and not self.held_back:
+            raise _refusal("patience", f"{self.patience} with held_back = 0", "held_back above 0")
 
     def to_json(self) -> dict[str, object]:
         """Plain data, for reports."""

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from deployq.errors import QuantizationError
 from deployq.graph.preparation import PreparedModel
+from deployq_calibration.evolq.activation_sites import ActivationSite
 from deployq_calibration.evolq.genes import FloatGenes
-from deployq_calibration.evolq.sites import ActivationSite, SearchBlock
+from deployq_calibration.evolq.sites import SearchBlock
 from deployq_targets.words import ScaleForm
 
 
@@ -42,9 +43,3 @@ def snap(blocks: Sequence[SearchBlock], before: Sequence[Tensor]) -> None:
             site.snap()
         except QuantizationError:
             site.write(genes)
-
-
-def put_back(blocks: Sequence[SearchBlock], genes: Sequence[Tensor]) -> None:
-    """Write what each block had."""
-    for block, own in zip(blocks, genes, strict=True):
-        block.write(own)

@@ -1,24 +1,24 @@
-"""The walk: passes over the blocks, a small search in each, and what watches it."""
+"""The walk: passes over the blocks, a small search in each, and what is held out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 
-from deployq.errors import UnsupportedError
+from deployq.errors import DeployqError
 from deployq.graph.partial_codes import PartialCodes
-from deployq_calibration.evolq.checkpoint import State, load_state, save_state
+from deployq_calibration.evolq.checkpoint import Checkpoint, State
 from deployq_calibration.evolq.evolved import Evolved
 from deployq_calibration.evolq.genes import POWERS_CHANGED, PowerGenes
 from deployq_calibration.evolq.outputs import Cuts, Judge
 from deployq_calibration.evolq.population import Member, evolve
 from deployq_calibration.evolq.settings import EvolveSettings, Order
-from deployq_calibration.evolq.sites import SearchBlock
+from deployq_calibration.evolq.sharing import gathered
+from deployq_calibration.evolq.sites import SearchBlock, put_back
 
 Advance = Callable[[str], None]
 
@@ -29,7 +29,7 @@ class Standing:
 
     Args:
         fitness: of the batches that are searched on.
-        held_back: of those that watch, one number or none.
+        held_back: of the held-out ones, one number or none.
         genes: of each block, in graph order.
     """
 
@@ -44,7 +44,7 @@ class Walk:
     Args:
         blocks: in graph order.
         network: on codes.
-        judge, watcher: of the batches that are searched on, and of those that only watch.
+        judge, held_out: of the batches that are searched on, and of the others.
         settings: sizes of the search.
     """
 
@@ -53,24 +53,22 @@ class Walk:
         blocks: Sequence[SearchBlock],
         network: PartialCodes,
         judge: Judge,
-        watcher: Judge,
+        held_out: Judge,
         settings: EvolveSettings,
     ) -> None:
         self.blocks, self.network, self.settings = blocks, network, settings
-        self.judge, self.watcher = judge, watcher
+        self.judge, self.held_out = judge, held_out
         self.draw = Generator().manual_seed(settings.seed)
 
     def standing(self) -> Standing:
         """The network as it is."""
         genes = tuple(block.read() for block in self.blocks)
-        return Standing(self.judge.whole(), self._watched(), genes)
+        return Standing(self.judge.whole(), self._held_back(), genes)
 
     def run(
         self,
-        checkpoint: Path | None,
+        checkpoint: Checkpoint,
         progress: Advance,
-        *,
-        writes: bool,
         starts: Sequence[Standing] = (),
     ) -> Evolved:
         """All passes, from the network as it is, or from the fittest of the ``starts``.
@@ -78,20 +76,14 @@ class Walk:
         The first one is what the report compares with.
         """
         starts = starts or (self.standing(),)
-        state = self._start(starts)
-        facts = {
-            "settings": self.settings.to_json(), "blocks": [b.name for b in self.blocks],
-            "before": starts[0].fitness,
-        }  # fmt: skip
-        kept = None if checkpoint is None else load_state(checkpoint, facts)
-        state = self._resumed(state if kept is None else kept)
-        total = self.settings.passes * len(self.blocks)
-        while state.visits < total and not self._patience_is_over(state):
+        state = checkpoint.load(self.visits) or self._start(starts)
+        gathered([0.0])  # no rank writes before all have read
+        self._resume(state)
+        while state.visits < self.visits and not self._patience_is_over(state):
             number = state.visits // len(self.blocks) + 1
             for done in self._pass(state):
                 state = done
-                if checkpoint is not None and writes:
-                    save_state(checkpoint, state, facts)
+                checkpoint.save(state)
                 progress(f"pass {number}, {self.settings.fitness} {state.fitness:.6f}")
         stopped = self._patience_is_over(state)
         if stopped:
@@ -103,27 +95,30 @@ class Walk:
             self.settings,
         )  # fmt: skip
 
+    @property
+    def visits(self) -> int:
+        """Of all passes."""
+        return self.settings.passes * len(self.blocks)
+
     def _start(self, starts: Sequence[Standing]) -> State:
         """The first state; of equals, the earlier start."""
         draw, found = self.draw.get_state(), min(starts, key=lambda start: start.fitness)
-        heard = [starts[0]] if found is starts[0] else [starts[0], found]
-        seen = tuple(value for start in heard for value in start.held_back)
-        watched = min(heard, key=lambda start: start.held_back)
-        best = watched.genes if seen else found.genes
-        return State(0, found.fitness, seen, (), draw, found.genes, best)
+        compared = [starts[0]] if found is starts[0] else [starts[0], found]
+        seen = tuple(value for start in compared for value in start.held_back)
+        best = min(compared, key=lambda start: start.held_back) if seen else found
+        return State(0, found.fitness, seen, (), draw, found.genes, best.genes)
 
-    def _resumed(self, state: State) -> State:
+    def _resume(self, state: State) -> None:
         self.draw.set_state(state.draw)
         self._write(state.genes)
-        return state
 
     def _write(self, genes: Sequence[Tensor]) -> None:
-        for block, own in zip(self.blocks, genes, strict=True):
-            block.write(own)
+        put_back(self.blocks, genes)
+        for block in self.blocks:
             self.network.refresh(block.layers)
 
-    def _watched(self) -> tuple[float, ...]:
-        return (self.watcher.whole(),) if self.settings.held_back else ()
+    def _held_back(self) -> tuple[float, ...]:
+        return (self.held_out.whole(),) if self.settings.held_back else ()
 
     def _pass(self, state: State) -> Iterator[State]:
         """The states after each visit of one pass, or of what is left of it."""
@@ -138,7 +133,7 @@ class Walk:
         for place, index in enumerate(left):
             state = self._visit(state, index, cuts)
             if place == len(left) - 1:
-                state = self._watch(state)
+                state = self._after_pass(state)
             elif self.settings.order is Order.FORWARD:
                 cut, then = (self.blocks[i].cut for i in (index, left[place + 1]))
                 cuts[then] = self.judge.advance(cut, cuts[cut], then)
@@ -154,18 +149,19 @@ class Walk:
                 return math.inf
             try:
                 self.network.refresh(block.layers)
-            except UnsupportedError:  # its weights' sums leave the target's limit
+            except DeployqError:  # the target refuses its integers, on every rank
                 return math.inf
-            return self.judge.behind(block.cut, cuts[block.cut], best)
+            return self.judge.suffix(block.cut, cuts[block.cut], best)
 
         def mutate(genes: Tensor) -> Tensor:
             return mutated(block, genes, self.settings, self.draw)
 
         start = Member(state.fitness, state.genes[index])
         best = evolve(start, evaluate, mutate, self.settings, self.draw)
-        self._write_block(block, best.genes)
+        block.write(best.genes)
+        self.network.refresh(block.layers)
         if best.fitness < state.fitness and self.settings.racing is not None:
-            self.judge.behind(block.cut, cuts[block.cut], math.inf)
+            self.judge.suffix(block.cut, cuts[block.cut], math.inf)
             self.judge.accept()
         genes = tuple(best.genes if i == index else g for i, g in enumerate(state.genes))
         return replace(
@@ -173,23 +169,24 @@ class Walk:
             history=(*state.history, best.fitness), draw=self.draw.get_state(),
         )  # fmt: skip
 
-    def _write_block(self, block: SearchBlock, genes: Tensor) -> None:
-        block.write(genes)
-        self.network.refresh(block.layers)
-
-    def _watch(self, state: State) -> State:
-        """After a pass."""
+    def _after_pass(self, state: State) -> State:
+        """With the held-out batches, which no candidate was refused for."""
         if not self.settings.held_back:
             return replace(state, best=state.genes)
-        seen = (*state.held_back, *self._watched())
+        try:
+            (fitness,) = self._held_back()
+        except DeployqError:
+            fitness = math.inf
+        seen = (*state.held_back, fitness)
         best = state.genes if seen[-1] < min(seen[:-1]) else state.best
         return replace(state, held_back=seen, best=best)
 
     def _patience_is_over(self, state: State) -> str:
         patience, seen = self.settings.patience, state.held_back
-        if not patience or len(seen) <= patience:
+        done = state.visits // len(self.blocks)
+        if not patience or done < patience:
             return ""
-        since = len(seen) - 1 - seen.index(min(seen))
+        since = min(len(seen) - 1 - seen.index(min(seen)), done)  # a second start is no pass
         return f"{since} passes without a better held-back fitness" if since >= patience else ""
 
 

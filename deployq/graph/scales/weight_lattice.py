@@ -98,11 +98,25 @@ def least_scale(
     return least if per_channel else least.amax().reshape(1)
 
 
+def has_multiplier(scale: Tensor, form: Form, ends: tuple[np.float32, np.float32]) -> bool:
+    """Whether the contract's own multiplier expresses weight scales.
+
+    Args:
+        scale: (C,) positive float32.
+        ends: scales of the layer's input and output.
+    """
+    try:
+        _check_multiplier("weight", scale, form, ends)
+    except QuantizationError:
+        return False
+    return True
+
+
 def _check_multiplier(
     name: str, scale: Tensor, form: Form, ends: tuple[np.float32, np.float32]
 ) -> None:
     """Refuse scales that the contract's own multiplier cannot express."""
-    if form.kind not in (Kind.FIXED, Kind.SHIFT):
+    if form.kind not in (Kind.FIXED, Kind.SHIFT) or not scale.numel():
         return
     try:
         choose_fixed(real_multiplier(ends[0], scale.numpy(), ends[1]), form)

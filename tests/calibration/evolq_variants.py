@@ -1,0 +1,99 @@
+"""Searches that one process, two processes and a resumed process have to end alike.
+
+``python -m tests.calibration.evolq_variants FOLDER`` under torchrun writes what the first process
+found.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import deployq
+from deployq.graph.preparation import PreparedModel
+from deployq.trainer.ranks import joined_ranks
+from deployq_calibration.calibration_settings import CalibrationSettings
+from deployq_calibration.evolq import Evolved
+from tests.calibration.test_evolq import SMALL, images, network, scales
+
+TARGET = """
+schema = 1
+name = "variant"
+extends = "int4-npu"
+summary = "a target of tests"
+"""
+POW2 = '[weight]\nscale_form = "pow2"\n[activation]\nscale_form = "pow2"\n'
+NARROW = '[accumulator]\nbits = 12\noverflow = "reject"\n'
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A search of the network of these tests.
+
+    Args:
+        settings: beside the small ones.
+        table: what the target has beside that of int4-npu.
+        arithmetic: of the fitness.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    table: str = ""
+    arithmetic: str = "file"
+
+    def model(self, folder: Path, net: nn.Module | None = None) -> PreparedModel:
+        """A calibrated network for the target."""
+        path = folder / "target.toml"
+        path.write_text(TARGET + self.table)
+        prepared = deployq.prepare(net or network(), [torch.zeros(2, 6, 8)], str(path))
+        return deployq.calibrate(prepared, images(), CalibrationSettings(corrections=()))
+
+    def search(self, prepared: PreparedModel, **more: Any) -> Evolved:
+        settings = replace(SMALL, **{**self.settings, **more.pop("settings", {})})
+        teacher = more.pop("teacher", None) or network()
+        return deployq.evolve_scales(
+            prepared, more.pop("data", images()), settings, teacher=teacher,
+            arithmetic=self.arithmetic, **more,
+        )  # fmt: skip
+
+
+VARIANTS = {
+    "plain": Variant(),
+    "racing": Variant({"racing": 0.5, "batch": 8, "width": 0.2}),
+    "frozen": Variant({"codes": "frozen"}),
+    "activations": Variant({"activations": True, "searched": "all"}),
+    "powers": Variant({"activations": True, "searched": "all"}, POW2),
+    "overflow": Variant({"width": 0.5, "searched": "all", "batch": 8}, NARROW, "target"),
+    "patience": Variant({"patience": 1, "passes": 9, "width": 0.4}),
+}
+
+
+def told(evolved: Evolved, prepared: PreparedModel) -> dict[str, Any]:
+    """What has to be the same, as plain data."""
+    found = evolved.to_json()
+    kept = {name: found[name] for name in ("before", "after", "history", "held_back", "stopped")}
+    return json.loads(json.dumps(kept)) | {"scales": listed(scales(prepared))}
+
+
+def listed(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: tensor.tolist() for name, tensor in tensors.items()}
+
+
+def main(folder: Path) -> None:
+    """All variants, by every process together."""
+    with joined_ranks("cpu") as ranks:
+        for name, variant in VARIANTS.items():
+            own = folder / f"rank{ranks.rank}"
+            own.mkdir(exist_ok=True)
+            prepared = variant.model(own)
+            found = told(variant.search(prepared), prepared)
+            (own / f"{name}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
