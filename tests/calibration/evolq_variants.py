@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 import deployq
+from deployq.arithmetic.contract import QDQ, Accumulator, Overflow
+from deployq.data import Dataset
 from deployq.graph.preparation import PreparedModel
 from deployq.trainer.ranks import joined_ranks
 from deployq_calibration.calibration_settings import CalibrationSettings
-from deployq_calibration.evolq import Evolved
+from deployq_calibration.evolq import Evolved, evolve_scales
 from tests.calibration.test_evolq import SMALL, images, network, scales
 
 TARGET = """
@@ -29,7 +31,10 @@ extends = "int4-npu"
 summary = "a target of tests"
 """
 POW2 = '[weight]\nscale_form = "pow2"\n[activation]\nscale_form = "pow2"\n'
-NARROW = '[accumulator]\nbits = 12\noverflow = "reject"\n'
+
+
+OVERFLOWS = 16
+"""Bits that hold every sum of the start, and not those of every candidate."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,12 @@ class Variant:
     Args:
         settings: beside the small ones.
         table: what the target has beside that of int4-npu.
-        arithmetic: of the fitness.
+        accumulator: its bits in the arithmetic of the fitness.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
     table: str = ""
-    arithmetic: str = "file"
+    accumulator: int = 64
 
     def model(self, folder: Path, net: nn.Module | None = None) -> PreparedModel:
         """A calibrated network for the target."""
@@ -53,12 +58,21 @@ class Variant:
         prepared = deployq.prepare(net or network(), [torch.zeros(2, 6, 8)], str(path))
         return deployq.calibrate(prepared, images(), CalibrationSettings(corrections=()))
 
-    def search(self, prepared: PreparedModel, **more: Any) -> Evolved:
-        settings = replace(SMALL, **{**self.settings, **more.pop("settings", {})})
-        teacher = more.pop("teacher", None) or network()
-        return deployq.evolve_scales(
-            prepared, more.pop("data", images()), settings, teacher=teacher,
-            arithmetic=self.arithmetic, **more,
+    def search(
+        self,
+        prepared: PreparedModel,
+        teacher: nn.Module | None = None,
+        data: Dataset | None = None,
+        settings: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Evolved:
+        """Search its scales, from the images of these tests unless others are given."""
+        sizes = replace(SMALL, **{**self.settings, **(settings or {})})
+        (x,) = (data or images()).inputs.values()
+        contract = replace(QDQ, accumulator=Accumulator(self.accumulator, Overflow.REJECT))
+        return evolve_scales(
+            prepared, lambda: [[torch.from_numpy(x)]], teacher or network(), sizes,
+            contract=contract, **more,
         )  # fmt: skip
 
 
@@ -68,7 +82,9 @@ VARIANTS = {
     "frozen": Variant({"codes": "frozen"}),
     "activations": Variant({"activations": True, "searched": "all"}),
     "powers": Variant({"activations": True, "searched": "all"}, POW2),
-    "overflow": Variant({"width": 0.5, "searched": "all", "batch": 8}, NARROW, "target"),
+    "overflow": Variant(
+        {"width": 0.9, "searched": "all", "batch": 8, "activations": True}, "", OVERFLOWS
+    ),
     "patience": Variant({"patience": 1, "passes": 9, "width": 0.4}),
 }
 

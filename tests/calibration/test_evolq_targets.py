@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +19,10 @@ from deployq.graph.preparation import PreparedModel
 from deployq.graph.scales.weight_lattice import has_multiplier
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.evolq import EvolveSettings
+from deployq_calibration.evolq.outputs import Judge
 from deployq_calibration.evolq.sites import search_blocks
 from deployq_calibration.evolq.walk import mutated
-from tests.calibration.evolq_variants import POW2, Variant
+from tests.calibration.evolq_variants import POW2, VARIANTS, Variant
 from tests.calibration.test_evolq import SMALL, images, network
 
 
@@ -65,6 +68,19 @@ def test_no_candidate_on_a_lattice_loses_a_bias(tmp_path: Path) -> None:
         block.write(start)
         assert torch.equal(block.read(), start) and block.holds()
     assert refused
+
+
+def test_a_candidate_whose_sums_overflow_is_none(tmp_path: Path, monkeypatch: Any) -> None:
+    suffix, fitness = Judge.suffix, []
+
+    def told(self: Judge, *arguments: Any) -> float:
+        fitness.append(suffix(self, *arguments))
+        return fitness[-1]
+
+    monkeypatch.setattr(Judge, "suffix", told)
+    found = VARIANTS["overflow"].search(VARIANTS["overflow"].model(tmp_path))
+    assert found.after < found.before
+    assert 0 < sum(map(math.isinf, fitness)) < len(fitness)
 
 
 def most_codes(prepared: PreparedModel) -> int:
