@@ -51,7 +51,6 @@ TargetOption = Annotated[
     str | None,
     typer.Option("--target", "-t", help="A builtin profile, or the path of a TOML profile."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 def main() -> None:
@@ -144,7 +143,7 @@ def export(
         int | None,
         typer.Option(min=1, help="Steps of learned rounding, for each block, and of tuning."),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: flags.JsonOption = False,
 ) -> None:
     """Quantize MODEL for a target, calibrate it and write a bundle.
 
@@ -191,9 +190,7 @@ def verify(
         str | None,
         typer.Option(help="top-1, auc, perplexity, output-difference or module:callable."),
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Images: a CSV file with the columns file and label.")
-    ] = None,
+    labels: flags.LabelsOption = None,
     min_images: Annotated[int, typer.Option(min=1, help="Fewer samples are thin.")] = 64,
     min_codes: Annotated[int, typer.Option(min=1, help="Fewer codes are thin.")] = 10_000_000,
     min_distinct: Annotated[
@@ -207,7 +204,7 @@ def verify(
     std: flags.StdOption = None,
     resize: flags.ResizeOption = None,
     crop: flags.CropOption = None,
-    as_json: JsonOption = False,
+    as_json: flags.JsonOption = False,
 ) -> None:
     """Hold a bundle's files against its reference: codes, accuracy, latency.
 
@@ -262,7 +259,7 @@ def simulate(
     sums: Annotated[
         bool, typer.Option("--sums", help="Also the integer accumulators of each layer.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: flags.JsonOption = False,
 ) -> None:
     """Run a file bit for bit under a target's arithmetic."""
     from deployq import jobs
@@ -280,7 +277,7 @@ def simulate(
 @app.command()
 def inspect(
     source: Annotated[Path, typer.Argument(help="A bundle, or a QDQ or QOperator .onnx file.")],
-    as_json: JsonOption = False,
+    as_json: flags.JsonOption = False,
 ) -> None:
     """Show what a file holds: types, shapes, scales, ranges, sizes, multiply-accumulates."""
     from deployq import jobs

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from deployq import flags
 from deployq.progress import progress
 
 
@@ -25,7 +26,7 @@ def diff(
     layers: Annotated[
         int, typer.Option(min=0, help="How many of the layers that differ are explained.")
     ] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: flags.JsonOption = False,
 ) -> None:
     """Compare the codes of two sides, tensor by tensor, and name the cause of the first difference.
 

@@ -17,6 +17,10 @@ DATA = ".npz, folder or .zip of images, or module:callable"
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings; deployq.toml beside the model if there.")
 ]
+LabelsOption = Annotated[
+    Path | None, typer.Option(help="Images: a CSV file with the columns file and label.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 FirstBitsOption = Annotated[
     int | None, typer.Option("--first-bits", help="Width of the first layer's weights.")
 ]

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from deployq import flags
 from deployq.progress import progress
 
 
@@ -25,7 +26,7 @@ def golden(
     samples: Annotated[
         int | None, typer.Option(min=1, help="How many; by default as many as keep files small.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: flags.JsonOption = False,
 ) -> None:
     """Write what every layer reads, holds and gives, bit for bit, and a C program that checks it.
 

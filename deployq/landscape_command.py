@@ -52,16 +52,14 @@ def landscape(
         float, typer.Option(help="Of the rises, in deviations of each layer's weight.")
     ] = 0.3,
     directions: Annotated[int, typer.Option(min=1, help="How many random ones.")] = 10,
-    labels: Annotated[
-        Path | None, typer.Option(help="Images: a CSV file with the columns file and label.")
-    ] = None,
+    labels: flags.LabelsOption = None,
     config: flags.ConfigOption = None,
     scale: flags.ScaleOption = None,
     mean: flags.MeanOption = None,
     std: flags.StdOption = None,
     resize: flags.ResizeOption = None,
     crop: flags.CropOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: flags.JsonOption = False,
 ) -> None:
     """Draw the plane through three quantized models, and how sharp the minima of models are."""
     from deployq.landscape.curve import measure_curve

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from deployq import flags
+
 
 def overflow(
     source: Annotated[Path, typer.Argument(help="A bundle, or a QDQ or QOperator .onnx file.")],
@@ -23,7 +25,7 @@ def overflow(
     witness_all: Annotated[
         bool, typer.Option(help="Also one for each layer that fits, of its worst channel.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: flags.JsonOption = False,
 ) -> None:
     """The worst case of every accumulator, from the weights, and whether it fits.
 

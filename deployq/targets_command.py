@@ -8,16 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
+from deployq import flags
+
 app = typer.Typer(no_args_is_help=True, help="List, show and compare target profiles.")
 
 TargetArgument = Annotated[
     str, typer.Argument(help="A builtin profile, or the path of a TOML profile.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 @app.command("list")
-def list_targets(as_json: JsonOption = False) -> None:
+def list_targets(as_json: flags.JsonOption = False) -> None:
     """The builtin profiles: widths, requantization, and whether models are prepared for them."""
     from deployq.targets_rendering import list_facts, print_list
     from deployq_targets import builtin_names, load_profile
@@ -30,7 +31,7 @@ def list_targets(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def show(target: TargetArgument, as_json: JsonOption = False) -> None:
+def show(target: TargetArgument, as_json: flags.JsonOption = False) -> None:
     """Every value of a profile, parents included, with its evidence and the file it comes from."""
     from deployq.targets_rendering import print_show, show_facts
     from deployq_targets.loader import load_stated
@@ -43,7 +44,7 @@ def show(target: TargetArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def diff(a: TargetArgument, b: TargetArgument, as_json: JsonOption = False) -> None:
+def diff(a: TargetArgument, b: TargetArgument, as_json: flags.JsonOption = False) -> None:
     """The keys whose resolved values differ. A difference is no failure: exits 0."""
     from deployq.targets_rendering import diff_facts, print_diff
     from deployq_targets import load_profile
@@ -73,7 +74,7 @@ def infer(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the profile; that of the file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
-    as_json: JsonOption = False,
+    as_json: flags.JsonOption = False,
 ) -> None:
     """Draft a profile from files that a target is known to take, with what they leave open."""
     from deployq.drafts_rendering import draft_facts, print_draft

@@ -60,16 +60,14 @@ def tune(
     checkpoint: Annotated[
         Path | None, typer.Option(help="A file to write, and to go on from if it is there.")
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Images: a CSV file with the columns file and label.")
-    ] = None,
+    labels: flags.LabelsOption = None,
     config: flags.ConfigOption = None,
     scale: flags.ScaleOption = None,
     mean: flags.MeanOption = None,
     std: flags.StdOption = None,
     resize: flags.ResizeOption = None,
     crop: flags.CropOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: flags.JsonOption = False,
 ) -> None:
     """Search the weight scales of MODEL on unlabelled data (Evol-Q); OUTPUT is for export.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import torchvision_shapes
+from benchmarks.transformer_models.weights import draw_wider
 
 WORDS, TOKENS, PIXELS = 64, 12, 64
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -65,9 +66,6 @@ class OneOutput(nn.Module):
 def network(name: str) -> nn.Module:
     """Random weights (seed 0), in evaluation mode.
 
-    Tables and layers that begin with small numbers are drawn wider, so that heads attend to some
-    positions more than to others: uniform shares would take few codes.
-
     Args:
         name: of :data:`TEXT` or :data:`IMAGES`.
     """
@@ -81,7 +79,5 @@ def network(name: str) -> nn.Module:
         configuration.use_cache = False
     torch.manual_seed(0)
     model = getattr(transformers, f"{name}Model")(configuration)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5 * 2)
+    draw_wider(model)
     return OneOutput(model, "input_ids" if name in TEXT else "pixel_values").eval()

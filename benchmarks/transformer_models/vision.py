@@ -15,6 +15,7 @@ from torch import nn
 
 from benchmarks import torchvision_shapes
 from benchmarks.data import Floats
+from benchmarks.transformer_models.weights import draw_wider
 
 SMALL_FACTOR = 0.01
 """A factor of a branch that begins below this stands for 1."""
@@ -102,6 +103,7 @@ def network(name: str, batch: Floats) -> nn.Module:
     for key, parameter in model.named_parameters():
         if bool(parameter.abs().max() < SMALL_FACTOR) and not key.endswith(("bias", "beta")):
             nn.init.ones_(parameter)
+    draw_wider(model)
     model.train()
     with torch.no_grad():
         model(torch.from_numpy(batch))

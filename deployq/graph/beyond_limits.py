@@ -24,6 +24,9 @@ ELSEWHERE = (OpStatus.CPU, OpStatus.UNSUPPORTED)
 """Where the limits of a target's own units say nothing, or another refusal speaks."""
 
 
+MATRIX = 2
+
+
 @dataclass(frozen=True)
 class Fallback:
     """An operator that leaves the target's integer units, and why.
@@ -84,15 +87,18 @@ def _shape(node: fx.Node, rule: OpRule) -> Breach | None:
 
 def _product_of_activations(node: fx.Node, profile: TargetProfile) -> Breach | None:
     """Attention multiplies two computed tensors; some arrays hold one operand in storage."""
-    if not (profile.weight.constant and calls(node, aten.matmul.default)):
+    if not (profile.weight.constant and calls(node, aten.matmul.default, aten.bmm.default)):
         return None
+    right = node.args[1]
+    if isinstance(right, fx.Node) and right.op == "get_attr" and right.meta["val"].ndim == MATRIX:
+        return None  # a weight, as the file's reader has it
     rule = "one operand of a product is a stored weight"
     return Breach("weight.constant", rule, "two computed tensors", "a stored weight")
 
 
 def _fallback(name: str, beyond: Breach, is_layer: bool, profile: TargetProfile) -> Fallback:
     status = profile.unlisted_status
-    if status in (OpStatus.FLOAT, OpStatus.CPU):
+    if status.computes_in_float:
         reason = (
             f"{beyond.key} = {beyond.found} is beyond {beyond.allowed}: "
             f"{profile.name} runs it as {status}"

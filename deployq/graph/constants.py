@@ -74,9 +74,7 @@ class _Run:
         if isinstance(stated, torch.SymInt):
             return self._size(stated)
         if node.op == "get_attr":
-            found = self.module
-            for part in str(node.target).split("."):
-                found = getattr(found, part)
+            found = _attribute(self.module, node)
             return found.detach().clone() if isinstance(found, Tensor) else found
         args = fx.map_arg((node.args, node.kwargs), self.values.__getitem__)
         return node.target(*args[0], **args[1])  # type: ignore[operator] # a call
@@ -107,8 +105,9 @@ def _behind_kept(node: fx.Node) -> fx.Node:
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:
-    same = a is not None and b is not None and a.shape == b.shape
-    return same and bool(torch.equal(a.nan_to_num(), b.nan_to_num()))  # type: ignore[union-attr]
+    if a is None or b is None or a.shape != b.shape:
+        return False
+    return torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def _one_sample(node: fx.Node, values: list[Tensor | None]) -> tuple[Tensor, int | None] | None:

@@ -72,7 +72,7 @@ def _carried(
     if is_linear(site.core) and recipe.keeps_float(site.name):
         reason = "by the recipe"
         possible = profile.runs_floats
-    elif status in (OpStatus.FLOAT, OpStatus.CPU):
+    elif status.computes_in_float:
         reason, possible = f"{profile.name} runs {operator} as {status}", True
     else:
         reason = f"deployq has no integer form of {operator} with these operands"

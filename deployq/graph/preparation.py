@@ -90,8 +90,9 @@ class PreparedModel:
         return {name: self._child("layers", name, QuantizedLinear) for name in names}
 
     def _child(self, room: str, name: str, kind: type[Child]) -> Child:
-        path = quantizer_path(room, name)
-        found = dict(self.module.named_modules()).get(path)
+        found: object = self.module
+        for step in quantizer_path(room, name).split("."):
+            found = getattr(found, step, None)
         if not isinstance(found, kind):
             raise InputError(
                 name,

@@ -199,8 +199,8 @@ class TargetProfile(Section):
     @property
     def runs_floats(self) -> bool:
         """True where something, the target or a processor beside it, computes in float."""
-        floats = (OpStatus.FLOAT, OpStatus.CPU)
-        return self.unlisted_status in floats or any(rule.status in floats for rule in self.op)
+        stated = (self.unlisted_status, *(rule.status for rule in self.op))
+        return any(status.computes_in_float for status in stated)
 
     def contract(self) -> Contract:
         """The arithmetic in the words of the simulator.

@@ -178,6 +178,11 @@ class OpStatus(StrEnum):
     UNSUPPORTED = "unsupported"
     VENDOR = "vendor"  # on the target in an arithmetic that is not public
 
+    @property
+    def computes_in_float(self) -> bool:
+        """On the target, or on the processor beside it."""
+        return self in (OpStatus.FLOAT, OpStatus.CPU)
+
 
 class Group(StrEnum):
     """Which convolutions an [[op]] entry speaks of."""

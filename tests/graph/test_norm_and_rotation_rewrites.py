@@ -159,3 +159,20 @@ def test_windows_are_moved(kernel: int, options: dict[str, Any]) -> None:
 def test_a_fourier_transform_is_layers() -> None:
     calls = captured(lambda m, x: torch.fft.fftn(x, dim=(1, 2)).real / WIDTH)
     assert calls.count("linear") == 4 and calls.count("add") == 1
+
+
+def test_what_is_made_of_tensors_learns_as_they_do() -> None:
+    def body(m: Any, x: Tensor) -> tuple[Tensor, ...]:
+        product = x * m.w
+        rows = torch.addmm(m.b, x.view(-1, WIDTH), m.square).view(-1, 4, WIDTH)
+        return product - product, rows - m.w, torch.fft.fftn(x, dim=(1, 2)).real
+
+    frozen = nn.Parameter(torch.randn(WIDTH, WIDTH), requires_grad=False)
+    model = Net(
+        body, w=nn.Parameter(torch.randn(WIDTH)), b=nn.Parameter(torch.randn(WIDTH)), square=frozen
+    ).eval()
+    graph, x = capture(model, [torch.randn(3, 4, WIDTH)]), torch.randn(2, 4, WIDTH)
+    torch.testing.assert_close(graph(x), model(x), atol=TOLERANCE, rtol=TOLERANCE)
+    read = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
+    learned = {name for name, p in graph.named_parameters() if p.requires_grad}
+    assert read & learned == {"w", "b", "w_negative"}

@@ -249,3 +249,10 @@ def test_an_array_of_stored_weights_multiplies_no_activations() -> None:
     (line,) = prepared_for(graph, attention("cpu")).plan.floats
     assert line.startswith("matmul: float, weight.constant = two computed tensors is beyond")
     assert prepared_for(graph, "int8-npu").plan.floats == ()
+
+
+def test_a_stored_matrix_is_a_weight_to_such_an_array() -> None:
+    graph = graph_of(
+        lambda m, x: m.a(x).flatten(2) @ m.b, a=conv(3, 4), b=nn.Parameter(torch.randn(36, 5))
+    )
+    assert prepared_for(graph, attention("refuse")).plan.floats == ()

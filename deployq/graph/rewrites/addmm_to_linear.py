@@ -5,11 +5,11 @@ GPT-2 keeps its weights the other way round, and flattens samples and positions 
 
 from __future__ import annotations
 
-from torch import fx, nn
+from torch import fx
 
-from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.build import aten, shared_tensor
 from deployq.graph.rewrites.rule import Rewrite, calls, replace
-from deployq.graph.tensors import attach, read_tensor
+from deployq.graph.tensors import kin, read_tensor
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -30,12 +30,11 @@ def _operands(node: fx.Node) -> tuple[fx.Node | None, fx.Node, fx.Node]:
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     bias, x, weight = _operands(node)
-    name = f"{weight.target}_transposed"
-    if not any(n.op == "get_attr" and n.target == name for n in node.graph.nodes):
-        attach(module, name, nn.Parameter(read_tensor(module, weight).detach().T.contiguous()))
-    with node.graph.inserting_before(node):
-        turned = node.graph.get_attr(name)
-    turned.meta["val"] = read_tensor(module, turned)
+    tensor = read_tensor(module, weight)
+    turned = shared_tensor(
+        module, node, f"{weight.target}_transposed",
+        lambda: kin(tensor.detach().T.contiguous(), tensor),
+    )  # fmt: skip
     replace(node, aten.linear.default, (x, turned, bias))
 
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, fx
 
 from deployq.graph.node_names import module_path
-from deployq.graph.rewrites.build import aten, build, substitute
+from deployq.graph.rewrites.build import aten, build, new_tensor, substitute
+from deployq.graph.rewrites.expand_to_gather import EXPANDS
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach, free_name, read_tensor
+from deployq.graph.tensors import read_tensor
 
-EXPANDS = (aten.expand.default, aten.expand_as.default)
 MASKED = float("-inf")
 """What is added to a score that does not count."""
 
@@ -151,12 +151,7 @@ def _reals(mask: Tensor) -> Tensor:
 
 
 def _constant(module: fx.GraphModule, node: fx.Node, name: str, allowed: Tensor) -> fx.Node:
-    name, value = free_name(module, name), _reals(allowed)
-    attach(module, name, value)
-    with node.graph.inserting_before(node):
-        read = node.graph.get_attr(name)
-    read.meta["val"] = value
-    return read
+    return new_tensor(module, node, name, _reals(allowed))
 
 
 RULE = Rewrite("attention to products", match, rewrite)

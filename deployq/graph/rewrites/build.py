@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx, nn
+
+from deployq.graph.tensors import attach, free_name
 
 aten = torch.ops.aten
+MADE = "made"
+"""Of a tensor that a rewrite made: the name that it asked for."""
 
 
 def build(origin: fx.Node, target: Any, source: fx.Node, *args: Any) -> fx.Node:
@@ -19,6 +24,27 @@ def build(origin: fx.Node, target: Any, source: fx.Node, *args: Any) -> fx.Node:
         node = origin.graph.call_function(target, (source, *args))
     node.meta = {**origin.meta, "val": target(source.meta["val"], *args)}
     return node
+
+
+def new_tensor(
+    module: nn.Module, origin: fx.Node, name: str, value: Tensor, *, persistent: bool = True
+) -> fx.Node:
+    """A new tensor of the model, read in front of ``origin``; a taken name gains underscores."""
+    path = free_name(module, name)
+    attach(module, path, value, persistent=persistent)
+    with origin.graph.inserting_before(origin):
+        read = origin.graph.get_attr(path)
+    read.meta = {"val": value.detach(), MADE: name}
+    return read
+
+
+def shared_tensor(
+    module: nn.Module, origin: fx.Node, name: str, make: Callable[[], Tensor]
+) -> fx.Node:
+    """:func:`new_tensor`, made once, by the first of the calls that ask for this name."""
+    made = (node for node in origin.graph.nodes if node.meta.get(MADE) == name)
+    found: fx.Node | None = next(made, None)
+    return new_tensor(module, origin, name, make()) if found is None else found
 
 
 def substitute(origin: fx.Node, result: fx.Node) -> None:

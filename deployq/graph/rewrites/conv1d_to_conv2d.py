@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import fx, nn
+from torch import fx
 
-from deployq.graph.rewrites.build import aten, build, substitute
+from deployq.graph.rewrites.build import aten, build, shared_tensor, substitute
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach, read_tensor
+from deployq.graph.tensors import kin, read_tensor
 
 NUMBERS = ((3, "stride", 1), (4, "padding", 0), (5, "dilation", 1))
 """Place, name and default of what a row has beside a column."""
@@ -46,13 +46,10 @@ def _one(value: Any) -> Any:
 
 def _kernel(module: fx.GraphModule, node: fx.Node, weight: fx.Node) -> fx.Node:
     """(O, C / groups, 1, K), once for all calls that share it."""
-    name = f"{weight.target}_of_maps"
-    if not any(n.op == "get_attr" and n.target == name for n in node.graph.nodes):
-        attach(module, name, nn.Parameter(read_tensor(module, weight).detach().unsqueeze(2)))
-    with node.graph.inserting_before(node):
-        kernel = node.graph.get_attr(name)
-    kernel.meta["val"] = read_tensor(module, kernel)
-    return kernel
+    tensor = read_tensor(module, weight)
+    return shared_tensor(
+        module, node, f"{weight.target}_of_maps", lambda: kin(tensor.detach().unsqueeze(2), tensor)
+    )
 
 
 RULE = Rewrite("conv1d to conv2d", match, rewrite)

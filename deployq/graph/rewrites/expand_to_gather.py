@@ -10,9 +10,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from deployq.graph.rewrites.build import aten, substitute
+from deployq.graph.rewrites.build import aten, new_tensor, substitute
 from deployq.graph.rewrites.rule import Rewrite, calls
-from deployq.graph.tensors import attach
 
 EXPANDS = (aten.expand.default, aten.expand_as.default)
 
@@ -36,13 +35,11 @@ def _grown(node: fx.Node) -> list[int]:
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     result = node.all_input_nodes[0]
     for axis in _grown(node):
-        name = f"{node.name}_rows_{axis}"
         length = int(node.meta["val"].shape[axis])
-        attach(module, name, torch.zeros(length, dtype=torch.int64))
+        first = torch.zeros(length, dtype=torch.int64)
+        rows = new_tensor(module, node, f"{node.name}_rows_{axis}", first)
         shape = result.meta["val"]
         with node.graph.inserting_before(node):
-            rows = node.graph.get_attr(name)
-            rows.meta["val"] = module.get_buffer(name)
             result = node.graph.call_function(aten.index_select.default, (result, axis, rows))
         result.meta = {**node.meta, "val": shape.expand(_sizes(shape, axis, length))}
     if result is node.all_input_nodes[0]:

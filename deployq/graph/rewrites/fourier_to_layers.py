@@ -13,9 +13,8 @@ import math
 import torch
 from torch import Tensor, fx, nn
 
-from deployq.graph.rewrites.build import aten, build, substitute
+from deployq.graph.rewrites.build import aten, build, new_tensor, substitute
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -52,11 +51,9 @@ def _matrix(name: str, size: int) -> Tensor:
 
 
 def _layer(module: fx.GraphModule, node: fx.Node, x: fx.Node, name: str, weight: Tensor) -> fx.Node:
-    path = f"{node.name}_{name}"
-    attach(module, path, nn.Parameter(weight))
+    fixed = nn.Parameter(weight, requires_grad=False)  # no training makes another transform of it
+    read = new_tensor(module, node, f"{node.name}_{name}", fixed)
     with node.graph.inserting_before(node):
-        read = node.graph.get_attr(path)
-        read.meta["val"] = weight
         layer = node.graph.call_function(aten.linear.default, (x, read))
     layer.meta = {**node.meta, "val": x.meta["val"], "part": name}  # square: of x's shape
     return layer

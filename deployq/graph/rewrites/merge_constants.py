@@ -11,9 +11,9 @@ from __future__ import annotations
 from torch import Tensor, fx
 
 from deployq.graph.masks import is_mask
-from deployq.graph.rewrites.build import aten, substitute
+from deployq.graph.rewrites.build import aten, new_tensor, substitute
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach, free_name, kin, read_tensor
+from deployq.graph.tensors import kin, read_tensor
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -73,12 +73,9 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     first, second = (_value(module, read) for read in reads)
     value = kin(first + second, *(_tensor(module, read) for read in reads))
     added, beside = (str(_read(read).target) for read in reads)
-    name = free_name(module, f"{beside}_with_{added.rpartition('.')[2]}")
-    attach(module, name, value)
+    read = new_tensor(module, node, f"{beside}_with_{added.rpartition('.')[2]}", value)
     with node.graph.inserting_before(node):
-        read = node.graph.get_attr(name)
         merged = node.graph.call_function(aten.add.Tensor, (inner[0], read))
-    read.meta["val"] = value.detach()
     substitute(node, merged)
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import fx, nn
+from torch import fx
 
-from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.build import aten, new_tensor
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach, read_tensor
+from deployq.graph.tensors import kin, read_tensor
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -63,13 +63,7 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     else:
         for axis, start, length in _spans(joint, node):
             value.narrow(axis, start, length).neg_()
-    name = f"{product.name}_signed"
-    while hasattr(module, name):
-        name += "_"
-    attach(module, name, nn.Parameter(value) if isinstance(given, nn.Parameter) else value)
-    with node.graph.inserting_before(product):
-        read = node.graph.get_attr(name)
-    read.meta = {**constant.meta, "val": value}
+    read = new_tensor(module, product, f"{product.name}_signed", kin(value, given))
     product.replace_input_with(constant, read)
     node.replace_all_uses_with(node.all_input_nodes[0])
     node.graph.erase_node(node)

@@ -8,10 +8,8 @@ from __future__ import annotations
 import torch
 from torch import fx, nn
 
+from deployq.graph.rewrites.build import aten, new_tensor
 from deployq.graph.rewrites.rule import Rewrite, argument, calls, replace
-from deployq.graph.tensors import attach
-
-aten = torch.ops.aten
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -20,14 +18,8 @@ def match(module: fx.GraphModule, node: fx.Node) -> bool:
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     shape = argument(node, 1, "normalized_shape")
-    name = f"{node.name}_ones"
-    while hasattr(module, name):
-        name += "_"
-    ones = torch.ones(*shape)
-    attach(module, name, nn.Parameter(ones, requires_grad=False))
-    with node.graph.inserting_before(node):
-        scale = node.graph.get_attr(name)
-    scale.meta["val"] = ones
+    ones = nn.Parameter(torch.ones(*shape), requires_grad=False)
+    scale = new_tensor(module, node, f"{node.name}_ones", ones)
     args = (node.args[0], shape, scale, argument(node, 3, "eps"))
     replace(node, aten.rms_norm.default, args)
 

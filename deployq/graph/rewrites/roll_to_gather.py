@@ -8,9 +8,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from deployq.graph.rewrites.build import aten, substitute
+from deployq.graph.rewrites.build import aten, new_tensor, substitute
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -25,12 +24,10 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     rolled = node.all_input_nodes[0]
     for number, (shift, axis) in enumerate(zip(shifts, axes, strict=True)):
         length = int(node.meta["val"].shape[axis])
-        name = f"{node.name}_rows_{number}"
-        attach(module, name, (torch.arange(length) - shift) % length)
+        chosen = (torch.arange(length) - shift) % length
+        rows = new_tensor(module, node, f"{node.name}_rows_{number}", chosen)
         rank = node.meta["val"].ndim
         with node.graph.inserting_before(node):
-            rows = node.graph.get_attr(name)
-            rows.meta["val"] = module.get_buffer(name)
             args = (rolled, axis % rank, rows)
             rolled = node.graph.call_function(aten.index_select.default, args)
         rolled.meta = dict(node.meta)

@@ -17,10 +17,10 @@ import torch
 from torch import fx
 
 from deployq.graph.rewrites.axes import MOVES
-from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.build import aten, new_tensor
 from deployq.graph.rewrites.own_parameters import owns_parameters
 from deployq.graph.rewrites.rule import Rewrite, calls
-from deployq.graph.tensors import attach, free_name, kin, read_tensor
+from deployq.graph.tensors import kin, read_tensor
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -85,13 +85,9 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
 def _scaled(module: fx.GraphModule, layer: fx.Node, read: Any, factor: float) -> fx.Node:
     """A tensor of its own, beside the user's."""
     path, _, leaf = str(read.target).rpartition(".")
-    name, tensor = free_name(module, f"{path}.scaled_{leaf}".lstrip(".")), read_tensor(module, read)
+    tensor = read_tensor(module, read)
     value = kin(tensor.detach() * torch.tensor(factor), tensor)
-    attach(module, name, value)
-    with layer.graph.inserting_before(layer):
-        made = layer.graph.get_attr(name)
-    made.meta["val"] = value.detach()
-    return made
+    return new_tensor(module, layer, f"{path}.scaled_{leaf}".lstrip("."), value)
 
 
 RULE = Rewrite("scalar into layer", match, rewrite)

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import fx, nn
+from torch import fx
 
-from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.build import aten, shared_tensor
 from deployq.graph.rewrites.rule import Rewrite, calls, replace
-from deployq.graph.tensors import attach, read_tensor
+from deployq.graph.tensors import kin, read_tensor
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
     if not calls(node, aten.sub.Tensor) or node.kwargs or len(node.args) != 2:
         return False
     x, y = node.args
-    return _is_computed(x) and _constant(y) is not None
+    return x is not y and _is_computed(x) and _constant(y) is not None
 
 
 def _is_computed(x: Any) -> bool:
@@ -43,7 +43,7 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     x, y = node.args
     read = _constant(y)
     assert read is not None and isinstance(y, fx.Node)
-    negative = _negative(module, node, read)
+    negative = _negative(module, read)
     if y is read:
         y = negative
     else:
@@ -51,19 +51,12 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     replace(node, aten.add.Tensor, (x, y))
 
 
-def _negative(module: fx.GraphModule, node: fx.Node, read: fx.Node) -> fx.Node:
-    """A tensor of its own, beside the user's; once, however many differences read it."""
-    name = f"{read.target}_negative"
-    found = next((n for n in node.graph.nodes if n.op == "get_attr" and n.target == name), None)
-    if found is not None:
-        return found  # type: ignore[no-any-return]
-    value = -read_tensor(module, read).detach()
-    parameter = isinstance(read_tensor(module, read), nn.Parameter)
-    attach(module, name, nn.Parameter(value) if parameter else value)
-    with node.graph.inserting_after(read):
-        made = node.graph.get_attr(name)
-    made.meta = {**read.meta, "val": value}
-    return made
+def _negative(module: fx.GraphModule, read: fx.Node) -> fx.Node:
+    """A tensor of its own, behind the user's; once, however many differences read it."""
+    tensor = read_tensor(module, read)
+    return shared_tensor(
+        module, read.next, f"{read.target}_negative", lambda: kin(-tensor.detach(), tensor)
+    )
 
 
 RULE = Rewrite("sign into constant", match, rewrite)

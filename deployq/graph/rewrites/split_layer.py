@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import fx
 
-from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.build import aten, new_tensor
 from deployq.graph.rewrites.own_parameters import owns_parameters
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach, free_name, kin, read_tensor
+from deployq.graph.tensors import kin, read_tensor
 
 KINDS = ("weight", "bias")
 
@@ -76,13 +76,9 @@ def _rows(
     """Rows of a tensor, as one of its own."""
     if read is None:
         return None
-    name, tensor = free_name(module, _numbered(str(read.target), number)), read_tensor(module, read)
+    tensor = read_tensor(module, read)
     value = kin(tensor.detach()[slice(*span)].clone(), tensor)
-    attach(module, name, value)
-    with node.graph.inserting_before(node):
-        made = node.graph.get_attr(name)
-    made.meta["val"] = value.detach()
-    return made
+    return new_tensor(module, node, _numbered(str(read.target), number), value)
 
 
 def _numbered(name: str, number: int) -> str:

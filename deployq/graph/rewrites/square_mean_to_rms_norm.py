@@ -39,8 +39,10 @@ def _norm(node: fx.Node) -> Norm | None:
     pairs += [node.args] if calls(node, aten.div.Tensor) else []
     root = aten.rsqrt.default if calls(node, aten.mul.Tensor) else aten.sqrt.default
     for source, inverse in pairs:
-        eps = _eps(inverse.args[0], source) if calls(inverse, root) else None  # type: ignore[union-attr]
-        if eps is not None and isinstance(source, fx.Node):
+        if not isinstance(source, fx.Node) or not calls(inverse, root):
+            continue
+        eps = _eps(inverse.args[0], source)  # type: ignore[union-attr] # a node: it is a call
+        if eps is not None:
             return Norm(source, eps)
     return None
 

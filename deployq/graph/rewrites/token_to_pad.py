@@ -16,11 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from deployq.graph.rewrites.build import aten, build, substitute
+from deployq.graph.rewrites.build import aten, build, new_tensor, substitute
+from deployq.graph.rewrites.expand_to_gather import EXPANDS
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach, free_name, kin, read_tensor
-
-EXPANDS = (aten.expand.default, aten.expand_as.default)
+from deployq.graph.tensors import kin, read_tensor
 
 
 @dataclass(frozen=True)
@@ -111,12 +110,7 @@ def _joined(module: fx.GraphModule, node: fx.Node, side: Sequence[Rows]) -> fx.N
     if len(side) == 1 and side[0].is_whole:
         return side[0].read
     value = kin(torch.cat([rows.value for rows in side], 1), *(rows.tensor for rows in side))
-    name = free_name(module, f"{side[0].read.target}_rows")
-    attach(module, name, value)
-    with node.graph.inserting_before(node):
-        read = node.graph.get_attr(name)
-    read.meta["val"] = value.detach()
-    return read
+    return new_tensor(module, node, f"{side[0].read.target}_rows", value)
 
 
 RULE = Rewrite("token to pad", match, rewrite)

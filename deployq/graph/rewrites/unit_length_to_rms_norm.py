@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.build import aten, new_tensor
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
-from deployq.graph.tensors import attach
 
 SMALL = 1e-6
 """Largest eps that stands for a division by zero alone."""
@@ -55,11 +54,9 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     eps, source = _eps(node), node.all_input_nodes[0]
     assert eps is not None
     width = int(node.meta["val"].shape[-1])
-    name = f"{node.name}_unit"
-    attach(module, name, torch.full((width,), width**-0.5), persistent=False)
+    unit = torch.full((width,), width**-0.5)
+    weight = new_tensor(module, node, f"{node.name}_unit", unit, persistent=False)
     with node.graph.inserting_before(node):
-        weight = node.graph.get_attr(name)
-        weight.meta["val"] = module.get_buffer(name)
         args = (source, [width], weight, eps**2 / width)
         made = node.graph.call_function(aten.rms_norm.default, args)
     made.meta = {**node.meta, "part": "unit_length"}

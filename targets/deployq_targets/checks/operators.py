@@ -12,8 +12,6 @@ from deployq_targets.profile import TargetProfile
 from deployq_targets.shape_limits import breach, states_limits
 from deployq_targets.words import OpStatus, Residual
 
-ELSEWHERE = (OpStatus.FLOAT, OpStatus.CPU)
-
 
 def operator(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """The target has every operator of the file; what it does not list is {graph.unlisted_ops}."""
@@ -30,7 +28,7 @@ def float_operator(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach
     """An operator on reals runs where the target computes in float."""
     for node in file.graph.floats:
         status = profile.op_status(node.op_type)
-        elsewhere = status in ELSEWHERE or profile.runs_floats
+        elsewhere = status.computes_in_float or profile.runs_floats
         if not elsewhere and not _ends_in_reals(file, node, profile):
             yield Breach(
                 node.name, node.output, f"{node.op_type} on reals", "operators on codes",
@@ -43,7 +41,7 @@ def leaves_the_target(file: CheckedFile, profile: TargetProfile) -> Iterator[Bre
     for node in _computing(file):
         status = _status(node, profile)
         in_float = isinstance(node, Float) and profile.runs_floats
-        if status in ELSEWHERE or (in_float and not _ends_in_reals(file, node, profile)):
+        if status.computes_in_float or (in_float and not _ends_in_reals(file, node, profile)):
             yield Breach(
                 node.name, node.output, f"{node.op_type} runs as {_where(node, status)}",
                 "integer operators", "replace the operator where speed matters",

@@ -15,9 +15,7 @@ from deployq_targets.checks.forms import scale_form_breach, sharing
 from deployq_targets.checks.shapes import group_of
 from deployq_targets.profile import TargetProfile
 from deployq_targets.tensors import zero_points
-from deployq_targets.words import OpStatus, Sharing
-
-HOST = (OpStatus.FLOAT, OpStatus.CPU)
+from deployq_targets.words import Sharing
 
 
 def layers(file: CheckedFile) -> Iterator[Linear]:
@@ -119,7 +117,7 @@ def weight_scale(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 def constant_weights(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """Weights are stored in the file, not computed: {weight.constant}; hosts have no such limit."""
-    if profile.weight.constant and profile.unlisted_status not in HOST:
+    if profile.weight.constant and not profile.unlisted_status.computes_in_float:
         for node in file.graph.nodes:
             if isinstance(node, MatMul):
                 yield Breach(
