@@ -152,7 +152,7 @@ def test_bias_correction_removes_the_mean_error_of_every_layer(target: str) -> N
 
 
 def test_a_layer_without_a_bias_gets_one(tmp_path: Path) -> None:
-    net = Net(lambda m, x: m.a(x), a=conv(3, 2, bias=False))
+    net = Net(lambda m, x: m.a(F.relu(x)), a=conv(3, 2, bias=False))
     prepared = prepared_for(capture(net, [images(2)]), "int4-npu")
     calibrate_model(prepared, batches)
     correct_biases(prepared, batches, QUICK)
@@ -161,6 +161,20 @@ def test_a_layer_without_a_bias_gets_one(tmp_path: Path) -> None:
     loaded = load_prepared_model(tmp_path)
     assert torch.equal(loaded.module(data()), prepared.module(data()))
     assert (layer_integers(prepared)["a"].codes.bias != 0).any()
+
+
+def test_biases_go_back_where_the_mean_is_of_other_rows_than_those_that_count() -> None:
+    """The output reads a first row below zero; the mean is that of seven rows above it."""
+    torch.manual_seed(0)
+    net = Net(lambda m, x: m.a(x)[:, 0], a=nn.Linear(16, 4))
+    rows = torch.ones(64, 8, 16) + 0.1 * torch.randn(64, 8, 16)
+    rows[:, 0] -= 3
+    prepared = prepared_for(capture(net, [rows[:2]]), "int4-npu")
+    calibrate_model(prepared, lambda: [(rows,)])
+    before = prepared.module.get_parameter("a.bias").clone()
+    (change,) = correct_biases(prepared, lambda: [(rows,)], QUICK)
+    assert (change.name, change.skipped) == ("network", "the outputs went further away")
+    assert torch.equal(prepared.module.get_parameter("a.bias"), before)
 
 
 def weight_steps(prepared: PreparedModel) -> dict[str, Tensor]:

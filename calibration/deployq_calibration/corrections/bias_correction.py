@@ -4,9 +4,14 @@ Nagel et al. 2019, arXiv 1906.04721, section 4.2 and appendix D: for each output
 layer, ``E[float output] - E[quantized output]`` is added to the bias. Layers are taken in graph
 order, each fed what the quantized and already corrected layers before it give, so that one layer
 also mends what the earlier ones did to the mean.
+
+Where the mean is over unlike things it can do harm: a class token among the patches of a vision
+transformer is moved by what the patches lack. So the outputs of the network judge at the end.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, fx
@@ -21,7 +26,9 @@ from deployq_calibration.corrections.blocks import (
     linear_nodes,
     unit_of,
     watching,
+    whole_network,
 )
+from deployq_calibration.corrections.distillation import Distillation
 from deployq_calibration.corrections.modes import FloatNetwork
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
 from deployq_calibration.corrections.streams import Stream, collect
@@ -40,7 +47,8 @@ def correct_biases(
     """Take the mean error of every linear layer off its bias, in place.
 
     The bias is the beta of a BatchNorm, the layer's bias, or a new one where it has neither; one
-    that several layers read stays.
+    that several layers read stays. Where that takes the outputs of the samples further from the
+    float network's, all biases go back.
 
     Args:
         prepared: a calibrated model.
@@ -51,34 +59,57 @@ def correct_biases(
             where another correction ran before).
 
     Returns:
-        One entry a linear layer, in graph order.
+        One entry a linear layer, in graph order; one of the network where all went back.
 
     Raises:
         InputError: no data.
     """
-    original = original or FloatNetwork(prepared)
+    original, module = original or FloatNetwork(prepared), prepared.module
     samples = collect(batches(), settings.samples)
-    real, coded = Stream(prepared, samples), Stream(prepared, samples)
-    changes: list[Change] = []
-    module = prepared.module
+    biases = {n: make_bias(module, n) for n in linear_nodes(module, whole_network(module).nodes)}
+    kept = [(bias, bias.detach().clone()) for bias in biases.values() if bias is not None]
     with evaluation_mode(module):
-        for block in find_blocks(module, most_layers=1):
-            layers = linear_nodes(module, block.nodes)
-            with original.active():
-                wanted = _watched_means(module, real, block, layers)
-            before = {n: _correct(module, coded, block, n, wanted[n]) for n in layers}
-            found = _watched_means(module, coded, block, layers)
-            for node in layers:
-                changes.append(_change(node, before[node], wanted[node] - found[node]))
-                progress("correct biases")
-    return tuple(changes)
+        task = Distillation(prepared, original, samples)
+        before = task.error()
+        changes = tuple(_corrected(prepared, original, samples, biases, progress))
+        if task.has_reals and task.error() > before:
+            with torch.no_grad():
+                for bias, value in kept:
+                    bias.copy_(value)
+            return (Change(NAME, "network", skipped="the outputs went further away"),)
+    return changes
+
+
+def _corrected(
+    prepared: PreparedModel,
+    original: FloatNetwork,
+    samples: tuple[Tensor, ...],
+    biases: Mapping[fx.Node, Tensor | None],
+    progress: Advance,
+) -> Iterator[Change]:
+    """Correct all layers in graph order."""
+    module = prepared.module
+    real, coded = Stream(prepared, samples), Stream(prepared, samples)
+    for block in find_blocks(module, most_layers=1):
+        layers = linear_nodes(module, block.nodes)
+        with original.active():
+            wanted = _watched_means(module, real, block, layers)
+        before = {n: _correct(module, coded, block, n, wanted[n], biases[n]) for n in layers}
+        found = _watched_means(module, coded, block, layers)
+        for node in layers:
+            yield _change(node, before[node], wanted[node] - found[node])
+            progress("correct biases")
 
 
 def _correct(
-    module: fx.GraphModule, coded: Stream, block: Block, node: fx.Node, wanted: Tensor
+    module: fx.GraphModule,
+    coded: Stream,
+    block: Block,
+    node: fx.Node,
+    wanted: Tensor,
+    bias: Tensor | None,
 ) -> Tensor | None:
     """Add the mean error of a layer to its bias and return it; None where the bias is shared."""
-    bias = make_bias(module, node)
     if bias is None:
         return None
     error = wanted - _watched_means(module, coded.peek(), block.until(node), [node])[node]

@@ -63,8 +63,11 @@ class Distillation:
         return run_nodes(self._module, self._network, rows, replaced=layers)
 
     @torch.no_grad()
-    def error(self, chosen: Tensor) -> float:
-        """:meth:`loss` of the network as it is."""
+    def error(self, chosen: Tensor | None = None) -> float:
+        """:meth:`loss` of the network as it is, of some samples or of all."""
+        chosen = torch.arange(len(self)) if chosen is None else chosen
+        if not self.has_reals:
+            return 0.0
         parts = torch.split(chosen, ROWS)
         return sum(float(self.loss(part, {})) * len(part) for part in parts) / len(chosen)
 
