@@ -171,8 +171,8 @@ def unary(node: fx.Node, function: str, value: Codes | Pending) -> Pending:
         table = lookup.lookup_table(
             function, value.qparams, out, params=params, functions=form.functions
         )
-        codes = lookup.apply_table(value.data, value.qparams.qtype, table)
-        return codes.to(torch_dtype(out.qtype))
+        narrow = table.to(torch_dtype(out.qtype))
+        return lookup.apply_table(value.data, value.qparams.qtype, narrow)
 
     return Pending(function, finish)
 
@@ -190,12 +190,12 @@ def _binary(function: Callable[..., Tensor]) -> Callable[[fx.Node, Sequence[Code
 def _matmul(node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator) -> Finish:
     """(..., M, K) times (..., K, N), both on grids of their own."""
     (a, qa), (b, qb) = ((operand.data, operand.qparams) for operand in operands)
-    acc = linear.matmul_accumulate(a, int(qa.zero_point), b, int(qb.zero_point))
+    acc = linear.matmul_sums(a, int(qa.zero_point), b, int(qb.zero_point))
     acc = fit_accumulator(acc, accumulator, str(node.meta["name"]), channel_axis=-1)
     scales = qa.scale[()], qb.scale[()]
     return lambda out, bounds, form: requantize(
-        acc, *scales, out, form, channel_axis=-1, bounds=bounds
-    )
+        acc.clone(), *scales, out, form, channel_axis=-1, bounds=bounds
+    )  # a clone: two grids may wait for it
 
 
 def _global_pool(node: fx.Node, operands: Sequence[Codes]) -> Finish:

@@ -256,7 +256,7 @@ class CodesInterpreter(fx.Interpreter):
         added = codes.bias if late is None else None
         bias = None if added is None else torch.from_numpy(added).to(x.data.device)
         if unit.op_type == "Gemm":
-            acc, axis = linear.gemm_accumulate(x.data, zero_point, weight.T, 0, bias), -1
+            acc, axis = linear.gemm_sums(weight.T, 0, bias)(x.data, zero_point), -1
         else:
             accumulate = CONVOLUTIONS[unit.op_type]
             acc, axis = accumulate(x.data, zero_point, weight, 0, bias, unit.geometry), 1
@@ -265,8 +265,15 @@ class CodesInterpreter(fx.Interpreter):
         return Pending(
             operator,
             lambda out, bounds, form: requantize(
-                acc, *scales, out, form, channel_axis=axis, bounds=bounds, bias=added, late=late
-            ),
+                acc.clone(),
+                *scales,
+                out,
+                form,
+                channel_axis=axis,
+                bounds=bounds,
+                bias=added,
+                late=late,
+            ),  # a clone: two grids may wait for it
         )
 
     def _late_bias(self, codes: LinearCodes, operator: str) -> Float64Array | None:

@@ -1,4 +1,4 @@
-"""``aten.upsample_nearest2d`` as one Resize, for the trace that becomes ONNX.
+"""Interpolations of pictures as one Resize, for the trace that becomes ONNX.
 
 Torch's own translation computes the sizes from the shape of the input; ours states whole factors,
 or rows and columns, and leaves the batch out of it. ONNX Resize, opset 18.
@@ -16,6 +16,10 @@ WAY: dict[str, Any] = {
     "mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor",
 }  # fmt: skip
 """The cell ``floor(i length / size)``."""
+LINEAR: dict[str, Any] = {"mode": "linear"}
+CUBIC: dict[str, Any] = {"mode": "cubic", "cubic_coeff_a": -0.75}
+ALIGNED, CENTRES = "align_corners", "pytorch_half_pixel"
+"""Positions that are read: corners on corners, or the middles of cells."""
 
 
 def _to_onnx_resize(x: Any, output_size: Sequence[int], scale_factors: None = None) -> Any:
@@ -28,7 +32,28 @@ def _to_onnx_resize(x: Any, output_size: Sequence[int], scale_factors: None = No
     return op.Resize(x, None, None, sizes, axes=[2, 3], **WAY)
 
 
+def _interpolation(way: dict[str, Any]) -> Callable[..., Any]:
+    """Of torch's ``upsample_...2d.vec``: a size, or factors of rows and columns."""
+
+    def to_onnx(
+        x: Any,
+        output_size: Sequence[int] | None,
+        align_corners: bool,
+        scale_factors: Sequence[float] | None = None,
+    ) -> Any:
+        options = {**way, "coordinate_transformation_mode": ALIGNED if align_corners else CENTRES}
+        if output_size is None:
+            scales: Any = op.Constant(value_floats=list(scale_factors or ()))
+            return op.Resize(x, None, scales, None, axes=[2, 3], **options)
+        sizes: Any = op.Constant(value_ints=list(output_size))
+        return op.Resize(x, None, None, sizes, axes=[2, 3], **options)
+
+    return to_onnx
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.upsample_nearest2d.vec: _to_onnx_resize,
+    torch.ops.aten.upsample_bilinear2d.vec: _interpolation(LINEAR),
+    torch.ops.aten.upsample_bicubic2d.vec: _interpolation(CUBIC),
 }
 """For ``torch.onnx.export(custom_translation_table=...)``."""

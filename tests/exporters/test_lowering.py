@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 from torch import Tensor
 from torch.nn import functional as F
@@ -105,6 +107,25 @@ def test_a_pool_of_maps_whose_channels_came_last_is_a_pool() -> None:
     model = canonical(calibrated(net.eval(), "ort-cpu"))
     kinds = {node.op_type for node in model.graph.node}
     assert "GlobalAveragePool" in kinds and not kinds & {"Gather", "Range", "ReduceMean"}
+
+
+@pytest.mark.parametrize("way", [{"size": (9, 4)}, {"scale_factor": (2, 1.5)}], ids=str)
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("aligned", [False, True])
+def test_pictures_are_interpolated_in_float(mode: str, aligned: bool, way: dict[str, Any]) -> None:
+    def body(m: Net, x: Tensor) -> Tensor:
+        wide = F.interpolate(m.conv(x), mode=mode, align_corners=aligned, **way)
+        return cast(Tensor, m.head(wide))
+
+    prepared = calibrated(Net(body, conv=conv(3, 4), head=conv(4, 2)).eval(), "ort-cpu")
+    x = images(3, seed=5)
+    found = pipeline.simulate(canonical(prepared), {"x": x.numpy()}, prepared.profile)
+    (output,) = found.outputs.values()
+    step = float(prepared.quantizers()["head"].scale)
+    # a picture of reals on the edge of two codes may fall on either side: one step of the output
+    torch.testing.assert_close(
+        torch.from_numpy(output), prepared.module(x).detach(), rtol=0, atol=1.01 * step
+    )
 
 
 def test_codes_under_eight_bits_in_bytes_where_the_target_holds_no_others() -> None:

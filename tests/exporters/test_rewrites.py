@@ -178,6 +178,20 @@ def test_float_operators_stay_float_in_onnx_runtime(body: str) -> None:
     np.testing.assert_array_equal(run(after, X, optimised=True), real)
 
 
+@pytest.mark.parametrize(("columns", "copies"), [(1, 1), (4, 0)])
+def test_a_softmax_by_table_has_rows_of_several_elements(columns: int, copies: int) -> None:
+    text = f"""(float[N,3,4,{columns}] x) => (float[N,3,4,{columns}] y) <float scale = {{0.05}},
+    uint8 zero = {{128}}, float share = {{0.00390625}}, uint8 none = {{0}}>
+    {{ q = QuantizeLinear(x, scale, zero)  a = DequantizeLinear(q, scale, zero)  b = Softmax (a)
+       c = QuantizeLinear(b, share, none)  y = DequantizeLinear(c, share, none) }}"""
+    model = parse(text)
+    after = rewritten(model, keep_float.RULE)
+    assert operators(after).count("Max") == copies
+    # by table: half a step more of a share
+    found, real = run(after, X[..., :columns], optimised=True), run(model, X[..., :columns])
+    np.testing.assert_allclose(found, real, rtol=0, atol=0 if copies else 1 / 256)
+
+
 def test_quantized_weights_and_nearest_pixels_need_no_copy() -> None:
     for body in ("b = Relu(a)", 'b = Resize <mode = "nearest"> (a, none, once)'):
         text = quantized(body).replace(

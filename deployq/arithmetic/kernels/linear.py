@@ -91,13 +91,18 @@ def gemm_accumulate(
     return gemm_sums(w, w_zero_point, bias)(x, x_zero_point).long()
 
 
+def matmul_sums(a: Tensor, a_zero_point: int, b: Tensor, b_zero_point: int) -> Tensor:
+    """Sums of two activations, int64, or float32 where that is exact and all are below 2**24."""
+    acc = exact_sums(a, a_zero_point, weights(b, b_zero_point, None, None), _matmul)
+    if acc is not None:
+        return acc
+    sums = oracle.matmul_accumulate(as_numpy(a), a_zero_point, as_numpy(b), b_zero_point)
+    return torch.from_numpy(sums).to(a.device)
+
+
 def matmul_accumulate(a: Tensor, a_zero_point: int, b: Tensor, b_zero_point: int) -> Tensor:
     """Accumulators of two activations; see ``oracle.linear.matmul_accumulate``."""
-    acc = exact_sums(a, a_zero_point, weights(b, b_zero_point, None, None), _matmul)
-    if acc is None:
-        sums = oracle.matmul_accumulate(as_numpy(a), a_zero_point, as_numpy(b), b_zero_point)
-        acc = torch.from_numpy(sums).to(a.device)
-    return acc.long()
+    return matmul_sums(a, a_zero_point, b, b_zero_point).long()
 
 
 def _matmul(value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

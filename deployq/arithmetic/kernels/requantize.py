@@ -96,9 +96,9 @@ def _float32(layer: LayerScales, form: Form, late: _Late, device: torch.device) 
 def _exact(layer: LayerScales, form: Form, late: _Late, device: torch.device) -> Rescale:
     factor = torch.as_tensor(layer.real(form), device=device)
     if late is None:
-        return lambda acc: acc.double() * factor
+        return lambda acc: acc.double().mul_(factor)
     added = torch.as_tensor(late, device=device)
-    return lambda acc: acc.double() * factor + added
+    return lambda acc: acc.double().mul_(factor).add_(added)
 
 
 def _fixed(layer: LayerScales, form: Form, late: _Late, device: torch.device) -> Rescale:

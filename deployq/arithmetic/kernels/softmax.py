@@ -15,7 +15,7 @@ from deployq.arithmetic.exponentials import (
     scaled_exponentials,
     whole_inverse,
 )
-from deployq.arithmetic.kernels.codes import nearest, saturate, scale_tensor
+from deployq.arithmetic.kernels.codes import nearest, saturate, scale_tensor, to_codes
 from deployq.arithmetic.kernels.requantize import requantize
 from deployq.arithmetic.kernels.row_shares import row_shares
 from deployq.arithmetic.requant_words import Softmax
@@ -27,22 +27,22 @@ def softmax(
     x: Tensor, qx: QParams, out: QParams, form: Form, *, bounds: Bounds | None = None
 ) -> Tensor:
     """Codes of the shares along the last axis; see ``oracle.softmax.softmax``."""
-    below = x.amax(-1, keepdim=True).long() - x.long()
-    zero_point = scale_and_zero(out, "Softmax")[1]
+    wide = x.int() if x.element_size() < 4 else x.long()
+    below = wide.amax(-1, keepdim=True) - wide
     if form.softmax is Softmax.INTEGER:
         return pick("Softmax", _INTEGER, form)(below, qx, out, form, bounds)
     if form.softmax is Softmax.REAL or not is_table(qx, out):
         powers = torch.exp(below.double() * -float(scale_and_zero(qx, "Softmax")[0]))
-        shares = (powers / _total(powers)).float()
-        return saturate(nearest(shares / scale_tensor(out, x, "Softmax")) + zero_point, out, bounds)
-    table = torch.from_numpy(scaled_exponentials(qx, x.shape[-1])).to(x.device)[below]
+        shares = powers.div_(_total(powers)).float()
+        return to_codes(shares.div_(scale_tensor(out, x, "Softmax")), out, bounds)
+    table = torch.from_numpy(scaled_exponentials(qx, x.shape[-1])).to(x.device)[below.long()]
     values = nearest(table * float(whole_inverse(out)) / _total(table))
-    return saturate(values + zero_point, out, bounds)
+    return saturate(values + scale_and_zero(out, "Softmax")[1], out, bounds)
 
 
 def _integer(below: Tensor, qx: QParams, out: QParams, form: Form, bounds: Bounds | None) -> Tensor:
     table = torch.from_numpy(integer_exponentials(qx, below.shape[-1]))
-    parts = table.to(below.device)[below]
+    parts = table.to(below.device)[below.long()]
     shares = row_shares(parts, parts.sum(-1, keepdim=True), 0)
     return requantize(shares, SHARE_STEP, np.float32(1), out, form, channel_axis=-1, bounds=bounds)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from torch import fx
 
+from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.expand_to_gather import EXPANDS
 from deployq.graph.rewrites.rule import Rewrite, calls
-
-aten = torch.ops.aten
-EXPANDS = (aten.expand.default, aten.expand_as.default)
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
-    if not calls(node, *EXPANDS) or not node.users:
+    if not calls(node, *EXPANDS):
         return False
-    source = node.all_input_nodes[0].meta["val"]
-    same_rank = source.ndim == node.meta["val"].ndim
-    return same_rank and all(_broadcasts(user, node) for user in node.users)
+    same_rank = node.all_input_nodes[0].meta["val"].ndim == node.meta["val"].ndim
+    return same_rank and any(_broadcasts(user, node) for user in node.users)
 
 
 def _broadcasts(user: fx.Node, node: fx.Node) -> bool:
@@ -29,8 +26,8 @@ def _broadcasts(user: fx.Node, node: fx.Node) -> bool:
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
-    node.replace_all_uses_with(node.all_input_nodes[0])
-    node.graph.erase_node(node)
+    for user in [user for user in node.users if _broadcasts(user, node)]:
+        user.replace_input_with(node, node.all_input_nodes[0])
 
 
 RULE = Rewrite("remove expand", match, rewrite)

@@ -6,7 +6,8 @@ ONNX Runtime quantizes the float weights of a product between DequantizeLinear a
 (its WeightBiasQuantization), computes Softmax there by a table, and interpolates codes in Resize:
 none of it is what the contract says. The last two it does only where a QuantizeLinear follows. Max
 of one operand copies, and no optimizer of ONNX Runtime 1.31 drops it, as it does Identity. The
-table stays where it is exact: over the last axis, onto a grid whose inverse scale is whole.
+table stays where it is exact: over the last axis, onto a grid whose inverse scale is whole, and not
+in rows of one element, which 1.31 makes 0 in the place of 1.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def _is_table(node: ir.Node) -> bool:
     scale = initializer_array(readers[0].inputs[1])
     whole = scale is not None and float(1 / scale).is_integer()
     axis = node.attributes.get_int("axis", -1)
-    return whole and axis in (-1, len(shape) - 1)
+    return whole and axis in (-1, len(shape) - 1) and shape[-1] != 1
 
 
 def _is_quantized_later(node: ir.Node) -> bool:
