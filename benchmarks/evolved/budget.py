@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.evolved.grids import EVERY, LANGUAGE, PLAIN, POWER_PAIRS, ROUNDED, Grid
 from deployq_calibration.evolq import EvolveSettings
 
 
@@ -16,10 +17,14 @@ class Schedule:
     Args:
         seconds: of processor time that it may take; more is a miss.
         sizes: fields of :class:`EvolveSettings` that differ from the defaults.
+        grids: that are searched.
+        pairs: float scales that nobody searched, and powers of two that are searched.
     """
 
     seconds: float
     sizes: Mapping[str, Any]
+    grids: tuple[Grid, ...] = PLAIN
+    pairs: tuple[tuple[Grid, Grid], ...] = ()
 
     def settings(self, seed: int, **more: Any) -> EvolveSettings:
         """Of one search."""
@@ -48,27 +53,41 @@ class Budget:
 
 
 RELEASED = {"passes": 10, "children": 3, "samples": 1000, "batch": 100}
-SMALL = {"passes": 10, "samples": 500, "batch": 100}
-REDUCED = {"passes": 2, "samples": 200, "batch": 50, "held_back": 0.25, "free_passes": 1}
+CHOSEN = {"searched": "all", "activations": True, "fitness": "kl", "width": 0.1}
+"""By the images that may choose, of CIFAR-10 at three bits: docs/evolq.md has the figures."""
+SMALL = {**CHOSEN, "passes": 6, "samples": 400, "batch": 100}
+SHORT = {**CHOSEN, "passes": 4, "samples": 400, "batch": 100}
+REDUCED = {**CHOSEN, "searched": "attention", "passes": 1, "samples": 80, "batch": 20,
+           "held_back": 0.25}  # fmt: skip
+STORIES = {**CHOSEN, "passes": 4, "samples": 36, "batch": 6}
 TINY = {"passes": 1, "children": 1, "samples": 48, "batch": 16, "held_back": 0.34}
 
+NETWORKS = (
+    "mnist_vit_prenorm", "cifar10_vit_prenorm", "cifar10_vit_postnorm", "imagenet_vit_tiny16",
+    "lm_stories260k",
+)  # fmt: skip
 QUICK = Budget(
     {
-        "mnist_vit_prenorm": Schedule(600, SMALL),
-        "cifar10_vit_prenorm": Schedule(1500, SMALL),
-        "cifar10_vit_postnorm": Schedule(3000, SMALL),
-        "imagenet_vit_tiny16": Schedule(1800, REDUCED),
+        "mnist_vit_prenorm": Schedule(300, SMALL, EVERY, POWER_PAIRS),
+        "cifar10_vit_prenorm": Schedule(600, SHORT, EVERY, POWER_PAIRS),
+        "cifar10_vit_postnorm": Schedule(600, SHORT),
+        "imagenet_vit_tiny16": Schedule(900, REDUCED),
+        "lm_stories260k": Schedule(600, STORIES, LANGUAGE),
     },
     seeds=3, reported=6000, iterations=300,
     speed=("imagenet_vit_tiny16", 16, 8), rounds=(3, 30),
 )  # fmt: skip
 FULL = Budget(
-    {name: Schedule(24 * 3600, RELEASED) for name in QUICK.schedules},
+    {
+        name: Schedule(24 * 3600, RELEASED, LANGUAGE if name.startswith("lm") else EVERY,
+                       () if name.startswith("lm") else POWER_PAIRS)
+        for name in NETWORKS
+    },
     seeds=3, reported=6000, iterations=500,
     speed=("imagenet_vit_tiny16", 64, 32), rounds=(5, 30),
 )  # fmt: skip
 TRIAL = Budget(
-    {"mnist_vit_prenorm": Schedule(120, TINY)},
+    {"mnist_vit_prenorm": Schedule(120, TINY, (*PLAIN, *ROUNDED), POWER_PAIRS)},
     seeds=2, reported=64, iterations=3, speed=("mnist_vit_prenorm", 16, 8), rounds=(2, 2),
 )  # fmt: skip
 BUDGETS = {"quick": QUICK, "full": FULL, "trial": TRIAL}

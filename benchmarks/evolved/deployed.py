@@ -11,7 +11,6 @@ from benchmarks.evidence_size import images_wanted
 from benchmarks.evolved.budget import Budget
 from benchmarks.evolved.files import OWN, PLAIN, bundle, files
 from benchmarks.evolved.grids import DEPLOYED
-from benchmarks.evolved.grids import PLAIN as PLAIN_GRIDS
 from benchmarks.evolved.searches import Work
 from benchmarks.evolved.worth import Gain, means, rows_of
 from benchmarks.latency import measure
@@ -32,8 +31,8 @@ def peers(folder: Path, budget: Budget) -> Table:
     columns = ("model", "file", "top-1 %", "KL", "KL, less deployq + Evol-Q",
                "top-1, less the same", "integer share %", "note")  # fmt: skip
     work, rows, facts, misses = Work(folder, budget), list[tuple[str, ...]](), list[Facts](), []
-    with progress(len(budget.schedules)) as advance:
-        for spec, schedule in work.networks():
+    with progress(len(work.vision())) as advance:
+        for spec, schedule in work.vision():
             advance(spec.name)
             for entry in _peers(work, spec, files(work, spec, schedule)):
                 facts.append(entry["facts"])
@@ -75,8 +74,8 @@ def latency(folder: Path, budget: Budget) -> Table:
     """One image at a time in ONNX Runtime, two threads, rounds interleaved."""
     columns = ("model", "file", "median ms", "integer share %", "deployq + Evol-Q / file", "reason")
     work, rows, facts, misses = Work(folder, budget), list[tuple[str, ...]](), list[Facts](), []
-    with progress(len(budget.schedules)) as advance:
-        for spec, schedule in work.networks():
+    with progress(len(work.vision())) as advance:
+        for spec, schedule in work.vision():
             advance(spec.name)
             result = measure(spec, files(work, spec, schedule), 1, budget.rounds[1], 2)
             facts.append(result)
@@ -99,7 +98,7 @@ def parity(folder: Path, budget: Budget) -> Table:
     """Every searched network of seed 0, exported and verified: law 12."""
     columns = ("model", "widths", "comparison", "images", "codes", "different", "result")
     work, rows, facts, misses = Work(folder, budget), list[tuple[str, ...]](), list[Facts](), []
-    cases = [(s, p, g) for s, p in work.networks() for g in (DEPLOYED, *PLAIN_GRIDS)]
+    cases = [(s, p, g) for s, p in work.networks() for g in (DEPLOYED, *p.grids)]
     with progress(len(cases)) as advance:
         for spec, schedule, grid in cases:
             advance(f"{spec.name}, {grid.name}")

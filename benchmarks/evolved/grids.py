@@ -1,4 +1,4 @@
-"""Widths of weights on a target; activations have 8 bits, first and last layers those of the rest.
+"""Widths on a target; first and last layers have those of the rest.
 
 A new row of every table is one line here.
 """
@@ -23,16 +23,18 @@ class Grid:
         target: profile.
         weights: bits.
         corrections: of calibration.
+        activations: bits.
     """
 
     name: str
     target: str
     weights: int
     corrections: tuple[str, ...] = ()
+    activations: int = 8
 
     def recipe(self) -> Recipe:
         """What ``prepare`` is asked for."""
-        return Recipe(self.weights)
+        return Recipe(self.weights, self.activations)
 
 
 PLAIN = (Grid("W8A8", NARROW, 8), Grid("W4A8", NARROW, 4), Grid("W3A8", NARROW, 3))
@@ -47,5 +49,10 @@ ROUNDED = tuple(
     if grid.weights < 8
 )
 """Codes that learned rounding chose; the search keeps them."""
+NARROWEST = Grid("W4A4", "lowbit-vlsi", 4, activations=4)
+"""Integers alone, LayerNorm and Softmax among them; its multipliers are short: a lattice."""
+EVERY = (*PLAIN, *ROUNDED, NARROWEST)
+LANGUAGE = (Grid("W8A8", "ort-cpu", 8), Grid("W4A8", "ort-cpu", 4))
+"""Embeddings and RMSNorm, which the narrow targets do not have."""
 DEPLOYED = Grid("ort-cpu W8A8", "ort-cpu", 8)
 """What the peers' files are compared with."""

@@ -19,7 +19,7 @@ import deployq
 from benchmarks.evolved.budget import Budget, Schedule
 from benchmarks.evolved.grids import Grid
 from benchmarks.evolved.worth import Scores, rows_of
-from benchmarks.models.registry import TRANSFORMERS
+from benchmarks.models.registry import LANGUAGE, TRANSFORMERS
 from benchmarks.models.spec import ModelSpec
 from benchmarks.part import Facts
 from benchmarks.statistics import Rows
@@ -30,6 +30,7 @@ from deployq.graph.preparation import PreparedModel
 from deployq_calibration.calibration_settings import CalibrationSettings
 
 BATCH = 50
+NETWORKS = TRANSFORMERS | LANGUAGE
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class Searched:
     Args:
         before: rows of the reporting images.
         after: the same behind the search of each seed.
+        figures: the network's own metric before, and the mean over the seeds.
         reports: what each search said, and its seconds.
     """
 
     before: Rows
     after: list[Rows]
+    figures: tuple[float, float]
     reports: list[Facts]
 
     @property
@@ -65,7 +68,11 @@ class Work:
 
     def networks(self) -> list[tuple[ModelSpec, Schedule]]:
         """Those of the budget."""
-        return [(TRANSFORMERS[name], s) for name, s in self.budget.schedules.items()]
+        return [(NETWORKS[name], s) for name, s in self.budget.schedules.items()]
+
+    def vision(self) -> list[tuple[ModelSpec, Schedule]]:
+        """Those that look at images."""
+        return [(spec, s) for spec, s in self.networks() if spec.name in TRANSFORMERS]
 
     def reporting(self, spec: ModelSpec) -> tuple[Dataset, npt.NDArray[np.int64]]:
         """Images that took no part in anything else, and labels."""
@@ -90,28 +97,33 @@ class Work:
             pipeline.save_prepared(prepared, path)
         return pipeline.load_prepared(path)
 
-    def float_top1(self, spec: ModelSpec) -> float:
-        """In percent."""
-        return 100 * float((self.floats(spec).argmax(1) == self.reporting(spec)[1]).mean())
+    def figure(self, spec: ModelSpec, scores: Scores) -> float:
+        """The network's own metric."""
+        rows = spec.metric.rows([scores], [self.floats(spec)], self.reporting(spec)[0])
+        return spec.metric.statistic(rows)
 
     def unsearched(self, spec: ModelSpec, grid: Grid) -> Rows:
         """The network as it was calibrated."""
+        return rows_of(self._before(spec, grid), self.floats(spec), self.reporting(spec)[1])
+
+    def _before(self, spec: ModelSpec, grid: Grid) -> Scores:
         name = f"{spec.name}.{_slug(grid.name)}"
-        scores = self._kept(name, lambda: self._scores(spec, self.calibrated(spec, grid).module))
-        return rows_of(scores, self.floats(spec), self.reporting(spec)[1])
+        return self._kept(name, lambda: self._scores(spec, self.calibrated(spec, grid).module))
 
     def searched(self, spec: ModelSpec, grid: Grid, schedule: Schedule) -> Searched:
         """The network before, and behind a search of each seed."""
         floats, (_, labels) = self.floats(spec), self.reporting(spec)
         start = f"{spec.name}.{_slug(grid.name)}"
-        after, reports = list[Rows](), list[Facts]()
+        after, figures, reports = list[Rows](), list[float](), list[Facts]()
         for seed in range(self.budget.seeds):
             prepared, report = self.tuned(spec, grid, schedule, seed)
             make = partial(self._scores, spec, prepared.module)
             found = self._kept(f"{start}.{seed}", make)
             after.append(rows_of(found, floats, labels))
+            figures.append(self.figure(spec, found))
             reports.append(report)
-        return Searched(self.unsearched(spec, grid), after, reports)
+        ends = self.figure(spec, self._before(spec, grid)), float(np.mean(figures))
+        return Searched(self.unsearched(spec, grid), after, ends, reports)
 
     def tuned(
         self, spec: ModelSpec, grid: Grid, schedule: Schedule, seed: int
@@ -159,7 +171,7 @@ def samples(spec: ModelSpec, schedule: Schedule) -> Dataset:
 
 @cache
 def _reporting(name: str) -> Dataset:
-    return TRANSFORMERS[name].reporting()
+    return NETWORKS[name].reporting()
 
 
 def _slug(name: str) -> str:

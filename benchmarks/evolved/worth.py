@@ -17,12 +17,23 @@ Scores = npt.NDArray[np.float32]
 def rows_of(scores: Scores, floats: Scores, labels: npt.NDArray[np.int64]) -> Rows:
     """(N, 2): divergence in nats, ``KL(float softmax || quantized softmax)``, and 100 where the
     best class is the label, else 0.
+
+    Args:
+        scores, floats: (N, K); or (N, T, K) of texts, a row of which is the mean over its tokens.
+        labels: (N,); or the ids (N, T) of the texts, each scored by the token before it, below 0
+            where a text has ended.
     """
+    if scores.ndim == 2:
+        scores, floats, labels = scores[:, None], floats[:, None], labels[:, None]
+    else:
+        scores, floats, labels = scores[:, :-1], floats[:, :-1], labels[:, 1:]
     wanted, found = (
-        torch.log_softmax(torch.from_numpy(x).double(), 1).numpy() for x in (floats, scores)
+        torch.log_softmax(torch.from_numpy(x).double(), -1).numpy() for x in (floats, scores)
     )
-    divergence = (np.exp(wanted) * (wanted - found)).sum(1)
-    return np.stack([divergence, 100.0 * (scores.argmax(1) == labels)], 1)
+    divergence = (np.exp(wanted) * (wanted - found)).sum(-1)
+    tokens = np.stack([divergence, 100.0 * (scores.argmax(-1) == labels)], 2)
+    counts = labels >= 0
+    return (tokens * counts[..., None]).sum(1) / counts.sum(1)[:, None]
 
 
 @dataclass(frozen=True)

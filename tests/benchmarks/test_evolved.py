@@ -32,11 +32,24 @@ def test_divergence_is_that_of_the_float_softmax() -> None:
     assert abs(rows[0, 0] - wanted) < 1e-7  # scores are float32
 
 
+def test_a_text_is_the_mean_over_its_tokens() -> None:
+    """The second text ends after two ids; the last scores of a text speak of no id."""
+    ids = np.array([[1, 0, 1], [0, 1, -1]])
+    floats = np.zeros((2, 3, 2), np.float32)
+    scores = floats.copy()
+    scores[0, 0] = [1.0, 0.0]  # the next id is 0
+    scores[1, 1:], scores[0, 2] = [5.0, 0.0], [5.0, 0.0]
+    (_, hits), (nothing, none) = rows_of(scores, floats, ids)
+    assert (hits, none, nothing) == (50.0, 0.0, 0.0)
+    first = rows_of(scores[:1, 0], floats[:1, 0], np.array([0]))[0, 0]
+    assert np.isclose(rows_of(scores, floats, ids)[0, 0], first / 2)
+
+
 def searched(divergence: float, held_back: tuple[float, float], seconds: float) -> Searched:
     before = np.stack([np.full(50, 0.2), np.tile([0.0, 100.0], 25)], 1)
     after = before + np.array([divergence, 0.0])
     report = {"held_back": held_back, "seconds": seconds}
-    return Searched(before, [after], [report])
+    return Searched(before, [after], (50.0, 50.0), [report])
 
 
 def test_goals_that_are_missed_are_named() -> None:
