@@ -192,6 +192,7 @@ def test_batch_norm_of_rows_goes_over_a_map_of_one_cell() -> None:
         (lambda m, x: x * m.weight.view(6), "mul"),  # for each column
         (lambda m, x: x.flatten(1) * 2, "flatten mul"),
         (lambda m, x: F.silu(x), "sigmoid mul"),
+        (lambda m, x: x**2 + torch.square(x), "mul mul add"),
         (lambda m, x: F.adaptive_avg_pool2d(x, 1), "adaptive_avg_pool2d"),
         (lambda m, x: F.adaptive_avg_pool2d(x, (3, None)), "avg_pool2d"),
         (lambda m, x: F.adaptive_avg_pool2d(x, 6) * x, "mul"),

@@ -46,6 +46,7 @@ from deployq.graph.rewrites import (
     split_layer,
     split_to_slices,
     square_mean_to_rms_norm,
+    square_to_mul,
     stack_to_concat,
     tanh_to_gelu,
     token_to_pad,
@@ -94,6 +95,7 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     token_to_pad.RULE,
     merge_constants.RULE,  # after it: a token melts into the positions
     silu_to_mul.RULE,
+    square_to_mul.RULE,  # after the patterns of norms and GELU, which begin with powers
     last_axis_softmax.RULE,
     ones_into_rms_norm.RULE,
     mean_to_pool.RULE,
