@@ -22,6 +22,7 @@ from deployq import (
     golden_command,
     landscape_command,
     overflow_command,
+    runtimes_command,
     targets_command,
     train_command,
     tune_command,
@@ -46,6 +47,7 @@ app.command()(golden_command.golden)
 app.command()(train_command.train)
 app.command()(tune_command.tune)
 app.command()(landscape_command.landscape)
+app.command()(runtimes_command.runtimes)
 
 TargetOption = Annotated[
     str | None,
@@ -198,6 +200,13 @@ def verify(
     ] = 32,
     latency_runs: Annotated[int, typer.Option(min=1, help="Timed runs of one sample.")] = 100,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="Run it in these runtimes, with commas, or all; see deployq runtimes."),
+    ] = None,
+    time_limit: Annotated[
+        float, typer.Option(min=1, help="Seconds for each of these runtimes.")
+    ] = 600,
     config: flags.ConfigOption = None,
     scale: flags.ScaleOption = None,
     mean: flags.MeanOption = None,
@@ -208,7 +217,8 @@ def verify(
 ) -> None:
     """Hold a bundle's files against its reference: codes, accuracy, latency.
 
-    Exits 1 when a limit was missed or the evidence is too thin to say.
+    With --runtime: each of these runtimes in a process of its own, held to what is known of its
+    arithmetic. Exits 1 when a limit was missed or the evidence is too thin to say.
     """
     from deployq import jobs, pipeline
     from deployq.html_report.page import check_page_path, write_page
@@ -225,6 +235,13 @@ def verify(
     images = flags.stated_preprocessing(base, scale, mean, std, resize, crop)
     labels = labels or (None if file.labels is None else Path(file.labels))
     request = DataRequest(file.require("data", data), images, labels)
+    if runtime is not None:
+        raise typer.Exit(
+            runtimes_command.verify_runtimes(
+                bundle, request, runtime, metric or file.metric, runs=latency_runs,
+                limit_seconds=time_limit, as_json=as_json,
+            )
+        )  # fmt: skip
     with progress(total=None) as advance:
         evidence, dataset = jobs.open_for_verification(bundle, request, advance)
     limits = Limits(min_images, min_codes, min_distinct)

@@ -12,7 +12,7 @@ from benchmarks.part import Facts, Table
 from deployq.progress import progress
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.parity import runtime_against_simulator
-from deployq.verifier.placement import float_operators
+from deployq_exporters.runtimes.placement import float_operators
 
 TARGET = "ort-cpu"
 COLUMNS = ("network", "comparison", "in float", "images", "layers", "codes", "different")

@@ -37,7 +37,7 @@ def measure(
     skipped = {OFF} if metric.against_float else set()
     meters = {name: metric.start() for name in EVALUATORS if name not in skipped}
     for batch in dataset.batches(evidence.batch):
-        outputs = _outputs(evidence, session, batch)
+        outputs = evaluator_outputs(evidence, batch) | {"runtime": _ran(session, batch)}
         for name, meter in meters.items():
             meter.add(Batch(batch.inputs, batch.labels, outputs[name], outputs[OFF]))
         progress("accuracy")
@@ -50,19 +50,21 @@ def measure(
     )
 
 
-def _outputs(evidence: Evidence, session: FileSession, batch: Dataset) -> dict[str, Outputs]:
-    """Real outputs of one batch, by evaluator."""
-    prepared, names = evidence.prepared, evidence.runtime_graph.outputs
+def evaluator_outputs(evidence: Evidence, batch: Dataset) -> dict[str, Outputs]:
+    """Real outputs of one batch, by evaluator; of all but the runtime."""
+    prepared, names = evidence.prepared, evidence.graph.outputs
     inputs = tensors_of(prepared, batch)
-    ran = session.reals(session.run(batch.inputs)[0])
     evaluated = evaluate_steps(prepared, evidence.contract, *inputs, names=()).outputs
     by_evaluator = {
         OFF: _module_outputs(prepared, inputs, quantized=False),
         "fake-quant": _module_outputs(prepared, inputs, quantized=True),
         "reference": [_reals(value) for value in evaluated],
-        "runtime": [ran[name] for name in names],
     }
     return {e: dict(zip(names, arrays, strict=True)) for e, arrays in by_evaluator.items()}
+
+
+def _ran(session: FileSession, batch: Dataset) -> Outputs:
+    return session.reals(session.run(batch.inputs)[0])
 
 
 def _reals(value: Codes | torch.Tensor) -> npt.NDArray[Any]:

@@ -13,8 +13,8 @@ from deployq.graph.plan import Plan
 from deployq.qgraph.edges import feed
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.file_session import FileSession
-from deployq.verifier.placement import float_operators
 from deployq.verifier.report import Latency
+from deployq_exporters.runtimes.placement import float_operators
 
 WARM_UP = 10
 
@@ -56,14 +56,14 @@ def measure_latency(
         low_ms=float(low),
         high_ms=float(high),
         float_median_ms=float(np.median(times["float"])),
-        integer_share=_integer_share(evidence.prepared.plan, floats),
+        integer_share=integer_share(evidence.prepared.plan, floats),
         float_nodes=floats,
         samples_ms=tuple(times["integer"]),
         float_samples_ms=tuple(times["float"]),
     )
 
 
-def _integer_share(plan: Plan, floats: Collection[str]) -> float:
+def integer_share(plan: Plan, floats: Collection[str]) -> float:
     """Part of the multiply-accumulates outside the nodes that ran in float."""
     integer = sum(layer.macs for layer in plan.layers if layer.name not in floats)
     return integer / max(plan.macs, 1)

@@ -35,9 +35,9 @@ from deployq.verifier.classes import (
 from deployq.verifier.comparison import Comparison
 from deployq.verifier.evidence import Evidence, tensor_name
 from deployq.verifier.file_session import FileSession
-from deployq.verifier.placement import float_tensors, only_floats, tensors_from_floats
 from deployq.verifier.report import Judged, Parity
 from deployq.verifier.tally import wanted_distinct
+from deployq_exporters.runtimes.placement import float_tensors, only_floats, tensors_from_floats
 
 Array = npt.NDArray[Any]
 Codes = Mapping[str, Array]

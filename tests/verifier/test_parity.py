@@ -33,10 +33,10 @@ from deployq.verifier.parity import (
     runtime_against_reference,
     runtime_against_simulator,
 )
-from deployq.verifier.placement import float_tensors
 from deployq.verifier.report import Judged, Limits
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_exporters.runtimes.onnxruntime import Placement
+from deployq_exporters.runtimes.placement import float_tensors
 
 FEW = Limits(min_images=1, min_codes=1, min_distinct=1)
 

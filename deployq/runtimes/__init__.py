@@ -1,0 +1,1 @@
+"""Run a bundle in every runtime, each in a process of its own."""

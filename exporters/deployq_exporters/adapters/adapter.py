@@ -1,0 +1,122 @@
+"""The shape of an adapter: one runtime, and what deployq asks of it.
+
+An adapter writes the runtime's file from the canonical one, says what that file computes, loads it,
+and runs it where this machine can. Vendors' packages are imported when first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy.typing as npt
+import onnx
+
+from deployq.qgraph import IntegerGraph
+from deployq_targets import TargetProfile
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network as it was lowered.
+
+    Args:
+        model: the canonical file.
+        graph: what it says.
+        shapes: code tensor to its shape for one sample.
+        profile: of the target.
+    """
+
+    model: onnx.ModelProto
+    graph: IntegerGraph
+    shapes: Mapping[str, tuple[int, ...]]
+    profile: TargetProfile
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a runtime computed.
+
+    Args:
+        outputs: graph output to reals, or to codes where the file gives codes, (N, ...).
+        inner: code tensor to codes, int64; empty where the runtime keeps them to itself.
+    """
+
+    outputs: Mapping[str, Array]
+    inner: Mapping[str, Array] = field(default_factory=dict)
+
+
+class Loaded(Protocol):
+    """A file that a runtime took."""
+
+    @property
+    def floats(self) -> tuple[str, ...] | None:
+        """Nodes of the file outside the runtime's integer kernels; None where it does not tell."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What else its tool says, for reports: plain data."""
+
+    def run(self, inputs: Mapping[str, Array]) -> Answer:
+        """Feed reals (N, ...), or codes where the file takes codes.
+
+        Raises:
+            InputError: a kernel refuses the file or the inputs.
+        """
+
+
+@dataclass(frozen=True)
+class Load:
+    """How a file is loaded.
+
+    Args:
+        threads: of one operator.
+        inner: keep inner codes, where the runtime can without computing otherwise.
+    """
+
+    threads: int = 1
+    inner: bool = False
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One runtime.
+
+    Args:
+        name: as ``--runtime`` says it.
+        title: as reports say it.
+        distribution: of the package index, which knows the version.
+        module: that has to be there to import.
+        least: version, at least.
+        install: the command that installs it.
+        licence: of what is installed.
+        file_name: of its file in a bundle.
+        write: the file; the same source gives the same bytes. Raises UnsupportedError for what the
+            runtime cannot say, InputError where a package is missing.
+        read: what a file says, in its own codes.
+        load: raises InputError with the vendor's own words where the runtime refuses the file.
+        contract: name of the builtin profile whose arithmetic it computes for a target; None where
+            its arithmetic is not known code by code.
+        most_samples: worth running, where it is slow; None: all.
+        computes: it runs files on this machine; otherwise it only compiles them.
+        emulated: what runs stands in for a chip: its time says nothing.
+    """
+
+    name: str
+    title: str
+    distribution: str
+    module: str
+    least: str
+    install: str
+    licence: str
+    file_name: str
+    write: Callable[[Source], bytes]
+    read: Callable[[Source, bytes], IntegerGraph]
+    load: Callable[[Source, bytes, Load], Loaded]
+    contract: Callable[[TargetProfile], str | None]
+    most_samples: int | None = None
+    computes: bool = True
+    emulated: bool = False
