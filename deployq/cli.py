@@ -124,6 +124,10 @@ def export(
         str | None,
         typer.Option(help="Inputs and outputs of the files: float or integer; the target's."),
     ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="Also write the files of these runtimes, with commas, or all."),
+    ] = None,
     keep_float: Annotated[
         list[str] | None, typer.Option(help="Layers that stay in float, as a pattern; repeatable.")
     ] = None,
@@ -167,7 +171,7 @@ def export(
     with progress(total=None) as advance:
         prepared, bundle = jobs.export_model(
             model, DataRequest(calib, images), output, target, recipe, settings, advance, weights,
-            io or file.io, sensitivity=sensitivity,
+            io or file.io, runtimes=runtime, sensitivity=sensitivity,
         )  # fmt: skip
     if as_json:
         _print_json(

@@ -31,6 +31,7 @@ from deployq.inspection.reading import inspect_graph
 from deployq.inspection.shapes import code_shapes
 from deployq.models import check_target, fit_samples, load_model
 from deployq.opened_file import open_file
+from deployq.packages import RUNTIMES
 from deployq.progress import notice
 from deployq.sensitivity import SENSITIVITY, measure_sensitivity, sensitivity_facts
 from deployq.settings import parse_preprocessing
@@ -40,6 +41,7 @@ from deployq.verifier.evidence import Evidence
 from deployq.whole_file import whole_file
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.corrections import Change
+from deployq_exporters.adapters import find_adapters
 from deployq_targets.words import Edges
 
 PREPROCESSING = "preprocessing"
@@ -109,10 +111,17 @@ def export_model(
     weights: Path | None = None,
     io: str | None = None,
     *,
+    runtimes: str | None = None,
     sensitivity: bool = False,
 ) -> tuple[PreparedModel, Bundle]:
-    """Prepare, calibrate where needed, export; a path that cannot be replaced is refused first."""
+    """Prepare, calibrate where needed, export; a path that cannot be replaced is refused first.
+
+    Args:
+        runtimes: whose files the bundle holds as well; see :func:`deployq.pipeline.export`.
+    """
     check_replaceable(output)
+    if runtimes is not None:
+        find_adapters(runtimes)
     prepared, data, fresh = prepare_model(
         reference, calib, target, recipe, settings, weights, advance, io
     )
@@ -140,20 +149,27 @@ def export_model(
             notice(f"{name}: {rule or 'pixels are not its codes: the scales of the model stand'}")
         if calib.preprocessing is not None and not images:
             notice("the calibration data are no images: [preprocessing] sets no input's grid")
-    exported = pipeline.export(prepared, output, data, io=io, facts=facts, progress=advance)
+    exported = pipeline.export(
+        prepared, output, data, io=io, runtimes=runtimes, facts=facts, progress=advance
+    )
     for line in left_out(exported):
         notice(line)
     return prepared, exported
 
 
 def left_out(exported: Bundle) -> list[str]:
-    """Why a bundle lacks the file in its vendor's format, as one line, if it does."""
-    fact: Any = exported.facts.get(pipeline.VENDOR_FILE)
-    if fact is None or fact["left_out"] is None:
-        return []
-    reason = fact["left_out"]
-    text = f"no {fact['name']}: {reason['where']}: {reason['rule']}: {reason['found']}"
-    return [f"{text}; {reason['next']}" if reason["next"] else text]
+    """Why a bundle lacks the file in its vendor's format, or a runtime's, a line each."""
+    vendor: Any = exported.facts.get(pipeline.VENDOR_FILE)
+    runtimes: Any = exported.facts.get(RUNTIMES, {})
+    files = [] if vendor is None else [(vendor["name"], vendor["left_out"])]
+    files += [(entry["file"], entry["left_out"]) for entry in runtimes.values()]
+    missing = {name: reason for name, reason in files if reason is not None}
+    return [_missing_line(name, reason) for name, reason in missing.items()]
+
+
+def _missing_line(name: str, reason: dict[str, str]) -> str:
+    text = f"no {name}: {reason['where']}: {reason['rule']}: {reason['found']}"
+    return f"{text}; {reason['next']}" if reason["next"] else text
 
 
 def open_for_verification(

@@ -30,8 +30,10 @@ from deployq.graph.prepared_files import load_prepared_model, save_prepared_mode
 from deployq.graph.recipe import Recipe
 from deployq.inspection.shapes import code_shapes
 from deployq.opened_file import open_file, open_model
+from deployq.packages import write_packages
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.edges import feed, with_ranges
+from deployq.runtimes.source import make_source
 from deployq.simulator import Simulation, run_graph
 from deployq.simulator.recorded_sums import recorded_sums
 from deployq.verifier.evidence import CANONICAL_FILE, GOLDEN_FILE, Evidence
@@ -148,6 +150,7 @@ def export(
     samples: Dataset,
     *,
     io: Edges | str | None = None,
+    runtimes: str | None = None,
     facts: Mapping[str, object] | None = None,
     progress: Advance = lambda stage: None,
 ) -> Bundle:
@@ -163,12 +166,15 @@ def export(
         samples: the first ones become golden vectors.
         io: ``float`` or ``integer``: whether the files take and give reals, or codes where an input
             or output is on a grid; None takes the profile's.
+        runtimes: whose files the bundle holds as well, with commas; ``all``: of every runtime that
+            can say the network, and the manifest says why of the others.
         facts: further entries of the manifest.
 
     Raises:
         InputError: something else than a bundle is at ``path``, another process writes it, samples
-            do not fit, a tensor is not calibrated, or ``io`` is another word.
-        UnsupportedError: an operator cannot be lowered.
+            do not fit, a tensor is not calibrated, ``io`` is another word, or a named runtime is
+            none, or its package is missing.
+        UnsupportedError: an operator cannot be lowered, or a named runtime cannot say it.
     """
     check_dataset(prepared.inputs, samples, prepared.input_dtypes())
     profile, edges = prepared.profile, choose_edges(io, prepared.profile)
@@ -184,6 +190,8 @@ def export(
         save_prepared_model(prepared, folder)
         stored = read_graph(model)
         vendor = _write_vendor_file(model, stored, profile, folder)
+        if runtimes is not None:
+            vendor |= write_packages(make_source(model, stored, profile), runtimes, folder)
         progress("golden vectors")
         graph = with_ranges(stored, prepared.grids())
         write_golden(*run_first(graph, profile.contract(), samples), folder / GOLDEN_FILE)

@@ -1,0 +1,76 @@
+"""The commands ``runtimes`` and ``verify --runtime``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployq import pipeline
+from deployq.data import Dataset
+from deployq.errors import UnsupportedError
+from deployq.graph.preparation import PreparedModel
+from tests.commands import run_command
+
+
+def test_runtimes_are_listed_with_what_installs_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = run_command(monkeypatch, capsys, "runtimes", "--json")
+    found = {entry["runtime"]: entry for entry in json.loads(printed.out)["runtimes"]}
+    assert found["onnxruntime"]["version"] and not found["onnxruntime"]["problem"]
+    assert all(entry["install"].startswith("pip install") for entry in found.values())
+    table = run_command(monkeypatch, capsys, "runtimes")
+    assert all(name in table.out for name in found) and table.code == 0
+
+
+def test_a_bundle_in_a_runtime(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    bundles: Callable[[str], Path], unseen: Dataset, tmp_path: Path,
+) -> None:  # fmt: skip
+    data = tmp_path / "data.npz"
+    np.savez(data, x=unseen.inputs["x"][:32], y=np.asarray(unseen.labels)[:32])
+    arguments = ("verify", bundles("int8-npu"), "--data", data, "--latency-runs", "2")
+    table = run_command(monkeypatch, capsys, *arguments, "--runtime", "onnxruntime")
+    assert table.code == 0 and "onnxruntime" in table.out and "100.0 %" in table.out
+    printed = run_command(monkeypatch, capsys, *arguments, "--runtime", "onnxruntime", "--json")
+    facts = json.loads(printed.out)
+    assert facts["accepted"] == 1 and facts["misses"] == [] and facts["exit_code"] == 0
+    assert facts["rows"][0]["simulated"] == {"compared": 320, "different": 0, "largest": 0}
+
+
+def test_a_runtime_that_there_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    bundles: Callable[[str], Path],
+) -> None:  # fmt: skip
+    arguments = ("verify", bundles("int8-npu"), "--data", "none.npz", "--runtime", "tflight")
+    printed = run_command(monkeypatch, capsys, *arguments)
+    assert printed.code == 2 and "no runtime has this name" in printed.err
+
+
+def test_an_export_holds_the_files_of_runtimes(
+    make_prepared: Callable[..., PreparedModel], calibration: Dataset, tmp_path: Path
+) -> None:
+    prepared = make_prepared("int8-npu")
+    bundle = pipeline.export(prepared, tmp_path / "b", calibration, runtimes="litert,qnn-htp")
+    files = {file.path for file in bundle.files}
+    assert {"model.tflite", "model.qnn.onnx"} <= files
+    facts: Any = bundle.facts["runtimes"]
+    assert facts["litert"] == {"file": "model.tflite", "left_out": None}
+
+
+def test_a_runtime_that_cannot_say_a_network_is_left_out_unless_it_was_named(
+    make_prepared: Callable[..., PreparedModel], calibration: Dataset, tmp_path: Path
+) -> None:
+    prepared = make_prepared("lowbit-vlsi")
+    bundle = pipeline.export(prepared, tmp_path / "b", calibration, runtimes="all")
+    facts: Any = bundle.facts["runtimes"]
+    assert facts["litert"]["left_out"]["rule"] and facts["onnxruntime"]["left_out"] is None
+    assert not (tmp_path / "b" / "model.tflite").exists()
+    with pytest.raises(UnsupportedError):
+        pipeline.export(prepared, tmp_path / "c", calibration, runtimes="litert")
+    assert not (tmp_path / "c").exists()
