@@ -54,6 +54,7 @@ from deployq.graph.rewrites import (
     unit_length_to_rms_norm,
     view_to_flatten,
     view_to_reshape,
+    windows_of_constant,
     windows_to_concat,
 )
 from deployq.graph.rewrites.rule import Rewrite
@@ -80,6 +81,7 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     roll_to_gather.RULE,
     matrix_transpose.RULE,
     remove_identity.RULE,
+    windows_of_constant.RULE,
     remove_expand.RULE,
     expand_to_gather.RULE,
     repeat_to_gather.RULE,
