@@ -77,7 +77,7 @@ def _misses(grid: Grid, found: Searched, gain: Gain, schedule: Schedule) -> list
         if not gain.top1.low > 0:
             misses.append("the gain in accuracy is within its spread")
     slowest = max(r["seconds"] for r in found.reports)
-    if slowest > schedule.seconds * (TWO_SEARCHES if grid.activations < 8 else 1):
+    if slowest > schedule.seconds * (TWO_SEARCHES if grid.on_lattice else 1):
         misses.append(f"a search took {slowest:.0f} s of {schedule.seconds:.0f} s")
     return misses
 

@@ -24,6 +24,7 @@ class Grid:
         weights: bits.
         corrections: of calibration.
         activations: bits.
+        on_lattice: activations' scales make the lattice of the weights', and stay.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Grid:
     weights: int
     corrections: tuple[str, ...] = ()
     activations: int = 8
+    on_lattice: bool = False
 
     def recipe(self) -> Recipe:
         """What ``prepare`` is asked for."""
@@ -49,7 +51,7 @@ ROUNDED = tuple(
     if grid.weights < 8
 )
 """Codes that learned rounding chose; the search keeps them."""
-NARROWEST = Grid("W4A4", "lowbit-vlsi", 4, activations=4)
+NARROWEST = Grid("W4A4", "lowbit-vlsi", 4, activations=4, on_lattice=True)
 """Integers alone, LayerNorm and Softmax among them; its multipliers are short: a lattice."""
 EVERY = (*PLAIN, *ROUNDED, NARROWEST)
 LANGUAGE = (Grid("W8A8", "ort-cpu", 8), Grid("W4A8", "ort-cpu", 4))

@@ -133,10 +133,14 @@ class Work:
         told = path.with_name(f"{path.name}.json")
         if not told.exists():
             prepared = self.calibrated(spec, grid)
-            codes = "frozen" if "rounding" in grid.corrections else "reround"
+            more: dict[str, Any] = {"seed": seed}
+            if "rounding" in grid.corrections:
+                more["codes"] = "frozen"
+            if grid.on_lattice:
+                more["activations"] = False
             begun = time.process_time()
             evolved = deployq.evolve_scales(
-                prepared, samples(spec, schedule), schedule.settings(seed, codes=codes),
+                prepared, samples(spec, schedule), schedule.settings(**more),
                 teacher=spec.load(),
             )  # fmt: skip
             report = {

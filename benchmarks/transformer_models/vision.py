@@ -15,7 +15,7 @@ from torch import nn
 
 from benchmarks import torchvision_shapes
 from benchmarks.data import Floats
-from benchmarks.transformer_models.weights import draw_wider
+from benchmarks.transformer_models.weights import GAIN, draw_wider
 
 SMALL_FACTOR = 0.01
 """A factor of a branch that begins below this stands for 1."""
@@ -28,10 +28,12 @@ class Cut:
     Args:
         size: height and width of the input in pixels.
         options: what timm's constructor takes beside the name.
+        gain: of random weights; see :func:`draw_wider`.
     """
 
     size: int = 64
     options: Mapping[str, Any] = field(default_factory=dict)
+    gain: float = GAIN
 
 
 def _plain(size: int = 96, **options: Any) -> Cut:
@@ -68,7 +70,7 @@ NETWORKS: Mapping[str, Cut] = {
     "pvt_v2_b0": Cut(64, _STAGES),
     "poolformer_s12": Cut(),
     "caformer_s18": Cut(),
-    "davit_tiny": Cut(64, _STAGES),
+    "davit_tiny": Cut(64, _STAGES, gain=1.0),  # attention of channels sums over all positions
     "mobilevit_xxs": Cut(128),
     "mobilevitv2_050": Cut(128),
     "efficientformer_l1": Cut(224),
@@ -103,7 +105,7 @@ def network(name: str, batch: Floats) -> nn.Module:
     for key, parameter in model.named_parameters():
         if bool(parameter.abs().max() < SMALL_FACTOR) and not key.endswith(("bias", "beta")):
             nn.init.ones_(parameter)
-    draw_wider(model)
+    draw_wider(model, NETWORKS[name].gain)
     model.train()
     with torch.no_grad():
         model(torch.from_numpy(batch))

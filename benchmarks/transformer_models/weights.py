@@ -10,13 +10,13 @@ GAIN = 2.0
 """Standard deviation of what a layer makes of inputs that have 1."""
 
 
-def draw_wider(model: nn.Module) -> None:
+def draw_wider(model: nn.Module, gain: float = GAIN) -> None:
     """Draw tables and layers anew, wider than they begin.
 
-    Heads then attend to some positions more than to others: uniform shares take few codes. A factor
-    for each channel is left as it is.
+    Heads then attend to some positions more than to others: uniform shares take few codes, as do
+    those that are 0 and 1. Factors and temperatures are left as they are.
     """
     for parameter in model.parameters():
-        if parameter.ndim > 1:
-            fan_in = parameter[0].numel()
-            nn.init.normal_(parameter, std=GAIN / math.sqrt(fan_in))
+        fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
+        if fan_in > 1:
+            nn.init.normal_(parameter, std=gain / math.sqrt(fan_in))

@@ -6,6 +6,10 @@ tables that the model makes for each batch: they are computed for two numbers of
 every sample gets the same, one is kept:
 
     embedding(table, expand(arange(T), (N, T)))    becomes    expand(tensor (1, T, C), (N, T, C))
+
+Windows of a picture lie among the samples, and every picture may get the same for each of them:
+
+    expand(mask (1, W, T, T), (N, W, T, T)).flatten(0, 1)    stays, of a tensor that is made once
 """
 
 from __future__ import annotations
@@ -111,7 +115,10 @@ def _equal(a: Tensor | None, b: Tensor | None) -> bool:
 
 
 def _one_sample(node: fx.Node, values: list[Tensor | None]) -> tuple[Tensor, int | None] | None:
-    """What one sample gets, and the axis of the samples; None where samples differ."""
+    """What one sample gets, and the axis of the samples; None where samples differ.
+
+    Of windows among the samples, those of one are several rows along axis 0.
+    """
     if any(value is None for value in values):
         return None
     first, second = (value for value in values if value is not None)
@@ -119,11 +126,14 @@ def _one_sample(node: fx.Node, values: list[Tensor | None]) -> tuple[Tensor, int
     free = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]
     if not free:
         return (first, None) if _equal(first, second) else None
-    if len(free) > 1 or first.shape[free[0]] != BATCHES[0] or second.shape[free[0]] != BATCHES[1]:
+    axis, rows = free[0], first.shape[free[0]] // BATCHES[0]
+    lengths = [value.shape[axis] for value in (first, second)]
+    if len(free) > 1 or lengths != [rows * batch for batch in BATCHES] or (rows > 1 and axis):
         return None
-    one = first.narrow(free[0], 0, 1)
-    alike = all(_equal(v, one.expand_as(v).contiguous()) for v in (first, second))
-    return (one.clone(), free[0]) if alike else None
+    one = first.narrow(axis, 0, rows)
+    repeats = [[b if i == axis else 1 for i in range(first.ndim)] for b in BATCHES]
+    alike = all(_equal(v, one.repeat(r)) for v, r in zip((first, second), repeats, strict=True))
+    return (one.clone(), axis) if alike else None
 
 
 def _origins(module: fx.GraphModule, node: fx.Node) -> list[Tensor]:
@@ -150,13 +160,16 @@ def _fold(
     module: fx.GraphModule, node: fx.Node, value: Tensor, axis: int | None, origins: list[Tensor]
 ) -> None:
     name = f"{module_path(node)}.folded_{node.name}".lstrip(".")
-    value = value.contiguous()
+    windows = axis == 0 and len(value) > 1
+    value = (value[None] if windows else value).contiguous()
     kept = kin(value, *origins) if value.is_floating_point() else value
     attach(module, name, kept, persistent=isinstance(kept, nn.Parameter))
     with module.graph.inserting_before(node):
         result = module.graph.get_attr(name)
         result.meta = {**node.meta, "val": read_tensor(module, result)}
-        if axis is not None:
+        if windows:
+            result = _windows(node, result)
+        elif axis is not None:
             sizes = _sizes(node)
             result = module.graph.call_function(aten.expand.default, (result, sizes))
             result.meta = dict(node.meta)
@@ -167,18 +180,30 @@ def _fold(
     module.graph.erase_node(node)
 
 
+def _windows(node: fx.Node, read: fx.Node) -> fx.Node:
+    """(1, W, ...) of one sample for all of them: (N W, ...)."""
+    graph, samples = node.graph, _samples(node.graph)
+    sizes = [samples, *read.meta["val"].shape[1:]]
+    many = graph.call_function(aten.expand.default, (read, sizes))
+    value = node.meta["val"]
+    many.meta = {**node.meta, "val": value.new_empty([samples.meta["val"], *sizes[1:]])}
+    merged = graph.call_function(aten.reshape.default, (many, [-1, *value.shape[1:]]))
+    merged.meta = dict(node.meta)
+    return merged
+
+
 def _sizes(node: fx.Node) -> list[Any]:
     """Sizes of a call's result, that of the samples read from an input."""
-    graph = node.graph
+    shape = node.meta["val"].shape
+    return [size if isinstance(size, int) else _samples(node.graph) for size in shape]
+
+
+def _samples(graph: fx.Graph) -> fx.Node:
+    """How many there are, read from an input."""
     source = next(n for n in graph.nodes if n.op == "placeholder")
-    found = []
-    for size in node.meta["val"].shape:
-        if not isinstance(size, int):
-            free = size
-            size = graph.call_function(aten.sym_size.int, (source, 0))
-            size.meta["val"] = free
-        found.append(size)
-    return found
+    size = graph.call_function(aten.sym_size.int, (source, 0))
+    size.meta["val"] = source.meta["val"].shape[0]
+    return size
 
 
 def _is_written(node: fx.Node) -> bool:

@@ -66,6 +66,29 @@ def test_what_the_inputs_write_to_stays_a_value_of_its_own() -> None:
     assert torch.equal(graph(x), model(x)) and torch.equal(graph(x), model(x))
 
 
+def test_windows_that_lie_among_the_samples_have_one_mask() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        windows = (x * x).reshape(-1, 2, WIDTH)
+        mask = torch.arange(2 * 2 * WIDTH).cos().reshape(2, 2, WIDTH)
+        mask = mask.unsqueeze(0).expand(x.shape[0], -1, -1, -1).reshape(-1, 2, WIDTH)
+        y: Tensor = windows + mask
+        return y
+
+    calls, tensors = captured(body)
+    assert calls == ["mul", "reshape", "add", "reshape"]
+    (mask,) = (value for name, value in tensors.items() if name.startswith("folded"))
+    assert mask.shape == (1, 2, 2, WIDTH)
+
+
+def test_windows_that_differ_from_sample_to_sample_are_not_folded() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        rows = torch.arange(x.shape[0] * 2).float()[:, None, None]
+        return x.reshape(-1, 2, WIDTH) + rows
+
+    calls, _ = captured(body)
+    assert "arange" in calls
+
+
 def test_samples_that_differ_are_not_folded() -> None:
     def body(m: Any, x: Tensor) -> Tensor:
         return x + torch.arange(x.shape[0]).float()[:, None, None]

@@ -140,6 +140,15 @@ def test_nearest_becomes_slices_and_one_resize(body: Body, calls: str) -> None:
     assert captured(body) == calls
 
 
+@pytest.mark.parametrize(("axis", "calls"), [
+    (1, "index_select"), (-1, "index_select"), (0, "unsqueeze index_select reshape"),
+])  # fmt: skip
+def test_repeats_are_picked(axis: int, calls: str) -> None:
+    net = Net(lambda m, x: x.repeat_interleave(3, axis)).eval()
+    graph, x = capture(net, [images(2)]), images(5)
+    assert torch.equal(graph(x), net(x)) and " ".join(calls_of(graph)) == calls
+
+
 @pytest.mark.parametrize(("body", "found"), [
     (lambda m, x: F.interpolate(x, size=(9, 9), mode="nearest-exact"), "9 cells from 6"),
     (lambda m, x: F.interpolate(x, scale_factor=1.45), "8 cells from 6"),

@@ -205,6 +205,7 @@ def test_batch_norm_of_rows_goes_over_a_map_of_one_cell() -> None:
         (lambda m, x: F.max_pool2d(x, 2, ceil_mode=True), "max_pool2d"),
         (lambda m, x: F.avg_pool2d(x, 2, ceil_mode=True), "avg_pool2d"),
         (lambda m, x: x * F.adaptive_avg_pool2d(x, 1).expand_as(x), "adaptive_avg_pool2d mul"),
+        (lambda m, x: x + m.gain[None].expand(x.shape[0], 3, 1, 1), "conv2d"),
         (lambda m, x: x[:, :1].expand(-1, 3, -1, -1), "slice index_select"),
         (
             lambda m, x: torch.cat([y := x[:, :1].expand(-1, 3, -1, -1), x + y], 1),

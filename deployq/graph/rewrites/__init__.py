@@ -37,6 +37,7 @@ from deployq.graph.rewrites import (
     remove_cast,
     remove_expand,
     remove_identity,
+    repeat_to_gather,
     roll_to_gather,
     scalar_into_layer,
     select_to_slice,
@@ -53,6 +54,7 @@ from deployq.graph.rewrites import (
     unit_length_to_rms_norm,
     view_to_flatten,
     view_to_reshape,
+    windows_of_constant,
     windows_to_concat,
 )
 from deployq.graph.rewrites.rule import Rewrite
@@ -79,8 +81,10 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     roll_to_gather.RULE,
     matrix_transpose.RULE,
     remove_identity.RULE,
+    windows_of_constant.RULE,
     remove_expand.RULE,
     expand_to_gather.RULE,
+    repeat_to_gather.RULE,
     bounds_to_clamp.RULE,
     conv_padding_to_numbers.RULE,
     shuffle_to_transpose.RULE,

@@ -17,12 +17,15 @@ def match(module: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _broadcasts(user: fx.Node, node: fx.Node) -> bool:
-    """True when the other operand has the whole shape already."""
+    """True when the other operand is as long along each axis that the expand makes longer."""
     if not calls(user, aten.add.Tensor, aten.mul.Tensor):
         return False
     others = [a for a in user.args if isinstance(a, fx.Node) and a is not node]
-    shape = tuple(node.meta["val"].shape)
-    return len(others) == 1 and tuple(others[0].meta["val"].shape) == shape
+    source, made = (n.meta["val"].shape for n in (node.all_input_nodes[0], node))
+    if len(others) != 1 or others[0].meta["val"].ndim != len(made):
+        return False
+    lengths = zip(source, made, others[0].meta["val"].shape, strict=True)
+    return all(before == after or after == other for before, after, other in lengths)
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
