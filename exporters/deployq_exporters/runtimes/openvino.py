@@ -23,12 +23,12 @@ DEVICE = "CPU"
 
 class Session:
     """One loaded file. What cannot run in int8 runs in float32, also where bfloat16 is faster: the
-    profile of the runtime says so under ``[verify]``.
+    runtime's profile says so under ``[verify]``.
 
     Args:
         model: the file, as it is or as bytes; it is not changed. Its batch may be open.
-        probes: tensors whose values are wanted too. OpenVINO fuses less around them, and then
-            computes other codes: a file with probes shows another file.
+        probes: tensors whose values are wanted too. OpenVINO fuses less around them: sums that the
+            dialect has not parted from the convolution before them then have other codes.
         threads: of one operator.
 
     Raises:

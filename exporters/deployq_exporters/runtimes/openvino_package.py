@@ -14,8 +14,8 @@ OLDEST = (2026, 4)
 
 LONGEST = 300
 _INSTALL = "pip install 'deployq[openvino]'"
-_PLACE = re.compile(r"^(Exception from |Check '.*' failed at ).*$|^.*:$")
-"""Lines that say where in OpenVINO's sources an error arose, or what kind it has."""
+_PLACE = re.compile(r"(Exception from |Check '.*' failed at ).*|.*:")
+"""Lines that say where in OpenVINO's sources an error arose, or only lead to the next one."""
 
 
 def openvino_module() -> Any:
@@ -26,12 +26,16 @@ def openvino_module() -> Any:
     """
     try:
         module = importlib.import_module(PACKAGE)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "OpenVINO", "its package is installed", found=f"no {error.name}", next_step=_INSTALL
+        ) from error
     except (ImportError, OSError) as error:
         raise InputError(
             "OpenVINO",
-            "its package is installed and loads",
-            found=said(error) or type(error).__name__,
-            next_step=_INSTALL,
+            "its package loads on this machine",
+            found=said(error),
+            next_step="install what the message names",
         ) from error
     _check_version(str(getattr(module, "__version__", "")))
     return module
@@ -51,10 +55,11 @@ def _check_version(stated: str) -> None:
 
 def said(error: BaseException) -> str:
     """OpenVINO's own message as one line, without the places in its sources."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return " ".join(line for line in lines if line and not _PLACE.match(line))[:LONGEST]
+    lines = [line.strip() for line in str(error).splitlines()]
+    text = " ".join(line for line in lines if line and not _PLACE.fullmatch(line))
+    return (text or type(error).__name__)[:LONGEST]
 
 
 def refused(name: str, rule: str, error: BaseException) -> InputError:
     """An error of OpenVINO in the frame of deployq's."""
-    return InputError(name, rule, found=said(error) or type(error).__name__)
+    return InputError(name, rule, found=said(error))
