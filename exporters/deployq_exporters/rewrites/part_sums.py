@@ -1,0 +1,73 @@
+"""A sum is parted from the convolution before it, so that the convolution's codes are rounded.
+
+    Add(DequantizeLinear(q), b)   ->   Add(DequantizeLinear(MaxPool(q)), b)    with windows of one
+
+OpenVINO fuses a Conv, its quantizer, an Add and the Add's quantizer into one kernel, which clips
+what the Conv computed to the range of its codes and does not round it: a third of the sum's codes
+differ from the file's (OpenVINO 2026.4.1). MaxPool of single cells copies codes, runs on bytes, and
+is no part of that kernel; an Identity, a Max of one operand or a Clip is dropped or fused. Codes
+that something else reads too are not fused.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from deployq_exporters.rewrites.rule import Rewrite
+
+CLAMPS = ("Relu", "Clip")
+
+
+def match(node: ir.Node) -> bool:
+    """The DequantizeLinear of a convolution's codes that only an Add reads."""
+    if node.op_type != "DequantizeLinear" or not _is_alone(node):
+        return False
+    reader = next(iter(node.outputs[0].uses()))[0]
+    return reader.op_type == "Add" and _convolution(node) is not None
+
+
+def _is_alone(node: ir.Node) -> bool:
+    """The codes have one reader, and so have their reals."""
+    codes, reals = node.inputs[0], node.outputs[0]
+    if codes is None or codes.is_graph_output() or reals.is_graph_output():
+        return False
+    return len(list(codes.uses())) == 1 == len(list(reals.uses()))
+
+
+def _convolution(node: ir.Node) -> ir.Node | None:
+    """The Conv whose output, clamped or not, these codes are."""
+    maker = _maker(node)
+    if maker is not None and maker.op_type == "Clip":  # of a type inside its container
+        maker = _maker(maker)
+    if maker is None or maker.op_type != "QuantizeLinear":
+        return None
+    maker = _maker(maker)
+    if maker is not None and maker.op_type in CLAMPS:
+        maker = _maker(maker)
+    return maker if maker is not None and maker.op_type == "Conv" and _axes(maker) else None
+
+
+def _maker(node: ir.Node) -> ir.Node | None:
+    value = node.inputs[0]
+    return None if value is None else value.producer()
+
+
+def _axes(convolution: ir.Node) -> int:
+    """Spatial axes; 0 where the weight's shape is not known."""
+    weight = convolution.inputs[1]
+    return 0 if weight is None or weight.shape is None else len(weight.shape) - 2
+
+
+def rewrite(graph: ir.Graph, node: ir.Node) -> None:
+    codes, convolution = node.inputs[0], _convolution(node)
+    assert codes is not None and convolution is not None
+    tensor = str(codes.name).removesuffix(".codes")
+    window = {"kernel_shape": [1] * _axes(convolution)}
+    copy = ir.node("MaxPool", [codes], window, name=f"{tensor}.parted")
+    output = copy.outputs[0]
+    output.name, output.type, output.shape = f"{tensor}.parted", codes.type, codes.shape
+    graph.insert_before(node, copy)
+    node.replace_input_with(0, output)
+
+
+RULE = Rewrite("part sums", match, rewrite)

@@ -1,0 +1,151 @@
+"""What OpenVINO's CPU plugin really executes, read from its runtime graph."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+BORDERS = ("QuantizeLinear", "DequantizeLinear")
+NOT_EXECUTED = ("Const", "Input", "Output")
+MOVERS = ("Reorder", "Transpose", "Reshape", "Convert")
+"""They bring a tensor into the layout or type that the next layer takes."""
+CODES = ("u8", "i8", "u4", "i4")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node of the runtime graph.
+
+    Args:
+        name: OpenVINO's own.
+        kind: OpenVINO's: ``Convolution``, ``FullyConnected``, ``Eltwise``, ...
+        kernel: the implementation, as ``brgconv_avx512_I8``.
+        precision: of what it computes on: ``u8``, ``i8``, ``f32``, ...
+        writes: type of its output.
+        covers: names of the ONNX nodes that were fused into it, in its order.
+    """
+
+    name: str
+    kind: str
+    kernel: str
+    precision: str
+    writes: str
+    covers: tuple[str, ...]
+
+    @property
+    def in_int8(self) -> bool:
+        """It reads codes and its kernel takes them as they are."""
+        return self.precision in CODES
+
+    @property
+    def moves(self) -> bool:
+        """It computes nothing."""
+        return self.kind in MOVERS
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Every executed layer, and the ONNX nodes that compute.
+
+    Args:
+        layers: in the order of execution.
+        nodes: name of a computing node of the file (no quantizer, no DequantizeLinear) to its
+            operator, in the file's order.
+    """
+
+    layers: tuple[Layer, ...]
+    nodes: Mapping[str, str]
+
+    def layer_of(self, node: str) -> Layer | None:
+        """The layer in which an ONNX node begins; None where OpenVINO names none.
+
+        Movement before it does not count, nor do layers behind it, which hold its dequantization.
+        """
+        named = [layer for layer in self.layers if node in layer.covers]
+        return next((layer for layer in named if not layer.moves), named[0] if named else None)
+
+    def runs_in_integers(self, node: str) -> bool:
+        """True when the ONNX node of this name became an int8 kernel."""
+        layer = self.layer_of(node)
+        return layer is not None and layer.in_int8
+
+    @property
+    def floats(self) -> tuple[str, ...]:
+        """Computing nodes that run in float."""
+        found = {node: self.layer_of(node) for node in self.nodes}
+        return tuple(node for node, layer in found.items() if layer and not layer.in_int8)
+
+    @property
+    def unplaced(self) -> tuple[str, ...]:
+        """Computing nodes that no layer names: folded into constants, or dropped."""
+        return tuple(node for node in self.nodes if self.layer_of(node) is None)
+
+    @property
+    def rounding_lost(self) -> tuple[str, ...]:
+        """Sums that were fused into the convolution before them, whose codes are not rounded."""
+        return tuple(
+            node
+            for layer in self.layers
+            if layer.kind == "Convolution" and layer.in_int8
+            for node in layer.covers
+            if self.nodes.get(node) == "Add"
+        )
+
+
+def coverage_of(compiled: Any, model: onnx.ModelProto) -> Coverage:
+    """Read the runtime graph of a compiled model.
+
+    Args:
+        compiled: an ``openvino.CompiledModel``.
+        model: the file that it came from.
+    """
+    known = _names(model)
+    facts = (
+        (str(node.get_friendly_name()), {k: _text(v) for k, v in node.get_rt_info().items()})
+        for node in compiled.get_runtime_model().get_ordered_ops()
+    )
+    layers = tuple(
+        _layer(name, stated, known)
+        for name, stated in facts
+        if stated.get("layerType") not in NOT_EXECUTED
+    )
+    computing = {n.name: n.op_type for n in model.graph.node if n.op_type not in BORDERS}
+    return Coverage(layers, computing)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value.astype(str))
+
+
+def _layer(name: str, stated: Mapping[str, str], known: Mapping[str, str]) -> Layer:
+    return Layer(
+        name,
+        kind=stated.get("layerType", ""),
+        kernel=stated.get("primitiveType", ""),
+        precision=stated.get("runtimePrecision", ""),
+        writes=stated.get("outputPrecisions", ""),
+        covers=_covered(stated.get("originalLayersNames", "").split(","), known),
+    )
+
+
+def _covered(originals: Iterable[str], known: Mapping[str, str]) -> tuple[str, ...]:
+    """ONNX names of OpenVINO's, which adds parts as ``/WithoutBiases`` to some."""
+    found = (known.get(name) or known.get(_before_parts(name, known)) for name in originals)
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
+def _before_parts(name: str, known: Collection[str]) -> str:
+    """``conv/WithoutBiases/DequantizationMultiply`` without its last parts."""
+    while name not in known and "/" in name:
+        name = name.rpartition("/")[0]
+    return name
+
+
+def _names(model: onnx.ModelProto) -> dict[str, str]:
+    """What OpenVINO may call a node, its name or the graph output that it writes, to its name."""
+    outputs = {output.name for output in model.graph.output}
+    written = {o: n.name for n in model.graph.node for o in n.output if o in outputs}
+    return written | {node.name: node.name for node in model.graph.node if node.name}

@@ -1,0 +1,126 @@
+"""The dialect of OpenVINO: weights around 0, sums apart from convolutions; the same codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from deployq.graph.recipe import Recipe
+from deployq_exporters.dialects import translate
+from deployq_exporters.dialects.openvino import OPENVINO
+from deployq_exporters.lowering import lower, to_proto
+from deployq_exporters.rewrites import part_sums, signed_weights
+from tests.exporters.graphs import operators, parse, rewritten, run
+from tests.graph.networks import images, residual_for
+
+X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32) * 2
+MAPS = np.random.default_rng(1).normal(size=(16, 2, 4, 4)).astype(np.float32)
+
+
+def layer(kind: str, codes: str, zero: str, extra: str = "") -> str:
+    """A Gemm of weights with a zero point for each of two channels."""
+    return f"""(float[N,3] x) => (float[N,2] y)
+    <float s = {{0.03125}}, uint8 z = {{128}}, {kind}[2,3] w = {{{codes}}},
+     float[2] ws = {{0.0078125, 0.015625}}, {kind}[2] wz = {{{zero}}}>
+    {{ q = QuantizeLinear(x, s, z)  a = DequantizeLinear(q, s, z)
+       d = DequantizeLinear<axis = 0>(w, ws, wz)  b = Gemm<transB = 1>(a, d)
+       {extra or "y = Identity(b)"} }}"""
+
+
+READ = "c = Transpose(b)  e = MatMul(c, d)  f = Transpose(e)  y = MatMul(d, f)"
+"""The weight is a first operand too."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "codes", "zero", "signed"),
+    [
+        ("uint8", "1, 255, 128, 90, 3, 130", "128, 100", [-127, 127, 0, -10, -97, 30]),
+        ("int8", "1, -90, 100, 70, -3, 20", "5, -7", [-4, -95, 95, 77, 4, 27]),
+    ],
+)
+def test_weights_around_a_zero_point_become_signed(
+    kind: str, codes: str, zero: str, signed: list[int]
+) -> None:
+    model = parse(layer(kind, codes, zero))
+    after = rewritten(model, signed_weights.RULE)
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in after.graph.initializer}
+    weight, zero_point = (n.input for n in after.graph.node if n.op_type == "DequantizeLinear")
+    assert len(weight) == 3 == len(zero_point)
+    moved = [a for name, a in stored.items() if name.endswith(".signed")]
+    assert [a.dtype for a in moved] == [np.int8, np.int8]
+    assert moved[0].ravel().tolist() == signed and not moved[1].any()
+    np.testing.assert_array_equal(run(after, X), run(model, X))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        layer("int8", "1, -90, 100, 70, -3, 20", "0, 0"),
+        layer("uint8", "1, 255, 128, 90, 3, 130", "100, 128"),  # 255 - 100
+        layer("uint8", "1, 255, 128, 90, 3, 130", "128, 128", READ).replace("[N,", "[2,"),
+    ],
+    ids=["at 0 already", "8 bits do not hold it", "not a weight alone"],
+)  # fmt: skip
+def test_other_weights_stay(model: str) -> None:
+    parsed = parse(model)
+    assert rewritten(parsed, signed_weights.RULE) == rewritten(parsed)
+
+
+def summed(body: str) -> str:
+    """A quantized Conv ``c``; ``body`` makes ``y`` of it and of the input ``a``."""
+    weight = ",".join(str(v) for v in np.random.default_rng(2).integers(-127, 128, 36))
+    return f"""(float[N,2,4,4] x) => (uint8[N,2,4,4] y)
+    <float s = {{0.0313}}, uint8 z = {{110}}, float t = {{0.0471}}, uint8 u = {{120}},
+     int8[2,2,3,3] w = {{{weight}}}, float ws = {{0.0051}}, int8 wz = {{0}}>
+    {{ q = QuantizeLinear(x, s, z)  a = DequantizeLinear(q, s, z)
+       d = DequantizeLinear(w, ws, wz)  c = Conv<pads = [1,1,1,1]>(a, d) {body}
+       y = QuantizeLinear(e, s, z) }}"""
+
+
+ROUNDED = "p = QuantizeLinear(c, t, u)  g = DequantizeLinear(p, t, u)"
+PARTED = {
+    "one": f"{ROUNDED} e = Add(g, a)",
+    "clamped": f"{ROUNDED.replace('p = Q', 'r = Relu(c) p = Q').replace('(c, t', '(r, t')} "
+    "k = Add(a, g) e = Relu(k)",
+}
+WHOLE = {
+    "no sum": f"{ROUNDED} e = Mul(g, a)",
+    "not rounded": "e = Add(c, a)",
+    "two readers of the reals": f"{ROUNDED} k = Add(g, a) e = Mul(k, g)",
+    "two readers of the codes": f"{ROUNDED} h = DequantizeLinear(p, t, u) k = Add(g, a) "
+    "e = Mul(k, h)",
+    "not of a convolution": "m = MaxPool<kernel_shape = [1,1]>(a) p = QuantizeLinear(m, t, u) "
+    "g = DequantizeLinear(p, t, u) e = Add(g, a)",
+}
+
+
+@pytest.mark.parametrize("case", PARTED)
+def test_a_sum_is_parted_from_its_convolution(case: str) -> None:
+    model = parse(summed(PARTED[case]))
+    after = rewritten(model, part_sums.RULE)
+    assert operators(after).count("MaxPool") == 1
+    np.testing.assert_array_equal(run(after, MAPS), run(model, MAPS))
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_other_sums_stay(case: str) -> None:
+    model = parse(summed(WHOLE[case]))
+    assert operators(rewritten(model, part_sums.RULE)) == operators(model)
+
+
+NETWORKS = [
+    *((target, None) for target in ("openvino-cpu", "int4-npu", "int8-npu", "lowbit-vlsi")),
+    ("lowbit-vlsi", 4),
+]
+
+
+@pytest.mark.parametrize(("target", "bits"), NETWORKS)
+def test_a_network_keeps_its_codes(target: str, bits: int | None) -> None:
+    prepared = residual_for(target, Recipe(activation_bits=bits))
+    model = to_proto(lower(prepared, prepared.profile))
+    after = translate(model, OPENVINO)
+    kinds = {t.data_type for t in after.graph.initializer}
+    assert not kinds & {onnx.TensorProto.INT4, onnx.TensorProto.UINT4}
+    x = images(32, seed=9).numpy()
+    np.testing.assert_array_equal(run(after, x), run(model, x))
