@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
+from onnx import helper, numpy_helper
 
 from deployq_exporters.rewrites.rule import Rewrite, apply
 
@@ -26,6 +29,20 @@ def rewritten(model: onnx.ModelProto, *rules: Rewrite) -> onnx.ModelProto:
     result = ir.to_proto(copy)
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def narrowed(model: onnx.ModelProto, names: Collection[str], element: int) -> onnx.ModelProto:
+    """A checked copy with stored int8 codes in a narrower type, which the text form cannot pack."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor in copy.graph.initializer:
+        if tensor.name in names:
+            codes = numpy_helper.to_array(tensor)
+            made = helper.make_tensor(tensor.name, element, tensor.dims, codes.astype(int).ravel())
+            tensor.CopyFrom(made)
+    del copy.graph.value_info[:]
+    onnx.checker.check_model(copy, full_check=True)
+    return onnx.shape_inference.infer_shapes(copy)
 
 
 def operators(model: onnx.ModelProto) -> list[str]:

@@ -58,9 +58,9 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
             clip_codes(graph, node, bounds, WIDER.get(kind, kind), "saturate")
     for value in node.inputs:
         if value is not None and value.dtype in WIDER:
-            _widen(value)
+            widen(value)
     if node.op_type == "QuantizeLinear" and node.outputs[0].dtype in WIDER:
-        _widen(node.outputs[0])
+        widen(node.outputs[0])
 
 
 def _moves(node: ir.Node) -> bool:
@@ -69,7 +69,7 @@ def _moves(node: ir.Node) -> bool:
     return producer is not None and producer.op_type in MOVEMENT
 
 
-def _widen(value: ir.Value) -> None:
+def widen(value: ir.Value) -> None:
     """Change the element type of an initializer or of a computed code tensor."""
     assert value.dtype is not None
     wider = WIDER[value.dtype]
