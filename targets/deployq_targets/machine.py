@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deployq_targets.section import Count, Rate, Section, Size, WidthPair
+from deployq_targets.section import Count, OpType, Product, Rate, Section, Size, Tile, WidthPair
 from deployq_targets.words import (
     ByteOrder,
     CodeOrder,
@@ -29,6 +29,16 @@ class Align(Section):
     """Input channels are computed in multiples of this."""
     cout: Count | None = None
     """Output channels are computed in multiples of this."""
+    tiles: tuple[Tile, ...] = ()
+    """Rows, columns and channels of the outputs that are computed together; of several, the one that
+    wastes least. Absent: one cell, cout channels."""
+    products: tuple[Product, ...] = ()
+    """Input channels and kernel cells whose products are added together; of several, the pair that
+    wastes least. Absent: cin channels, one cell."""
+    depthwise_cells: Count | None = None
+    """Kernel cells of a depthwise layer or a pool are computed in multiples of this."""
+    stored_channels: Count | None = None
+    """Channels of a feature map are stored and moved in multiples of this."""
     bytes: Count | None = None
     """Tensors start at multiples of this many bytes."""
 
@@ -50,6 +60,8 @@ class Memory(Section):
     """Bandwidth of the on-chip memory, bytes per second."""
     external_bw: Rate | None = None
     """Bandwidth of the memory outside, bytes per second."""
+    channel_bytes: Size | None = None
+    """Bytes beside the weights that each output channel reads: bias, multiplier, shift."""
     external_kind: ExternalKind | None = None
     """Memory outside the chip."""
     weight_packing: WeightPacking = WeightPacking.DENSE
@@ -69,10 +81,21 @@ class Compute(Section):
     """Clock, in Hz."""
     macs_per_cycle: Mapping[WidthPair, Rate] = {}
     """Multiply-accumulates per cycle of all cores together, by widths."""
+    depthwise_macs_per_cycle: Rate | None = None
+    """The same of depthwise layers and pools, 8-bit; absent: as of other layers."""
+    weights_per_cycle: Rate | None = None
+    """Weights that reach the multipliers per cycle, the zeros of idle ones among them; each reaches
+    them once a layer at least."""
     elementwise_per_cycle: Rate | None = None
     """Elements of Add, Mul and their like per cycle."""
     output_elems_per_cycle: Rate | None = None
     """Outputs of weighted operators that are requantized and written per cycle."""
+    elements_per_cycle: Mapping[OpType, Rate] = {}
+    """Outputs per cycle of single operators, before the two above."""
+    fuses_functions: bool = False
+    """A function of one value is computed while the layer before it writes its result."""
+    means_load_weights: bool = False
+    """GlobalAveragePool runs as a depthwise layer whose weights are ones."""
     cores: Count | None = None
     """Units that work side by side; for reports."""
     latency_cycles: Size | None = None
