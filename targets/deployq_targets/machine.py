@@ -60,8 +60,18 @@ class Memory(Section):
     """Bandwidth of the on-chip memory, bytes per second."""
     external_bw: Rate | None = None
     """Bandwidth of the memory outside, bytes per second."""
+    onchip_burst: Count | None = None
+    """Bytes of the on-chip memory that a shorter access costs as well."""
+    external_burst: Count | None = None
+    """Bytes of the memory outside that a shorter access costs as well."""
+    external_latency: Size | None = None
+    """Cycles from a request to the memory outside to its first byte."""
+    edges_outside: bool = False
+    """What enters and leaves the network lies outside: the on-chip memory is the target's alone."""
     channel_bytes: Size | None = None
     """Bytes beside the weights that each output channel reads: bias, multiplier, shift."""
+    channel_bytes_in_flight: Count | None = None
+    """Of these, bytes that can be under way from outside at once."""
     external_kind: ExternalKind | None = None
     """Memory outside the chip."""
     weight_packing: WeightPacking = WeightPacking.DENSE
@@ -92,8 +102,8 @@ class Compute(Section):
     """Outputs of weighted operators that are requantized and written per cycle."""
     elements_per_cycle: Mapping[OpType, Rate] = {}
     """Outputs per cycle of single operators, before the two above."""
-    fuses_functions: bool = False
-    """A function of one value is computed while the layer before it writes its result."""
+    fused: tuple[OpType, ...] = ()
+    """Operators that are computed while the layer before them writes its result."""
     means_load_weights: bool = False
     """GlobalAveragePool runs as a depthwise layer whose weights are ones."""
     cores: Count | None = None

@@ -27,6 +27,8 @@ class ModelledLayer:
     Args:
         name: of the tensor that it writes.
         operator: ONNX operator type.
+        fused: tensors of the nodes that are computed on the way to ``name``; they cost no time of
+            their own.
         macs: multiply-accumulates for one sample.
         cycles: by bound; of a bound that the profile states no figure for, 0.
         total: cycles of the layer, those before it computes included.
@@ -37,6 +39,7 @@ class ModelledLayer:
 
     name: str
     operator: str
+    fused: tuple[str, ...]
     macs: int
     cycles: Mapping[Bound, float]
     total: float

@@ -1,9 +1,10 @@
-"""What the hardware runs of a graph: nodes that cost time, functions fused into layers."""
+"""What the hardware runs of a graph: nodes that cost time, operators fused into the layer before."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from deployq.qgraph.nodes import (
     Dequantize,
@@ -25,38 +26,58 @@ VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "C
 
 @dataclass(frozen=True)
 class Step:
-    """A node, and the function that is computed as its result is written."""
+    """A node, and those that are computed as its result is written, in order."""
 
     node: Node
-    function: Lookup | None = None
+    fused: tuple[Node, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All of them."""
+        return (self.node, *self.fused)
 
     @property
     def output(self) -> str:
         """The tensor that is written."""
-        return self.node.output if self.function is None else self.function.output
+        return self.nodes[-1].output
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tensors that are read."""
+        own = {node.output for node in self.nodes}
+        return tuple(name for node in self.nodes for name in node.inputs if name not in own)
 
 
-def steps_of(graph: IntegerGraph, *, fuses_functions: bool) -> tuple[Step, ...]:
+def steps_of(graph: IntegerGraph, fused: Collection[str]) -> tuple[Step, ...]:
     """The nodes that cost time, in order; real inputs and outputs are converted elsewhere.
 
     Args:
-        fuses_functions: a function of a layer's result that nothing else reads is part of the
-            layer.
+        fused: operators that join the step before them: the last one to write an operand, which
+            nothing else reads.
     """
     readers = Counter(name for node in graph.nodes for name in node.inputs)
     readers.update(graph.outputs)
-    functions = {n.inputs[0]: n for n in graph.nodes if isinstance(n, Lookup) and fuses_functions}
-    steps, done = [], set[str]()
+    steps: list[Step] = []
     for node in graph.nodes:
-        if node.output in done or _is_free(node, graph):
+        if _is_free(node, graph):
             continue
-        function = functions.get(node.output)
-        if not isinstance(node, Linear | Pool | Elementwise) or readers[node.output] != 1:
-            function = None
-        if function is not None:
-            done.add(function.output)
-        steps.append(Step(node, function))
+        at = _before(steps, node) if node.op_type in fused else None
+        if at is None or readers[steps[at].output] != 1:
+            steps.append(Step(node))
+        else:
+            joined = steps.pop(at)
+            steps.append(replace(joined, fused=(*joined.fused, node)))
     return tuple(steps)
+
+
+def _before(steps: list[Step], node: Node) -> int | None:
+    """The last step that writes an operand of an elementwise node, where it can take it in."""
+    if not isinstance(node, Elementwise | Lookup):
+        return None
+    writers = [at for at, step in enumerate(steps) if step.output in node.inputs]
+    if not writers or not isinstance(steps[writers[-1]].node, Linear | Pool | Elementwise):
+        return None
+    return writers[-1]
 
 
 def _is_free(node: Node, graph: IntegerGraph) -> bool:

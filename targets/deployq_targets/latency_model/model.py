@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -13,7 +13,12 @@ from deployq_targets.latency_model.array import array_cycles
 from deployq_targets.latency_model.facts import Bound, ModelledLatency, ModelledLayer
 from deployq_targets.latency_model.fused import Step, steps_of
 from deployq_targets.latency_model.loops import loop_of
-from deployq_targets.latency_model.stored import map_bytes, map_capacity, outside, weight_bytes
+from deployq_targets.latency_model.stored import (
+    Constants,
+    FeatureMap,
+    constants_of,
+    feature_maps,
+)
 from deployq_targets.profile import TargetProfile
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -42,7 +47,7 @@ def model_latency(graph: IntegerGraph, shapes: Shapes, profile: TargetProfile) -
     if clock is None:
         raise _unknown(profile, "compute.clock_hz", "cycles become time by a clock")
     made = _Model.of(graph, shapes, profile, clock)
-    steps = steps_of(graph, fuses_functions=profile.compute.fuses_functions)
+    steps = steps_of(graph, profile.compute.fused)
     return ModelledLatency(
         target=profile.name,
         clock_hz=clock,
@@ -58,51 +63,69 @@ class _Model:
     shapes: Shapes
     profile: TargetProfile
     clock: int
-    sizes: Mapping[str, int]
-    outside: Collection[str]
-    weights: Mapping[str, float]
+    maps: Mapping[str, FeatureMap]
+    constants: Mapping[str, Constants]
     resident: bool
 
     @classmethod
     def of(
         cls, graph: IntegerGraph, shapes: Shapes, profile: TargetProfile, clock: int
     ) -> _Model:
-        names = [n for n in graph.qparams if n in shapes and n not in graph.constants]
-        sizes = {name: map_bytes(graph, shapes, name, profile) for name in names}
+        maps = feature_maps(graph, shapes, profile)
         layers = [node for node in graph.nodes if isinstance(node, Linear)]
-        weights = {node.output: weight_bytes(node, profile) for node in layers}
-        resident = sum(weights.values()) <= (profile.memory.weights_bytes or 0)
-        left = outside(graph, sizes, map_capacity(profile.memory))
-        return cls(graph, shapes, profile, clock, sizes, left, weights, resident)
+        constants = {node.output: constants_of(node, profile) for node in layers}
+        stored = sum(read.size for read in constants.values())
+        resident = stored <= (profile.memory.weights_bytes or 0)
+        return cls(graph, shapes, profile, clock, maps, constants, resident)
 
     def layer(self, step: Step) -> ModelledLayer:
-        node, memory = step.node, self.profile.memory
+        node, constants = step.node, self.constants.get(step.node.output, Constants())
         computed, loaded = self._multiplied(node)
-        moved = [n for n in (*node.inputs, step.output) if n in self.sizes]
-        inside = sum(self.sizes[name] for name in moved if name not in self.outside)
-        spilled = sum(self.sizes[name] for name in moved if name in self.outside)
-        weights = self.weights.get(node.output, 0.0)
-        fetched = self._transfer(0.0 if self.resident else weights, memory.external_bw)
-        spilled_cycles = self._transfer(spilled, memory.external_bw)
+        inside, outside, stored = self._moved(step)
+        fetched = 0.0 if self.resident else self._fetched(constants)
         cycles = {
             Bound.COMPUTE: computed,
             Bound.LOADING: loaded,
             Bound.WEIGHTS: fetched,
-            Bound.ACTIVATIONS: max(self._transfer(inside, memory.onchip_bw), spilled_cycles),
+            Bound.ACTIVATIONS: max(inside, outside),
             Bound.OUTPUT: self._written(step),
         }
-        slowest = max(*cycles.values(), fetched + spilled_cycles)  # one way leads outside
+        slowest = max(*cycles.values(), fetched + outside)  # one way leads outside
         total = slowest + (self.profile.compute.latency_cycles or 0)
         return ModelledLayer(
             name=step.output,
             operator=node.op_type,
-            macs=macs(node, self.shapes),
+            fused=tuple(part.output for part in step.nodes[:-1]),
+            macs=sum(macs(part, self.shapes) for part in step.nodes),
             cycles=cycles,
             total=total,
             milliseconds=1e3 * total / self.clock,
-            weight_bytes=weights,
-            outside_bytes=spilled,
+            weight_bytes=constants.size,
+            outside_bytes=stored,
         )
+
+    def _moved(self, step: Step) -> tuple[float, float, int]:
+        """Cycles of feature maps on the chip and outside; bytes of those outside."""
+        memory = self.profile.memory
+        maps = [self.maps[name] for name in (*step.inputs, step.output) if name in self.maps]
+        far = [m for m in maps if m.outside]
+        near = sum(m.moved(memory.onchip_burst) for m in maps if not m.outside)
+        beyond = sum(m.moved(memory.external_burst) for m in far)
+        inside = self._transfer(near, memory.onchip_bw)
+        outside = self._transfer(beyond, memory.external_bw)
+        return inside, outside, sum(m.stored for m in far)
+
+    def _fetched(self, constants: Constants) -> float:
+        """Cycles for what a layer reads from outside beside its feature maps.
+
+        So many bytes under way at once need a latency for each lot (Little's law).
+        """
+        memory = self.profile.memory
+        if not constants.size or memory.external_bw is None:
+            return 0.0
+        latency, lot = memory.external_latency or 0, memory.channel_bytes_in_flight
+        waited = 0.0 if lot is None else constants.channels / lot * latency
+        return max(latency + self._transfer(constants.size, memory.external_bw), waited)
 
     def _multiplied(self, node: Node) -> tuple[float, float]:
         """Cycles of the multipliers, and of weights on their way to them."""
@@ -125,16 +148,15 @@ class _Model:
 
     def _written(self, step: Step) -> float:
         """Cycles until all results are requantized and written; movement is traffic alone."""
-        compute, node = self.profile.compute, step.node
-        if isinstance(node, Move | Concat):
+        compute = self.profile.compute
+        if isinstance(step.node, Move | Concat):
             return 0.0
-        parts = [node] if step.function is None else [node, step.function]
-        rates = [compute.elements_per_cycle.get(part.op_type) for part in parts]
         general = compute.output_elems_per_cycle
-        if isinstance(node, Elementwise):
-            general = compute.elementwise_per_cycle or general
-        stated = [rate or general for rate in rates]
-        known = [rate for rate in stated if rate is not None]
+        rates = []
+        for part in step.nodes:
+            joint = compute.elementwise_per_cycle if isinstance(part, Elementwise) else None
+            rates.append(compute.elements_per_cycle.get(part.op_type) or joint or general)
+        known = [rate for rate in rates if rate is not None]
         return prod(self.shapes[step.output]) / min(known) if known else 0.0
 
     def _transfer(self, size: float, bandwidth: float | None) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
+from deployq.qgraph.edges import output_codes
 from deployq.qgraph.liveness import last_readers
-from deployq.qgraph.nodes import IntegerGraph, Linear
+from deployq.qgraph.nodes import IntegerGraph, Linear, Quantize
 from deployq.qgraph.sizes import packed_bytes
 from deployq.qparams import IntArray
 from deployq_targets.latency_model.array import round_up
@@ -19,23 +21,37 @@ from deployq_targets.words import WeightPacking
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def weight_bytes(node: Linear, profile: TargetProfile) -> float:
-    """Bytes that a layer reads beside its feature maps.
+@dataclass(frozen=True)
+class Constants:
+    """What a layer reads beside its feature maps, in bytes.
 
-    Compressed weights count their entropy (Shannon's, of single codes): no code of one symbol at a
-    time is shorter, and none that adapts to the layer is much longer.
+    Args:
+        weights: as they are packed. Compressed ones count their entropy (Shannon's, of single
+            codes), which no code of one symbol at a time is below.
+        channels: bias, multiplier and shift of every output channel.
     """
+
+    weights: float = 0.0
+    channels: int = 0
+
+    @property
+    def size(self) -> float:
+        """Both."""
+        return self.weights + self.channels
+
+
+def constants_of(node: Linear, profile: TargetProfile) -> Constants:
+    """What a layer reads beside its feature maps."""
     outputs = node.weight.shape[node.channel_axis]
-    own = profile.memory.channel_bytes or 0
-    return _codes(node, profile) + outputs * own
+    return Constants(_weights(node, profile), outputs * (profile.memory.channel_bytes or 0))
 
 
-def _codes(node: Linear, profile: TargetProfile) -> float:
-    bits, memory = node.weight_qparams.qtype.bits, profile.memory
-    if memory.weight_packing is WeightPacking.COMPRESSED:
+def _weights(node: Linear, profile: TargetProfile) -> float:
+    bits, packing = node.weight_qparams.qtype.bits, profile.memory.weight_packing
+    if packing is WeightPacking.COMPRESSED:
         return node.weight.size * min(entropy(node.weight), bits) / 8
     count = node.weight.size
-    if memory.weight_packing is WeightPacking.BITSERIAL:
+    if packing is WeightPacking.BITSERIAL:
         inputs = node.weight.shape[1 - node.channel_axis]
         count = count // inputs * round_up(inputs, profile.align.cin or 1)
     return packed_bytes(count, bits)
@@ -48,22 +64,69 @@ def entropy(codes: IntArray) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
-def map_bytes(graph: IntegerGraph, shapes: Shapes, name: str, profile: TargetProfile) -> int:
-    """Bytes of a feature map, its channels rounded up where the target stores them so."""
-    shape, multiple = shapes[name], profile.align.stored_channels or 1
-    if not shape:
-        shape = (1,)
-    axis = 1 if len(shape) == 4 else len(shape) - 1
-    channels = round_up(shape[axis], multiple)
-    return packed_bytes(prod(shape) // shape[axis] * channels, graph.qparams[name].qtype.bits)
+@dataclass(frozen=True)
+class FeatureMap:
+    """A tensor between operators.
+
+    Args:
+        stored: bytes that it takes.
+        piece: bytes of one access, where it is read and written in short ones; None for long ones.
+        outside: it lies in the memory outside the chip.
+    """
+
+    stored: int
+    piece: int | None = None
+    outside: bool = False
+
+    def moved(self, burst: int | None) -> float:
+        """Bytes of traffic where an access costs a burst at least."""
+        if burst is None or self.piece is None:
+            return self.stored
+        return self.stored * max(burst, self.piece) / self.piece
 
 
-def map_capacity(memory: Memory) -> int | None:
+def feature_maps(
+    graph: IntegerGraph, shapes: Shapes, profile: TargetProfile
+) -> Mapping[str, FeatureMap]:
+    """Every code tensor that is no constant, by name.
+
+    Those that enter or leave the network have the channels last without gaps, and move in pieces of
+    ``align.cin`` channels; all others have ``align.stored_channels`` together.
+    """
+    names = [n for n in graph.qparams if n in shapes and n not in graph.constants]
+    edges = {*graph.inputs, *output_codes(graph)}
+    edges |= {n.output for n in graph.nodes if isinstance(n, Quantize)}
+    found = {name: _map(graph, shapes[name], name, profile, name in edges) for name in names}
+    kept = profile.memory.edges_outside
+    inside = {n: facts.stored for n, facts in found.items() if not (kept and n in edges)}
+    left = _left_out(graph, inside, _capacity(profile.memory))
+    return {
+        name: FeatureMap(m.stored, m.piece, outside=name in left or name not in inside)
+        for name, m in found.items()
+    }
+
+
+def _map(
+    graph: IntegerGraph, shape: tuple[int, ...], name: str, profile: TargetProfile, edge: bool
+) -> FeatureMap:
+    bits, align = graph.qparams[name].qtype.bits, profile.align
+    multiple = align.stored_channels or 1
+    if multiple == 1 or not shape:
+        return FeatureMap(packed_bytes(prod(shape), bits))
+    channels = shape[1] if len(shape) == 4 else shape[-1]
+    if edge:
+        return FeatureMap(packed_bytes(prod(shape), bits), packed_bytes(align.cin or 1, bits))
+    return FeatureMap(packed_bytes(prod(shape) // channels * round_up(channels, multiple), bits))
+
+
+def _capacity(memory: Memory) -> int | None:
     """Bytes on the chip for feature maps; None where the profile states no limit."""
     return memory.shared_bytes if memory.activations_bytes is None else memory.activations_bytes
 
 
-def outside(graph: IntegerGraph, sizes: Mapping[str, int], capacity: int | None) -> Collection[str]:
+def _left_out(
+    graph: IntegerGraph, sizes: Mapping[str, int], capacity: int | None
+) -> frozenset[str]:
     """Feature maps that do not fit on the chip.
 
     Small ones are placed first; one is placed where, at each node of its life, those placed before
@@ -73,7 +136,7 @@ def outside(graph: IntegerGraph, sizes: Mapping[str, int], capacity: int | None)
         sizes: bytes by tensor.
     """
     if capacity is None:
-        return ()
+        return frozenset()
     written = {node.output: number for number, node in enumerate(graph.nodes)}
     last, used = last_readers(graph), [0] * (len(graph.nodes) + 1)
     left = []
