@@ -16,6 +16,7 @@ from deployq_targets.words import (
     ByteOrder,
     CodeOrder,
     ExternalKind,
+    Traffic,
     VerifyMode,
     VerifyTool,
     WeightPacking,
@@ -30,8 +31,8 @@ class Align(Section):
     cout: Count | None = None
     """Output channels are computed in multiples of this."""
     tiles: tuple[Tile, ...] = ()
-    """Rows, columns and channels of the outputs that are computed together; of several, the one that
-    wastes least. Absent: one cell, cout channels."""
+    """Rows, columns and channels of the outputs that are computed together; of several, the one
+    that wastes least. Absent: one cell, cout channels."""
     products: tuple[Product, ...] = ()
     """Input channels and kernel cells whose products are added together; of several, the pair that
     wastes least. Absent: cin channels, one cell."""
@@ -70,8 +71,8 @@ class Memory(Section):
     """What enters and leaves the network lies outside: the on-chip memory is the target's alone."""
     channel_bytes: Size | None = None
     """Bytes beside the weights that each output channel reads: bias, multiplier, shift."""
-    channel_bytes_in_flight: Count | None = None
-    """Of these, bytes that can be under way from outside at once."""
+    external_in_flight: Mapping[Traffic, Count] = {}
+    """Bytes that can be under way from outside at once, by what is read: read buffers."""
     external_kind: ExternalKind | None = None
     """Memory outside the chip."""
     weight_packing: WeightPacking = WeightPacking.DENSE

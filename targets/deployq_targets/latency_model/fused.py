@@ -1,4 +1,4 @@
-"""What the hardware runs of a graph: nodes that cost time, operators fused into the layer before."""
+"""What the hardware runs of a graph: nodes that cost time, others fused into those before."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from deployq_targets.latency_model.stored import (
     feature_maps,
 )
 from deployq_targets.profile import TargetProfile
+from deployq_targets.words import Traffic
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -68,9 +69,7 @@ class _Model:
     resident: bool
 
     @classmethod
-    def of(
-        cls, graph: IntegerGraph, shapes: Shapes, profile: TargetProfile, clock: int
-    ) -> _Model:
+    def of(cls, graph: IntegerGraph, shapes: Shapes, profile: TargetProfile, clock: int) -> _Model:
         maps = feature_maps(graph, shapes, profile)
         layers = [node for node in graph.nodes if isinstance(node, Linear)]
         constants = {node.output: constants_of(node, profile) for node in layers}
@@ -107,25 +106,32 @@ class _Model:
     def _moved(self, step: Step) -> tuple[float, float, int]:
         """Cycles of feature maps on the chip and outside; bytes of those outside."""
         memory = self.profile.memory
-        maps = [self.maps[name] for name in (*step.inputs, step.output) if name in self.maps]
-        far = [m for m in maps if m.outside]
-        near = sum(m.moved(memory.onchip_burst) for m in maps if not m.outside)
-        beyond = sum(m.moved(memory.external_burst) for m in far)
+        read = [self.maps[name] for name in step.inputs if name in self.maps]
+        written = self.maps[step.output]
+        near = sum(m.moved(memory.onchip_burst) for m in (*read, written) if not m.outside)
         inside = self._transfer(near, memory.onchip_bw)
-        outside = self._transfer(beyond, memory.external_bw)
-        return inside, outside, sum(m.stored for m in far)
+        far = sum(m.moved(memory.external_burst) for m in read if m.outside)
+        outside = self._read(far, Traffic.ACTIVATIONS)
+        if written.outside:
+            outside += self._transfer(written.moved(memory.external_burst), memory.external_bw)
+        return inside, outside, sum(m.stored for m in (*read, written) if m.outside)
 
     def _fetched(self, constants: Constants) -> float:
-        """Cycles for what a layer reads from outside beside its feature maps.
-
-        So many bytes under way at once need a latency for each lot (Little's law).
-        """
+        """Cycles for what a layer reads from outside beside its feature maps."""
         memory = self.profile.memory
         if not constants.size or memory.external_bw is None:
             return 0.0
-        latency, lot = memory.external_latency or 0, memory.channel_bytes_in_flight
-        waited = 0.0 if lot is None else constants.channels / lot * latency
-        return max(latency + self._transfer(constants.size, memory.external_bw), waited)
+        together = self._transfer(constants.size, memory.external_bw)
+        weights = self._read(constants.weights, Traffic.WEIGHTS)
+        channels = self._read(constants.channels, Traffic.CHANNELS)
+        return (memory.external_latency or 0) + max(together, weights, channels)
+
+    def _read(self, size: float, traffic: Traffic) -> float:
+        """Cycles for bytes from outside: a latency for each lot under way (Little's law)."""
+        memory = self.profile.memory
+        lot, latency = memory.external_in_flight.get(traffic), memory.external_latency or 0
+        waited = 0.0 if lot is None else size / lot * latency
+        return max(self._transfer(size, memory.external_bw), waited)
 
     def _multiplied(self, node: Node) -> tuple[float, float]:
         """Cycles of the multipliers, and of weights on their way to them."""
