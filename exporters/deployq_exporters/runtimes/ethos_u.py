@@ -60,14 +60,14 @@ def compile_by_vela(
         folder = Path(name)
         (folder / "model.tflite").write_bytes(content)
         command = [
-            sys.executable, "-m", MODULE, *flags, "--verbose-performance", "--show-cpu-operations",
-            "--output-dir", name, str(folder / "model.tflite"),
+            sys.executable, "-m", MODULE, *flags, "--verbose-performance", "--output-dir", name,
+            str(folder / "model.tflite"),
         ]  # fmt: skip
         said = _run(command, folder, seconds)
         tables = [_rows(folder, pattern) for pattern in ("*_summary_*.csv", "*_per-layer.csv")]
     if not tables[0]:
         raise _refused(said)
-    return read_report(tables[0][0], tables[1], said, importlib.metadata.version(PACKAGE))
+    return read_report(tables[0][0], tables[1], importlib.metadata.version(PACKAGE))
 
 
 def _flags(profile: TargetProfile) -> list[str]:

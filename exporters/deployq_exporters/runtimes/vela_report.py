@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deployq.errors import InputError
 
-KIB = 1024
+KIB, NPU = 1024, "NPU"
 Row = Mapping[str, str]
 
 
@@ -51,7 +50,7 @@ class VelaLayer:
 
 @dataclass(frozen=True)
 class VelaOperator:
-    """An operator of the compiled file: its kind, and the tensor that it writes."""
+    """An operator of the file: its kind, and the tensor that it writes."""
 
     kind: str
     name: str
@@ -65,8 +64,8 @@ class VelaReport:
         version: of Vela.
         accelerator, system_config, memory_mode: what the figures assume; never show one without.
         clock_hz: of the system configuration.
-        npu, cpu: operators on the Ethos-U, and on the processor beside it.
-        layers: one row for each operator on the Ethos-U.
+        layers: operators on the Ethos-U, as Vela made them of those of the file.
+        cpu: operators that Vela leaves to the processor beside it; their time is in no figure.
         cycles: of the whole network.
         seconds: of one inference.
         sram_bytes, dram_bytes, flash_bytes: memory that is used; flash on-chip and off-chip.
@@ -78,15 +77,19 @@ class VelaReport:
     system_config: str
     memory_mode: str
     clock_hz: float
-    npu: tuple[VelaOperator, ...]
-    cpu: tuple[VelaOperator, ...]
     layers: tuple[VelaLayer, ...]
+    cpu: tuple[VelaOperator, ...]
     cycles: VelaCycles
     seconds: float
     sram_bytes: int
     dram_bytes: int
     flash_bytes: int
     macs: int
+
+    @property
+    def npu(self) -> tuple[VelaOperator, ...]:
+        """Operators on the Ethos-U; one that became several stands as often."""
+        return tuple(VelaOperator(layer.operator, layer.name) for layer in self.layers)
 
     @property
     def assumed(self) -> str:
@@ -97,14 +100,14 @@ class VelaReport:
         )
 
 
-def read_report(summary: Row, layers: Sequence[Row], said: str, version: str) -> VelaReport:
-    """The facts of Vela's two tables and of what it printed.
+def read_report(summary: Row, layers: Sequence[Row], version: str) -> VelaReport:
+    """The facts of Vela's two tables.
 
     Raises:
         InputError: this version of Vela names its columns otherwise.
     """
     try:
-        return _report(summary, layers, said, version)
+        return _report(summary, layers, version)
     except (KeyError, ValueError) as error:
         raise InputError(
             "Vela",
@@ -114,22 +117,22 @@ def read_report(summary: Row, layers: Sequence[Row], said: str, version: str) ->
         ) from error
 
 
-def _report(summary: Row, layers: Sequence[Row], said: str, version: str) -> VelaReport:
+def _report(summary: Row, layers: Sequence[Row], version: str) -> VelaReport:
     def whole(*keys: str) -> int:
         return sum(round(float(summary[key])) for key in keys)
 
     def size(*keys: str) -> int:
         return sum(round(float(summary[key]) * KIB) for key in keys)
 
+    npu = [row for row in layers if row["Target"].strip() == NPU]
     return VelaReport(
         version=version,
         accelerator=summary["accelerator_configuration"],
         system_config=summary["system_config"],
         memory_mode=summary["memory_mode"],
         clock_hz=float(summary["core_clock"]),
-        npu=_operators(said, "NPU"),
-        cpu=_operators(said, "CPU"),
-        layers=tuple(_layer(row) for row in layers),
+        layers=tuple(_layer(row) for row in npu),
+        cpu=tuple(_operator(row) for row in layers if row not in npu),
         cycles=VelaCycles(
             npu=whole("cycles_npu"),
             sram=whole("cycles_sram_access"),
@@ -164,10 +167,5 @@ def _layer(row: Row) -> VelaLayer:
     )
 
 
-_LINE = re.compile(r"^\s+(NPU|CPU): (.+?) = (.*?)(?: \(.*)?$", re.MULTILINE)
-"""``   NPU: Conv2D = conv1.codes (outputs [1, 32, 32, 16])``."""
-
-
-def _operators(said: str, where: str) -> tuple[VelaOperator, ...]:
-    found = (line.groups() for line in _LINE.finditer(said))
-    return tuple(VelaOperator(kind, name) for place, kind, name in found if place == where)
+def _operator(row: Row) -> VelaOperator:
+    return VelaOperator(row["Original Operator"].strip(), row["Name"].strip())
