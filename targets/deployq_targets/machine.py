@@ -11,11 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deployq_targets.section import Count, Rate, Section, Size, WidthPair
+from deployq_targets.section import Count, OpType, Product, Rate, Section, Size, Tile, WidthPair
 from deployq_targets.words import (
     ByteOrder,
     CodeOrder,
     ExternalKind,
+    Traffic,
     VerifyMode,
     VerifyTool,
     WeightPacking,
@@ -29,6 +30,16 @@ class Align(Section):
     """Input channels are computed in multiples of this."""
     cout: Count | None = None
     """Output channels are computed in multiples of this."""
+    tiles: tuple[Tile, ...] = ()
+    """Rows, columns and channels of the outputs that are computed together; of several, the one
+    that wastes least. Absent: one cell, cout channels."""
+    products: tuple[Product, ...] = ()
+    """Input channels and kernel cells whose products are added together; of several, the pair that
+    wastes least. Absent: cin channels, one cell."""
+    depthwise_cells: Count | None = None
+    """Kernel cells of a depthwise layer or a pool are computed in multiples of this."""
+    stored_channels: Count | None = None
+    """Channels of a feature map are stored and moved in multiples of this."""
     bytes: Count | None = None
     """Tensors start at multiples of this many bytes."""
 
@@ -50,6 +61,18 @@ class Memory(Section):
     """Bandwidth of the on-chip memory, bytes per second."""
     external_bw: Rate | None = None
     """Bandwidth of the memory outside, bytes per second."""
+    onchip_burst: Count | None = None
+    """Bytes of the on-chip memory that a shorter access costs as well."""
+    external_burst: Count | None = None
+    """Bytes of the memory outside that a shorter access costs as well."""
+    external_latency: Size | None = None
+    """Cycles from a request to the memory outside to its first byte."""
+    edges_outside: bool = False
+    """What enters and leaves the network lies outside: the on-chip memory is the target's alone."""
+    channel_bytes: Size | None = None
+    """Bytes beside the weights that each output channel reads: bias, multiplier, shift."""
+    external_in_flight: Mapping[Traffic, Count] = {}
+    """Bytes that can be under way from outside at once, by what is read: read buffers."""
     external_kind: ExternalKind | None = None
     """Memory outside the chip."""
     weight_packing: WeightPacking = WeightPacking.DENSE
@@ -69,10 +92,21 @@ class Compute(Section):
     """Clock, in Hz."""
     macs_per_cycle: Mapping[WidthPair, Rate] = {}
     """Multiply-accumulates per cycle of all cores together, by widths."""
+    depthwise_macs_per_cycle: Rate | None = None
+    """The same of depthwise layers and pools, 8-bit; absent: as of other layers."""
+    weights_per_cycle: Rate | None = None
+    """Weights that reach the multipliers per cycle, the zeros of idle ones among them; each reaches
+    them once a layer at least."""
     elementwise_per_cycle: Rate | None = None
     """Elements of Add, Mul and their like per cycle."""
     output_elems_per_cycle: Rate | None = None
     """Outputs of weighted operators that are requantized and written per cycle."""
+    elements_per_cycle: Mapping[OpType, Rate] = {}
+    """Outputs per cycle of single operators, before the two above."""
+    fused: tuple[OpType, ...] = ()
+    """Operators that are computed while the layer before them writes its result."""
+    means_load_weights: bool = False
+    """GlobalAveragePool runs as a depthwise layer whose weights are ones."""
     cores: Count | None = None
     """Units that work side by side; for reports."""
     latency_cycles: Size | None = None

@@ -38,6 +38,12 @@ Bits: TypeAlias = Annotated[int, Field(ge=1, le=32)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Size: TypeAlias = Annotated[int, Field(ge=0)]
 Rate: TypeAlias = Annotated[float, Field(gt=0)]
+Tile: TypeAlias = tuple[Count, Count, Count]
+"""``[rows, columns, output channels]``."""
+
+Product: TypeAlias = tuple[Count, Count]
+"""``[input channels, kernel cells]``."""
+
 TypeName: TypeAlias = Annotated[
     str,
     Field(

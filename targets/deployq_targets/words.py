@@ -208,6 +208,14 @@ class WeightPacking(StrEnum):
     COMPRESSED = "compressed"  # entropy coded: the size depends on the values
 
 
+class Traffic(StrEnum):
+    """What is read from the memory outside."""
+
+    ACTIVATIONS = "activations"
+    WEIGHTS = "weights"
+    CHANNELS = "channels"  # bias, multiplier and shift of each output channel
+
+
 class CodeOrder(StrEnum):
     """Where the first of several codes in one byte lies."""
 

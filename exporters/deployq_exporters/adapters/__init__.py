@@ -6,12 +6,22 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from deployq.errors import InputError
-from deployq_exporters.adapters import litert, onnxruntime, qnn_htp
+from deployq_exporters.adapters import (
+    ethos_u,
+    litert,
+    onnxruntime,
+    openvino,
+    qnn_htp,
+    tensorrt,
+)
 from deployq_exporters.adapters.adapter import Adapter, Answer, Load, Loaded, Source
 from deployq_exporters.adapters.presence import Presence, presence, require
 
 ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
-    {a.name: a for a in (onnxruntime.ADAPTER, qnn_htp.ADAPTER, litert.ADAPTER)}
+    {
+        module.ADAPTER.name: module.ADAPTER
+        for module in (onnxruntime, openvino, qnn_htp, litert, ethos_u, tensorrt)
+    }
 )
 """In the order of reports."""
 
