@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -89,14 +90,8 @@ def of(spec: ModelSpec) -> Subject:
 def later() -> list[Subject]:
     """The networks of :data:`LATER`."""
     pixels = images("imagenet_calib500_227", LATER_SIZE)
-    return [
-        Subject(
-            name,
-            lambda name=name: network(name, pixels[:32]),
-            lambda: Dataset({"x": pixels[:SAMPLES]}),
-        )
-        for name in LATER
-    ]
+    data = Dataset({"x": pixels[:SAMPLES]})
+    return [Subject(name, partial(network, name, pixels[:32]), lambda: data) for name in LATER]
 
 
 def compare(subject: Subject, targets: list[str], work: Path) -> Iterator[Match]:

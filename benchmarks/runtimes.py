@@ -41,8 +41,11 @@ COLUMNS = (
 TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "onnxruntime": ("ort-cpu",),
+        "openvino": ("openvino-cpu",),
         "qnn-htp": ("qnn-htp",),
         "litert": ("litert-ref", "litert-optimized", "litert-xnnpack"),
+        "ethos-u": ("ethos-u55-128", "ethos-u55-256", "ethos-u65-512", "ethos-u85-512"),
+        "tensorrt": ("tensorrt",),
     }
 )
 """Runtime to the targets that are made for it."""

@@ -90,7 +90,11 @@ def test_what_runs_in_float_is_named() -> None:
             "int8 wz = {0}, float[2,2,1,1] v = {1, 2, 3, 4}, int64[1] lo = {0}, int64[1] hi = {9}",
         )
     )
-    for node, label in zip(file.graph.node, "q a d conv p g turned soft cut y".split(), strict=True):
+    for node, label in zip(
+        file.graph.node,
+        ("q", "a", "d", "conv", "p", "g", "turned", "soft", "cut", "y"),
+        strict=True,
+    ):
         node.name = label
     found = Session(file).coverage()
     assert found.nodes == {

@@ -19,9 +19,7 @@ DEFAULT = "ethos-u55-256"
 class _Loaded:
     def __init__(self, source: Source, content: bytes, load: Load) -> None:
         stated = ACCELERATOR in source.profile.verify.options
-        self._report = compile_by_vela(
-            content, source.profile if stated else load_profile(DEFAULT)
-        )
+        self._report = compile_by_vela(content, source.profile if stated else load_profile(DEFAULT))
 
     @property
     def floats(self) -> tuple[str, ...]:

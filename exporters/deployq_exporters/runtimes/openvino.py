@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import helper
 
 from deployq.errors import InputError
@@ -82,10 +81,9 @@ def _compile(openvino: Any, content: bytes, name: str, options: Mapping[str, str
 def _parsed(content: bytes, name: str) -> onnx.ModelProto:
     """The names of the file's nodes; OpenVINO reads other formats too."""
     try:
-        model = onnx.ModelProto.FromString(content)
-    except DecodeError as error:
+        return onnx.load_from_string(content)
+    except Exception as error:  # protobuf's own error, which has no types
         raise refused(name, "the file is ONNX", error) from error
-    return model
 
 
 def _with_probes(model: onnx.ModelProto, probes: Sequence[str]) -> bytes:
