@@ -55,9 +55,7 @@ def main() -> int:
 
 def builds(spec: ModelSpec, bits: int) -> Iterator[Facts]:
     """The network's file, and where it has sums the same with the skip branch alone on codes."""
-    prepared = pipeline.prepare(
-        spec.load(), [spec.example()], "tensorrt", Recipe(weight_bits=bits)
-    )
+    prepared = pipeline.prepare(spec.load(), [spec.example()], "tensorrt", Recipe(weight_bits=bits))
     data = spec.calibration().take(SAMPLES)
     pipeline.calibrate(prepared, data, CalibrationSettings(corrections=()))
     model = translate(to_proto(lower(prepared, prepared.profile)), TENSORRT)
