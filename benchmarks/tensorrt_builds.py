@@ -3,9 +3,9 @@
     python -m benchmarks.tensorrt_builds [--models a,b] [--bits 8,4]
 
 For each network and weight width: kernels, products (Conv, Gemm, MatMul) in int8, size of the plan.
-A network with sums has a second row, "skip only": its file without Q and DQ between a layer and the
-sum that reads it. That file has other codes; it is built to compare the kernels. Exit code 1 where
-a product of the first form does not run in int8.
+A network whose sums read convolutions has a second row, "skip only": its file without Q and DQ
+between one convolution and each sum. That file has other codes; it is built to compare the
+kernels. Exit code 1 where a product of the first form does not run in int8.
 """
 
 from __future__ import annotations

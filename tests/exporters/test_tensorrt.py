@@ -76,12 +76,41 @@ def test_a_convolution_on_codes_runs_in_int8() -> None:
     assert coverage(parse(text), engine.layers).in_int8 == ("layer",)
 
 
+ON_REALS = {
+    "reals": ("Conv(a, d", "Conv(x, d"),
+    "another axis": ("d = DequantizeLinear<axis = 0>", "d = DequantizeLinear<axis = 1>"),
+    "scales of channels": (
+        "q = QuantizeLinear(x, s, z)  a = DequantizeLinear(q, s, z)",
+        "q = QuantizeLinear<axis = 1>(x, ws, wz)  a = DequantizeLinear<axis = 1>(q, ws, wz)",
+    ),
+}
+
+
 @rtx
-def test_a_convolution_of_reals_does_not() -> None:
-    text = conv().replace("Conv(a, d", "Conv(x, d")
-    engine = build_engine(translate(parse(text), TENSORRT), capabilities=AMPERE)
-    found = coverage(parse(text), engine.layers)
+@pytest.mark.parametrize("case", ON_REALS)
+def test_a_convolution_that_becomes_float_is_seen(case: str) -> None:
+    model = parse(conv().replace(*ON_REALS[case]))
+    found = coverage(model, build_engine(model, capabilities=AMPERE).layers)
     assert (found.in_int8, found.others, found.share) == ((), ("layer",), 0.0)
+
+
+@rtx
+def test_weights_in_blocks_beside_reals_stay_int4() -> None:
+    counts = (("3", 1024), ("0.01", 32), ("0", 32))
+    codes, scales, zeros = (", ".join([text] * count) for text, count in counts)
+    text = f"""(float[N,64] x) => (float[N,16] y)
+    <int8[64,16] w = {{{codes}}}, float[2,16] ws = {{{scales}}}, int8[2,16] wz = {{{zeros}}}>
+    {{ d = DequantizeLinear<axis = 0, block_size = 32>(w, ws, wz)  [product] y = MatMul(x, d) }}"""
+    model = narrowed(parse(text), ("w", "wz"), onnx.TensorProto.INT4)
+    (layer,) = build_engine(translate(model, TENSORRT), capabilities=AMPERE).layers
+    assert (layer.inputs, layer.nodes) == (("Float",), ("product", "node_of_d"))
+    assert "Int4" in layer.constants
+
+
+@rtx
+def test_warnings_are_kept() -> None:
+    engine = build_engine(parse(conv(kind="uint8")), capabilities=AMPERE)
+    assert any("Defaulting to INT8 instead" in text for text in engine.warnings)
 
 
 REFUSED = {
