@@ -5,8 +5,9 @@ fitted to Vela's.
     python -m benchmarks.latency_model --later
 
 A network is prepared once, as the profiles share one integer contract, and its ``.tflite`` file is
-compiled for each. Layers are matched by the tensors that they write. Exit code 1: the ranks of a
-network's layers correlate below 0.9, or its total is off by more than 30 %.
+compiled for each; one that TFLite cannot say is listed. Layers are matched by the tensors that they
+write. Exit code 1: the ranks of a network's layers correlate below 0.9, or its total is off by more
+than 30 %.
 
 ``--later`` takes the networks that were chosen when the model was finished, and not looked at
 before.
@@ -31,9 +32,11 @@ from benchmarks.part import Facts, Table, show
 from benchmarks.timm_cnns.network import images, network
 from deployq import pipeline
 from deployq.data import Dataset
+from deployq.errors import UnsupportedError
 from deployq.graph.capture import capture
 from deployq.inspection.shapes import code_shapes
 from deployq.opened_file import open_file
+from deployq.progress import progress
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_exporters.runtimes.ethos_u import compile_by_vela
 from deployq_exporters.tflite import write_tflite
@@ -75,11 +78,21 @@ def main() -> int:
     given = flags.parse_args()
     subjects = later() if given.later else [of(spec) for spec in chosen(given.models)]
     targets = given.targets.split(",")
-    with work_folder(given.work) as work:
-        matches = [match for subject in subjects for match in compare(subject, targets, work)]
+    matches, left_out = list[Match](), dict[str, str]()
+    with work_folder(given.work) as work, progress(len(subjects)) as advance:
+        for subject in subjects:
+            advance(subject.name)
+            try:
+                matches += compare(subject, targets, work)
+            except UnsupportedError as error:
+                left_out[subject.name] = " ".join(str(error).split())
     if given.layers:
         print_layers(matches)
-    return show(table(matches), "latency_model", given.json_out, later=given.later)
+    for name, reason in left_out.items():
+        print(f"NOT COMPARED {name}: {reason}")
+    return show(
+        table(matches), "latency_model", given.json_out, later=given.later, left_out=left_out
+    )
 
 
 def of(spec: ModelSpec) -> Subject:
@@ -90,8 +103,8 @@ def of(spec: ModelSpec) -> Subject:
 def later() -> list[Subject]:
     """The networks of :data:`LATER`."""
     pixels = images("imagenet_calib500_227", LATER_SIZE)
-    data = Dataset({"x": pixels[:SAMPLES]})
-    return [Subject(name, partial(network, name, pixels[:32]), lambda: data) for name in LATER]
+    samples = Dataset({"x": pixels[:SAMPLES]})
+    return [Subject(name, partial(network, name, pixels[:32]), lambda: samples) for name in LATER]
 
 
 def compare(subject: Subject, targets: list[str], work: Path) -> Iterator[Match]:
