@@ -53,6 +53,7 @@ from deployq_exporters.lowering import lower, to_proto
 from deployq_exporters.vendor_files import VENDOR_FILES
 from deployq_targets import TargetProfile, load_profile
 from deployq_targets.checks import Finding, check_model
+from deployq_targets.latency_model import ModelledLatency, model_latency
 from deployq_targets.words import Edges
 
 Target: TypeAlias = str | Path | TargetProfile
@@ -347,9 +348,21 @@ def verify(
     evidence = bundle if isinstance(bundle, Evidence) else Evidence(Path(bundle))
     prepared, data = evidence.prepared, real_samples(data, evidence.edges)
     check_dataset(prepared.inputs, data, prepared.input_dtypes())
-    return verify_bundle(
+    report = verify_bundle(
         evidence, data, limits=limits, latency_runs=latency_runs, metric=metric, progress=progress
     )
+    return replace(report, modelled=modelled_latency(evidence))
+
+
+def modelled_latency(evidence: Evidence) -> ModelledLatency | None:
+    """What the target's profile says of a bundle's time; None where it states too little."""
+    shapes = code_shapes(evidence.canonical, evidence.graph)
+    if shapes is None:
+        return None
+    try:
+        return model_latency(evidence.graph, shapes, evidence.prepared.profile)
+    except InputError:  # the profile has no clock, or no rate for the widths of a layer
+        return None
 
 
 def save_prepared(prepared: PreparedModel, folder: Path) -> None:

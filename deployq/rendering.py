@@ -13,6 +13,7 @@ from deployq.bundle import Bundle
 from deployq.console import open_console
 from deployq.simulator import Simulation
 from deployq.verifier.report import Parity, Report, Top1
+from deployq_targets.latency_model import ModelledLatency
 
 
 def bundle_lines(path: Path, bundle: Bundle) -> list[str]:
@@ -32,6 +33,10 @@ def print_report(report: Report) -> None:
         console.print(_accuracy_table(report))
     for line in [*_latency_lines(report), *(f"float: {node}" for node in report.floats)]:
         console.print(line)
+    if report.modelled is not None:
+        console.print(_modelled_table(report.modelled))
+        for line in report.modelled.left_out:
+            console.print(f"no modelled time: {line}")
     misses = report.misses()
     for line in misses:
         console.print(Text.assemble(("limit missed", "bold"), f" {line}"))
@@ -82,6 +87,25 @@ def _latency_lines(report: Report) -> list[str]:
         f"  the un-optimised file in float, interleaved: median {latency.float_median_ms:.3f} ms, "
         f"ratio {latency.float_median_ms / latency.median_ms:.2f}",
     ]
+
+
+def _modelled_table(modelled: ModelledLatency) -> Table:
+    clock = f"{modelled.target}, {modelled.clock_hz / 1e6:g} MHz"
+    table = Table(title=f"latency of one sample on {clock}: {modelled.label}", title_justify="left")
+    table.add_column("layer", no_wrap=True)
+    table.add_column("operator")
+    for column in ("MACs", "cycles", "ms", "bound"):
+        table.add_column(column, justify="right")
+    for layer in modelled.layers:
+        table.add_row(
+            layer.name, layer.operator, f"{layer.macs:,}", f"{layer.total:,.0f}",
+            f"{layer.milliseconds:.4f}", str(layer.bound),
+        )  # fmt: skip
+    table.add_section()
+    table.add_row(
+        "all", "", f"{modelled.macs:,}", f"{modelled.cycles:,.0f}", f"{modelled.milliseconds:.4f}",
+    )  # fmt: skip
+    return table
 
 
 def simulation_facts(simulation: Simulation) -> dict[str, Any]:

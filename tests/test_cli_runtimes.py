@@ -74,3 +74,24 @@ def test_a_runtime_that_cannot_say_a_network_is_left_out_unless_it_was_named(
     with pytest.raises(UnsupportedError):
         pipeline.export(prepared, tmp_path / "c", calibration, runtimes="litert")
     assert not (tmp_path / "c").exists()
+
+
+def test_a_verification_models_the_latency_of_the_target(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    bundles: Callable[[str], Path], unseen: Dataset, tmp_path: Path,
+) -> None:  # fmt: skip
+    data = tmp_path / "data.npz"
+    np.savez(data, x=unseen.inputs["x"][:64], y=np.asarray(unseen.labels)[:64])
+    few = ("--latency-runs", "2", "--min-codes", "1000", "--min-distinct", "1")
+    for target, label in (("int8-npu", "modelled from the profile, not measured"), ("ort-cpu", "")):
+        arguments = ("verify", bundles(target), "--data", data, *few)
+        modelled = json.loads(run_command(monkeypatch, capsys, *arguments, "--json").out)[
+            "modelled"
+        ]
+        assert (modelled["label"] if label else modelled) == (label or None)
+        printed = run_command(monkeypatch, capsys, *arguments).out
+        assert ("latency of one sample on int8-npu" in printed) is bool(label)
+        if label:
+            assert modelled["cycles"] == sum(layer["total"] for layer in modelled["layers"]) > 0
+            assert {layer["bound"] for layer in modelled["layers"]} <= {"compute", "loading",
+                    "weights", "activations", "output"}  # fmt: skip

@@ -37,6 +37,8 @@ def print_matrix(name: str, rows: Sequence[Row], metric: str, misses: Sequence[s
     for row in rows:
         if row.reason:
             console.print(f"{row.runtime}: {row.reason}{row.install and f'; {row.install}'}")
+        if row.state is State.COMPILED:
+            console.print(f"{row.runtime}: {_compiled(row)}")
         if row.floats:
             console.print(f"{row.runtime}, outside integer kernels: {', '.join(row.floats)}")
     for line in [
@@ -65,6 +67,12 @@ def _figure(value: float | None, metric: str) -> str:
     if value is None:
         return NONE
     return f"{100 * value:.2f} %" if metric == "top-1" else f"{value:.6g}"
+
+
+def _compiled(row: Row) -> str:
+    """What a compiler says of its file, in its own words."""
+    facts = {key: value for key, value in row.facts.items() if value not in ([], (), None)}
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
 
 
 def _fastest(rows: Sequence[Row]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from deployq.verifier.layer_facts import NO_FACTS, LayerFacts
 from deployq.verifier.metrics.metric import Measured
 from deployq.verifier.tally import LayerRow
+from deployq_targets.latency_model import ModelledLatency
 
 FLOAT_RATE = 5e-5
 """Share of a layer's codes, of up to 8 bits, that a run in float may change (law 12 b)."""
@@ -195,6 +196,7 @@ class Report:
         limits: how much evidence was asked for.
         metric: what ``accuracy`` is, and further figures.
         layers: SQNR and ranges of each layer, over some of the samples; no limit speaks of them.
+        modelled: latency on the target by its profile's figures; None where it has too few.
     """
 
     target: str
@@ -207,6 +209,7 @@ class Report:
     limits: Limits
     metric: Measured = field(default_factory=Measured)
     layers: LayerFacts = NO_FACTS
+    modelled: ModelledLatency | None = None
 
     def misses(self) -> list[str]:
         """Every limit that was missed; empty means good."""
@@ -239,7 +242,17 @@ class Report:
         lowered = {"limits_lowered": self.limits.lowered}
         metric = {key: facts["metric"][key] for key in ("name", "higher_is_better", "details")}
         facts |= {"accuracy": finite(facts["accuracy"]), "metric": finite(metric)}
+        facts["modelled"] = None if self.modelled is None else modelled_facts(self.modelled)
         return {**facts, **lowered, "misses": self.misses(), "exit_code": self.exit_code}
+
+
+def modelled_facts(modelled: ModelledLatency) -> dict[str, Any]:
+    """Plain data, with what follows from it."""
+    facts = asdict(modelled)
+    for layer, entry in zip(modelled.layers, facts["layers"], strict=True):
+        entry["bound"] = layer.bound
+    totals = {"cycles": modelled.cycles, "milliseconds": modelled.milliseconds}
+    return {**facts, **totals, "label": modelled.label}
 
 
 def finite(facts: Any) -> Any:
