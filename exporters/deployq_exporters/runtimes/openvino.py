@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import (  # type: ignore[import-untyped]  # protobuf ships no types
+    DecodeError,
+)
 from onnx import helper
 
 from deployq.errors import InputError
@@ -82,10 +84,9 @@ def _compile(openvino: Any, content: bytes, name: str, options: Mapping[str, str
 def _parsed(content: bytes, name: str) -> onnx.ModelProto:
     """The names of the file's nodes; OpenVINO reads other formats too."""
     try:
-        model = onnx.ModelProto.FromString(content)
+        return onnx.load_model_from_string(content)
     except DecodeError as error:
         raise refused(name, "the file is ONNX", error) from error
-    return model
 
 
 def _with_probes(model: onnx.ModelProto, probes: Sequence[str]) -> bytes:
