@@ -85,7 +85,7 @@ def test_what_runs_in_float_is_named() -> None:
     body = f"{ROUNDED} k = ConvTranspose(g, v)  m = Softmax(k) e = Slice(m, lo, hi)"
     more = "float[2,2,1,1] v = {1, 2, 3, 4}, int64[1] lo = {0}, int64[1] hi = {9}"
     file = parse(summed(body).replace("int8 wz = {0}", f"int8 wz = {{0}}, {more}"))
-    labels = ("q", "a", "d", "conv", "p", "g", "turned", "soft", "cut", "y")
+    labels = ["q", "a", "d", "conv", "p", "g", "turned", "soft", "cut", "y"]
     for node, label in zip(file.graph.node, labels, strict=True):
         node.name = label
     found = Session(file).coverage()
@@ -95,9 +95,16 @@ def test_what_runs_in_float_is_named() -> None:
     assert found.floats[:2] == ("turned", "soft") and found.runs_in_integers("conv")
 
 
+@openvino
+def test_weights_of_4_bits_run_in_float() -> None:
+    """The kernel tells: OpenVINO states the precision i4 for the Gemm, and i8 for the sum."""
+    model, _ = network("int4-npu")
+    assert Session(model).coverage().floats == ("stem", "depth", "wide", "add", "head")
+
+
 def test_a_node_begins_in_the_first_layer_that_computes_it() -> None:
     parts = [("Transpose", "f32"), ("FullyConnected", "i8"), ("Eltwise", "f32")]
-    layers = tuple(Layer(kind, kind, "", at, at, ("fc",)) for kind, at in parts)
+    layers = tuple(Layer(kind, kind, f"jit_{at}", at, at, ("fc",)) for kind, at in parts)
     found = Coverage(layers, {"fc": "MatMul", "gone": "Reshape"})
     assert found.layer_of("fc") == layers[1] and found.runs_in_integers("fc")
     assert found.unplaced == ("gone",) and not found.runs_in_integers("gone")

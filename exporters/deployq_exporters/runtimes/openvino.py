@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from google.protobuf.message import (  # type: ignore[import-untyped]  # protobuf ships no types
+    DecodeError,
+)
 from onnx import helper
 
 from deployq.errors import InputError
@@ -81,8 +84,8 @@ def _compile(openvino: Any, content: bytes, name: str, options: Mapping[str, str
 def _parsed(content: bytes, name: str) -> onnx.ModelProto:
     """The names of the file's nodes; OpenVINO reads other formats too."""
     try:
-        return onnx.load_from_string(content)
-    except Exception as error:  # protobuf's own error, which has no types
+        return onnx.load_model_from_string(content)
+    except DecodeError as error:
         raise refused(name, "the file is ONNX", error) from error
 
 

@@ -12,7 +12,8 @@ BORDERS = ("QuantizeLinear", "DequantizeLinear")
 NOT_EXECUTED = ("Const", "Input", "Output")
 MOVERS = ("Reorder", "Transpose", "Reshape", "Convert")
 """They bring a tensor into the layout or type that the next layer takes."""
-CODES = ("u8", "i8", "u4", "i4")
+BYTES = ("i8", "u8")
+"""Last part of the name of a kernel on bytes, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Layer:
         name: OpenVINO's own.
         kind: OpenVINO's: ``Convolution``, ``FullyConnected``, ``Eltwise``, ...
         kernel: the implementation, as ``brgconv_avx512_I8``.
-        precision: of what it computes on: ``u8``, ``i8``, ``f32``, ...
+        precision: of what it reads, by OpenVINO: ``u8``, ``i8``, ``f32``, ...
         writes: type of its output.
         covers: names of the ONNX nodes that were fused into it, in its order.
     """
@@ -37,8 +38,10 @@ class Layer:
 
     @property
     def in_int8(self) -> bool:
-        """It reads codes and its kernel takes them as they are."""
-        return self.precision in CODES
+        """Its kernel computes on bytes. The stated precision does not tell: it is that of codes
+        which a kernel in float reads, too, and i4 for weights that it decompresses.
+        """
+        return self.kernel.rpartition("_")[2].lower() in BYTES
 
     @property
     def moves(self) -> bool:
