@@ -387,8 +387,10 @@ SAYS_NOTHING_OF_A_FILE = (
     "requant.code_bits", "requant.addition", "requant.product", "requant.rescaling",
     "requant.averaging", "requant.functions", "requant.softmax", "requant.normalization",
     # speed, and where a compiler puts things
-    "align.bytes", "memory.byte_order", "memory.code_order", "memory.word_bits",
-    "memory.cache_bytes", "memory.onchip_bw", "memory.external_bw",
-    "memory.external_kind", "compute", "verify",
+    "align.bytes", "align.tiles", "align.products", "align.depthwise_cells",
+    "align.stored_channels", "memory.byte_order", "memory.code_order", "memory.word_bits",
+    "memory.cache_bytes", "memory.onchip_bw", "memory.external_bw", "memory.onchip_burst",
+    "memory.external_burst", "memory.external_latency", "memory.external_in_flight",
+    "memory.channel_bytes", "memory.edges_outside", "memory.external_kind", "compute", "verify",
 )  # fmt: skip
 """Keys of a profile that no rule reads."""
