@@ -390,5 +390,8 @@ SAYS_NOTHING_OF_A_FILE = (
     "align.bytes", "memory.byte_order", "memory.code_order", "memory.word_bits",
     "memory.cache_bytes", "memory.onchip_bw", "memory.external_bw",
     "memory.external_kind", "compute", "verify",
+    "align.tiles", "align.products", "align.depthwise_cells", "align.stored_channels",
+    "memory.onchip_burst", "memory.external_burst", "memory.external_latency",
+    "memory.edges_outside", "memory.channel_bytes", "memory.external_in_flight",
 )  # fmt: skip
 """Keys of a profile that no rule reads."""
