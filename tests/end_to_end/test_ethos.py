@@ -48,8 +48,9 @@ def test_what_the_file_computes_is_what_the_target_computes(
     assert 10 * np.log10(float(np.square(wanted).sum()) / noise) > 25
     report = pipeline.verify(tmp_path / "b", data, limits=Limits(1, 1, 1), latency_runs=1)
     exact = [parity for parity in report.parities if parity.judged == "exact"]
-    # float layers are compared layer by layer: end to end their last bits may move a code
-    assert len(exact) == (4 if stride == 3 else 2)
+    # layers that ONNX Runtime has in float, the average pool on one grid among them, are compared
+    # layer by layer: end to end their last bits may move a code
+    assert len(exact) == 2
     assert all(parity.different == 0 for parity in exact)
     if stride == 3:
         assert not report.misses()
