@@ -7,10 +7,10 @@ from typing import Any
 
 import onnx
 
-from deployq.qgraph import IntegerGraph, read_graph
+from deployq.qgraph import read_graph
 from deployq.qgraph.edges import feed
 from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Load, Source
-from deployq_exporters.dialects import translate
+from deployq_exporters.adapters.onnx_files import read_file, writer
 from deployq_exporters.dialects.openvino import OPENVINO
 from deployq_exporters.runtimes.openvino import Session
 from deployq_targets import TargetProfile
@@ -34,15 +34,6 @@ class _Loaded:
         return Answer(self._session.run(feed(self.graph, inputs)))
 
 
-def _write(source: Source) -> bytes:
-    content: bytes = translate(source.model, OPENVINO).SerializeToString(deterministic=True)
-    return content
-
-
-def _read(source: Source, content: bytes) -> IntegerGraph:
-    return read_graph(onnx.load_from_string(content))
-
-
 def _contract(profile: TargetProfile) -> None:
     """Its float32 requantization is not known step by step."""
 
@@ -56,8 +47,8 @@ ADAPTER = Adapter(
     install='pip install "deployq[openvino]"',
     licence="Apache-2.0",
     file_name=OPENVINO.file_name,
-    write=_write,
-    read=_read,
+    write=writer(OPENVINO),
+    read=read_file,
     load=_Loaded,
     contract=_contract,
 )

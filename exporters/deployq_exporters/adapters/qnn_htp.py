@@ -7,10 +7,10 @@ from typing import Any
 
 import onnx
 
-from deployq.qgraph import IntegerGraph, read_graph
+from deployq.qgraph import read_graph
 from deployq.qgraph.edges import feed
 from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Load, Source
-from deployq_exporters.dialects import translate
+from deployq_exporters.adapters.onnx_files import named_codes, read_file, writer
 from deployq_exporters.dialects.qnn import QNN
 from deployq_exporters.runtimes.qnn_htp import Session
 from deployq_targets import TargetProfile
@@ -23,9 +23,8 @@ class _Loaded:
     def __init__(self, source: Source, content: bytes, load: Load) -> None:
         model = onnx.load_from_string(content)
         self.graph = read_graph(model)
-        named = {name for node in model.graph.node for name in node.output}
-        codes = [n.output for n in self.graph.nodes if n.writes_codes and n.output in named]
-        self._session = Session(model, {n: self.graph.qparams[n] for n in codes if load.inner})
+        probes = named_codes(model, self.graph) if load.inner else {}
+        self._session = Session(model, probes)
 
     @property
     def floats(self) -> tuple[str, ...]:
@@ -37,15 +36,6 @@ class _Loaded:
 
     def run(self, inputs: Mapping[str, Array]) -> Answer:
         return Answer(*self._session.run(feed(self.graph, inputs)))
-
-
-def _write(source: Source) -> bytes:
-    content: bytes = translate(source.model, QNN).SerializeToString(deterministic=True)
-    return content
-
-
-def _read(source: Source, content: bytes) -> IntegerGraph:
-    return read_graph(onnx.load_from_string(content))
 
 
 def _contract(profile: TargetProfile) -> str:
@@ -61,8 +51,8 @@ ADAPTER = Adapter(
     install='pip install "deployq[qnn]"',
     licence="MIT; Qualcomm's libraries inside are proprietary",
     file_name=QNN.file_name,
-    write=_write,
-    read=_read,
+    write=writer(QNN),
+    read=read_file,
     load=_Loaded,
     contract=_contract,
     most_samples=EMULATED,

@@ -8,9 +8,8 @@ from typing import Any
 import onnx
 
 from deployq.errors import InputError
-from deployq.qgraph import IntegerGraph, read_graph
 from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Load, Source
-from deployq_exporters.dialects import translate
+from deployq_exporters.adapters.onnx_files import read_file, writer
 from deployq_exporters.dialects.tensorrt import TENSORRT
 from deployq_exporters.runtimes.tensorrt import PACKAGES, build_engine, installed
 from deployq_exporters.runtimes.tensorrt_layers import coverage
@@ -50,15 +49,6 @@ class _Loaded:
         )
 
 
-def _write(source: Source) -> bytes:
-    content: bytes = translate(source.model, TENSORRT).SerializeToString(deterministic=True)
-    return content
-
-
-def _read(source: Source, content: bytes) -> IntegerGraph:
-    return read_graph(onnx.load_from_string(content))
-
-
 def _contract(profile: TargetProfile) -> None:
     """What its kernels do step by step is not public."""
 
@@ -72,8 +62,8 @@ ADAPTER = Adapter(
     install='pip install "deployq[tensorrt-rtx]"',
     licence="proprietary",
     file_name=TENSORRT.file_name,
-    write=_write,
-    read=_read,
+    write=writer(TENSORRT),
+    read=read_file,
     load=_Loaded,
     contract=_contract,
     computes=False,
