@@ -1,4 +1,6 @@
-"""The shortest program of each runtime prints what a bundle's golden vectors say."""
+"""The shortest program of each runtime prints what a bundle's golden vectors say, or what its
+compiler made of the bundle's file.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from deployq import pipeline
 from deployq.data import Dataset
@@ -24,21 +27,57 @@ def bundle(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:  # fmt: skip
     path = tmp_path_factory.mktemp("examples") / "bundle"
-    pipeline.export(make_prepared("qnn-htp"), path, calibration, runtimes="litert,qnn-htp")
+    named = "litert,qnn-htp,openvino"
+    pipeline.export(make_prepared("qnn-htp"), path, calibration, runtimes=named)
     return path
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "litert", "qnn-htp"])
+@pytest.fixture(scope="module")
+def symmetric(
+    make_prepared: Callable[..., PreparedModel], calibration: Dataset,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:  # fmt: skip
+    """Zero points of 0, as TensorRT has them."""
+    path = tmp_path_factory.mktemp("examples") / "bundle"
+    pipeline.export(make_prepared("tensorrt"), path, calibration, runtimes="tensorrt")
+    return path
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "litert", "qnn-htp", "openvino"])
 def test_the_shortest_program(name: str, bundle: Path) -> None:
+    assert_classes(_run(name, bundle), bundle)
+
+
+def test_the_shortest_program_builds_an_engine(symmetric: Path) -> None:
+    printed = _run("tensorrt", symmetric)
+    assert printed.startswith("built by tensorrt")
+    if torch.cuda.is_available():
+        assert_classes(printed, symmetric)
+    else:
+        assert "not run: no CUDA device" in printed
+
+
+def test_the_shortest_program_compiles_for_ethos_u(bundle: Path) -> None:
+    printed = _run("ethos-u", bundle, "ethos-u65-512")
+    facts = dict(line.split(maxsplit=1) for line in printed.splitlines()[-5:])
+    assert int(facts["cycles"]) > 0 and float(facts["sram"].removesuffix(" KiB")) > 0
+    assert "Ethos_U65_512" in printed and "CPU operators = 0" in printed
+
+
+def _run(name: str, bundle: Path, *further: str) -> str:
+    """What the program of a runtime prints; the test is skipped where the runtime is missing."""
     if presence(ADAPTERS[name]).problem:
         pytest.skip(f"{name} is not installed")
     program = EXAMPLES / f"in_{name.replace('-', '_')}.py"
-    ran = subprocess.run(
-        [sys.executable, str(program), str(bundle)], capture_output=True, text=True, check=True
-    )
-    printed = np.array([float(x) for x in _numbers(ran.stdout).split()])
+    command = [sys.executable, str(program), str(bundle), *further]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def assert_classes(printed: str, bundle: Path) -> None:
+    """The first golden vector's class."""
+    found = np.array([float(x) for x in _numbers(printed).split()])
     golden = np.load(bundle / "golden.npz")["output/head"][0]
-    assert printed.shape == golden.shape and printed.argmax() == golden.argmax()
+    assert found.shape == golden.shape and found.argmax() == golden.argmax()
 
 
 def _numbers(text: str) -> str:
