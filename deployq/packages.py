@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from deployq.errors import InputError, UnsupportedError
-from deployq_exporters.adapters import Source, find_adapters
+from deployq_exporters.adapters import ALL, Source, find_adapters
 
 RUNTIMES = "runtimes"
 """The fact of a manifest that names each runtime's file, or says why it is missing."""
-ALL = "all"
 
 
 def write_packages(source: Source, names: str, folder: Path) -> dict[str, object]:
