@@ -158,11 +158,13 @@ def export_model(
 
 
 def left_out(exported: Bundle) -> list[str]:
-    """Why a bundle lacks the file in its vendor's format, or a runtime's, a line each."""
+    """Why a bundle lacks a vendor's file, a runtime's, or a compiled one, a line each."""
     vendor: Any = exported.facts.get(pipeline.VENDOR_FILE)
     runtimes: Any = exported.facts.get(RUNTIMES, {})
     files = [] if vendor is None else [(vendor["name"], vendor["left_out"])]
-    files += [(entry["file"], entry["left_out"]) for entry in runtimes.values()]
+    for entry in runtimes.values():
+        own = [entry, entry["compiled"]] if "compiled" in entry else [entry]
+        files += [(made["file"], made["left_out"]) for made in own]
     missing = {name: reason for name, reason in files if reason is not None}
     return [_missing_line(name, reason) for name, reason in missing.items()]
 

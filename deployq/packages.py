@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from deployq.errors import InputError, UnsupportedError
-from deployq_exporters.adapters import ALL, Source, find_adapters
+from deployq_exporters.adapters import ALL, Adapter, Compiled, Source, find_adapters, require
 
 RUNTIMES = "runtimes"
 """The fact of a manifest that names each runtime's file, or says why it is missing."""
@@ -26,7 +27,7 @@ def write_packages(source: Source, names: str, folder: Path) -> dict[str, object
     """
     facts = dict[str, object]()
     for adapter in find_adapters(names):
-        entry: dict[str, object] = {"file": adapter.file_name, "left_out": None}
+        entry: dict[str, Any] = {"file": adapter.file_name, "left_out": None}
         path = folder / adapter.file_name
         try:
             if not path.exists():
@@ -35,5 +36,23 @@ def write_packages(source: Source, names: str, folder: Path) -> dict[str, object
             if names != ALL:
                 raise
             entry["left_out"] = error.as_dict()
+        if adapter.compiled is not None and entry["left_out"] is None:
+            entry["compiled"] = _compile(source, adapter, adapter.compiled, folder)
         facts[adapter.name] = entry
     return {RUNTIMES: facts}
+
+
+def _compile(source: Source, adapter: Adapter, compiled: Compiled, folder: Path) -> dict[str, Any]:
+    """What the runtime's compiler makes, where it is here; its bytes need not be the same twice.
+
+    Returns:
+        Name, the package and version that made it, and why it was left out.
+    """
+    entry: dict[str, Any] = {"file": compiled.file_name, "made_by": None, "left_out": None}
+    try:
+        entry["made_by"] = f"{adapter.distribution} {require(adapter)}"
+        content = compiled.make(source, (folder / adapter.file_name).read_bytes())
+    except (UnsupportedError, InputError) as error:
+        return {**entry, "left_out": error.as_dict()}
+    (folder / compiled.file_name).write_bytes(content)
+    return entry

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from deployq import pipeline
+from deployq import packages, pipeline
 from deployq.data import Dataset
-from deployq.errors import UnsupportedError
+from deployq.errors import InputError, UnsupportedError
 from deployq.graph.preparation import PreparedModel
+from deployq.jobs import left_out
+from deployq_exporters.adapters import ADAPTERS, Compiled, Source, presence
 from tests.commands import run_command
 
 
@@ -103,3 +106,44 @@ def test_a_verification_models_the_latency_of_the_target(
             assert modelled["cycles"] == sum(layer["total"] for layer in modelled["layers"]) > 0
             assert {layer["bound"] for layer in modelled["layers"]} <= {"compute", "loading",
                     "weights", "activations", "output"}  # fmt: skip
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_an_export_keeps_what_a_compiler_makes_or_says_why_not(
+    make_prepared: Callable[..., PreparedModel], calibration: Dataset, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, refused: bool,
+) -> None:  # fmt: skip
+    def make(source: Source, content: bytes) -> bytes:
+        if refused:
+            raise InputError("compiler", "it takes every operator", found="Erf")
+        return content[:4]
+
+    name, adapter = "onnxruntime", ADAPTERS["onnxruntime"]
+    own = replace(adapter, compiled=Compiled("model.bin", make))
+    monkeypatch.setattr(packages, "find_adapters", lambda names: (own,))
+    prepared = make_prepared("int8-npu")
+    bundle = pipeline.export(prepared, tmp_path / "b", calibration, runtimes=name)
+    facts: Any = bundle.facts["runtimes"]
+    compiled = facts[name]["compiled"]
+    assert compiled["made_by"] == f"onnxruntime {presence(adapter).version}"
+    assert (tmp_path / "b" / "model.bin").exists() is not refused
+    assert [file.path for file in bundle.files].count("model.bin") == (not refused)
+    (line,) = left_out(bundle) or [""]
+    assert line == ("no model.bin: compiler: it takes every operator: Erf" if refused else "")
+
+
+def test_a_compiler_that_is_missing_leaves_its_file_out(
+    make_prepared: Callable[..., PreparedModel], calibration: Dataset, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    gone = replace(
+        ADAPTERS["onnxruntime"], distribution="deployq-none",
+        compiled=Compiled("model.bin", lambda source, content: b""),
+    )  # fmt: skip
+    monkeypatch.setattr(packages, "find_adapters", lambda names: (gone,))
+    prepared = make_prepared("int8-npu")
+    bundle = pipeline.export(prepared, tmp_path / "b", calibration, runtimes="onnxruntime")
+    facts: Any = bundle.facts["runtimes"]
+    assert facts["onnxruntime"]["left_out"] is None
+    assert facts["onnxruntime"]["compiled"]["left_out"]["found"] == "not installed"
+    assert not (tmp_path / "b" / "model.bin").exists()

@@ -14,7 +14,7 @@ from deployq_exporters.adapters import (
     qnn_htp,
     tensorrt,
 )
-from deployq_exporters.adapters.adapter import Adapter, Answer, Load, Loaded, Source
+from deployq_exporters.adapters.adapter import Adapter, Answer, Compiled, Load, Loaded, Source
 from deployq_exporters.adapters.presence import Presence, presence, require
 
 ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
@@ -32,6 +32,7 @@ __all__ = [
     "ALL",
     "Adapter",
     "Answer",
+    "Compiled",
     "Load",
     "Loaded",
     "Presence",

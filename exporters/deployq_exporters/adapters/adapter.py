@@ -75,10 +75,26 @@ class Load:
     Args:
         threads: of one operator.
         inner: keep inner codes, where the runtime can without computing otherwise.
+        compiled: what the runtime's compiler made of the file before; None: it compiles now.
     """
 
     threads: int = 1
     inner: bool = False
+    compiled: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a runtime's own compiler makes of its file ahead of time.
+
+    Args:
+        file_name: of what it makes, in a bundle.
+        make: from the runtime's file; it needs the package, and its bytes need not be the same
+            twice. Raises InputError, with the vendor's own words, where the compiler refuses.
+    """
+
+    file_name: str
+    make: Callable[[Source, bytes], bytes]
 
 
 def unknown(profile: TargetProfile) -> str | None:
@@ -108,6 +124,7 @@ class Adapter:
         most_samples: worth running, where it is slow; None: all.
         computes: it runs files on this machine; otherwise it only compiles them.
         emulated: what runs stands in for a chip: its time says nothing.
+        compiled: what its compiler makes of the file; None where nothing is kept.
     """
 
     name: str
@@ -125,3 +142,4 @@ class Adapter:
     most_samples: int | None = None
     computes: bool = True
     emulated: bool = False
+    compiled: Compiled | None = None
