@@ -116,7 +116,7 @@ def compare(subject: Subject, targets: list[str], work: Path) -> Iterator[Match]
     for name in targets:
         profile = load_profile(name)
         modelled = model_latency(opened.graph, shapes, profile)
-        yield matched(subject.name, modelled, compile_by_vela(content, profile))
+        yield matched(subject.name, modelled, compile_by_vela(content, profile).report)
 
 
 def bundle(subject: Subject, work: Path) -> Path:

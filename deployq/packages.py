@@ -43,12 +43,16 @@ def write_packages(source: Source, names: str, folder: Path) -> dict[str, object
 
 
 def _compile(source: Source, adapter: Adapter, compiled: Compiled, folder: Path) -> dict[str, Any]:
-    """What the runtime's compiler makes, where it is here; its bytes need not be the same twice.
+    """What the runtime's compiler makes, where it is here.
 
     Returns:
-        Name, the package and version that made it, and why it was left out.
+        Name, the package and version that made it and what it was told, whether deployq promises
+        the same bytes twice (never: they are the tool's), and why it was left out.
     """
-    entry: dict[str, Any] = {"file": compiled.file_name, "made_by": None, "left_out": None}
+    entry: dict[str, Any] = {
+        "file": compiled.file_name, "made_by": None, "settings": dict(compiled.settings(source)),
+        "reproducible": False, "left_out": None,
+    }  # fmt: skip
     try:
         entry["made_by"] = f"{adapter.distribution} {require(adapter)}"
         content = compiled.make(source, (folder / adapter.file_name).read_bytes())

@@ -59,7 +59,9 @@ def content() -> bytes:
 
 
 def test_vela_says_what_runs_where_and_how_long() -> None:
-    report = compile_by_vela(content(), U55)
+    output = compile_by_vela(content(), U55)
+    report = output.report
+    assert output.file[4:8] == b"TFL3" and b"ethos-u" in output.file
     assert [(op.kind, op.name) for op in report.npu] == [
         ("Conv2D", "a.codes"), ("Add", "s.codes"), ("Conv2D", "y.codes"),
     ]  # fmt: skip
@@ -76,7 +78,7 @@ def test_vela_says_what_runs_where_and_how_long() -> None:
 def test_a_layer_beyond_the_target_is_the_processor_s() -> None:
     graph = graph_of((layer("x", "y.codes", 4, 3),))
     file = write_tflite(graph, {"x": (1, 8, 18, 18), "y.codes": (1, 8, 5, 5)})
-    report = compile_by_vela(file, U55)
+    report = compile_by_vela(file, U55).report
     assert (report.layers, report.npu, report.cycles.total) == ((), (), 0)
     assert [(op.kind, op.name) for op in report.cpu] == [("Conv2D", "y.codes")]
 
@@ -84,12 +86,13 @@ def test_a_layer_beyond_the_target_is_the_processor_s() -> None:
 def test_options_of_the_profile_are_flags() -> None:
     options = {"accelerator-config": "ethos-u55-256", "system-config": "Ethos_U55_Deep_Embedded"}
     profile = U55.model_copy(update={"verify": U55.verify.model_copy(update={"options": options})})
-    assert compile_by_vela(content(), profile).clock_hz == 200e6
+    assert compile_by_vela(content(), profile).report.clock_hz == 200e6
 
 
 def test_modelled_layers_find_their_rows() -> None:
     graph, shapes = graph_of(NODES), {n: (1, 8, size, size) for n, size in SIZES.items()}
-    match = matched("net", model_latency(graph, shapes, U55), compile_by_vela(content(), U55))
+    report = compile_by_vela(content(), U55).report
+    match = matched("net", model_latency(graph, shapes, U55), report)
     assert [pair.name for pair in match.pairs] == ["a.codes", "s.codes", "y.codes"]
     assert (match.only_modelled, match.only_vela) == ((), ())
     assert "Vela" in match.assumed

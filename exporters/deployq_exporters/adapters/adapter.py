@@ -91,10 +91,12 @@ class Compiled:
         file_name: of what it makes, in a bundle.
         make: from the runtime's file; it needs the package, and its bytes need not be the same
             twice. Raises InputError, with the vendor's own words, where the compiler refuses.
+        settings: what the compiler is told beside the file, for reports.
     """
 
     file_name: str
     make: Callable[[Source, bytes], bytes]
+    settings: Callable[[Source], Mapping[str, str]] = lambda source: {}
 
 
 def unknown(profile: TargetProfile) -> str | None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from deployq.errors import InputError
 from deployq_exporters.adapters import litert
-from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Load, Source
-from deployq_exporters.runtimes.ethos_u import ACCELERATOR, compile_by_vela
-from deployq_targets import load_profile
+from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Compiled, Load, Source
+from deployq_exporters.runtimes.ethos_u import ACCELERATOR, compile_by_vela, vela_options
+from deployq_targets import TargetProfile, load_profile
 
 DEFAULT = "ethos-u55-256"
 """Whose accelerator a file of another target is compiled for."""
@@ -18,8 +18,7 @@ DEFAULT = "ethos-u55-256"
 
 class _Loaded:
     def __init__(self, source: Source, content: bytes, load: Load) -> None:
-        stated = ACCELERATOR in source.profile.verify.options
-        self._report = compile_by_vela(content, source.profile if stated else load_profile(DEFAULT))
+        self._report = compile_by_vela(content, _target(source)).report
 
     @property
     def floats(self) -> tuple[str, ...]:
@@ -40,6 +39,20 @@ class _Loaded:
         raise InputError("Ethos-U", "Vela computes nothing", found="a run", allowed="compiling")
 
 
+def _target(source: Source) -> TargetProfile:
+    """Whose accelerator is compiled for."""
+    stated = ACCELERATOR in source.profile.verify.options
+    return source.profile if stated else load_profile(DEFAULT)
+
+
+def _command_stream(source: Source, content: bytes) -> bytes:
+    return compile_by_vela(content, _target(source)).file
+
+
+def _settings(source: Source) -> Mapping[str, str]:
+    return vela_options(_target(source))
+
+
 ADAPTER = Adapter(
     name="ethos-u",
     title="Arm Ethos-U, compiled by Vela",
@@ -53,4 +66,5 @@ ADAPTER = Adapter(
     read=litert.ADAPTER.read,
     load=_Loaded,
     computes=False,
+    compiled=Compiled("model_vela.tflite", _command_stream, _settings),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 
 from deployq.errors import InputError
-from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Load, Source
+from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Compiled, Load, Source
 from deployq_exporters.adapters.onnx_files import read_file, writer
 from deployq_exporters.dialects.tensorrt import TENSORRT
 from deployq_exporters.runtimes.tensorrt import PACKAGES, build_engine, installed
@@ -48,6 +48,10 @@ class _Loaded:
         )
 
 
+def _plan(source: Source, content: bytes) -> bytes:
+    return build_engine(onnx.load_from_string(content)).plan
+
+
 ADAPTER = Adapter(
     name="tensorrt",
     title="TensorRT" if MODULE == "tensorrt" else "TensorRT for RTX",
@@ -61,4 +65,5 @@ ADAPTER = Adapter(
     read=read_file,
     load=_Loaded,
     computes=False,
+    compiled=Compiled("model.tensorrt.plan", _plan),
 )

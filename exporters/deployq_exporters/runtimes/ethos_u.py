@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from deployq.errors import InputError
@@ -33,9 +34,28 @@ def installed() -> bool:
     return importlib.util.find_spec("ethosu") is not None
 
 
+@dataclass(frozen=True)
+class VelaOutput:
+    """What Vela makes.
+
+    Args:
+        report: its tables.
+        file: a ``.tflite`` file whose operators on the Ethos-U are one custom operator.
+    """
+
+    report: VelaReport
+    file: bytes
+
+
+def vela_options(profile: TargetProfile) -> dict[str, str]:
+    """Of what a profile states, what Vela is told."""
+    options = profile.verify.options
+    return {key: options[key] for key in OPTIONS if key in options}
+
+
 def compile_by_vela(
     content: bytes, profile: TargetProfile, *, seconds: float = SECONDS
-) -> VelaReport:
+) -> VelaOutput:
     """Compile a file for the target; nothing is left behind.
 
     Args:
@@ -65,22 +85,25 @@ def compile_by_vela(
         ]  # fmt: skip
         said = _run(command, folder, seconds)
         tables = [_rows(folder, pattern) for pattern in ("*_summary_*.csv", "*_per-layer.csv")]
-    if not tables[0]:
-        raise _refused(said)
-    return read_report(tables[0][0], tables[1], importlib.metadata.version(PACKAGE))
+        made = folder / "model_vela.tflite"
+        if not tables[0] or not made.is_file():
+            raise _refused(said)
+        file = made.read_bytes()
+    report = read_report(tables[0][0], tables[1], importlib.metadata.version(PACKAGE))
+    return VelaOutput(report, file)
 
 
 def _flags(profile: TargetProfile) -> list[str]:
-    options = profile.verify.options
+    options = vela_options(profile)
     if ACCELERATOR not in options:
         raise InputError(
             f"{profile.name}: verify.options",
             "Vela compiles for one accelerator",
-            found=", ".join(options) or "nothing",
+            found=", ".join(profile.verify.options) or "nothing",
             allowed=ACCELERATOR,
             next_step='state it in the profile: options = { accelerator-config = "ethos-u55-256" }',
         )
-    return [part for key in OPTIONS if key in options for part in (f"--{key}", options[key])]
+    return [part for key, value in options.items() for part in (f"--{key}", value)]
 
 
 def _run(command: Sequence[str], folder: Path, seconds: float) -> str:

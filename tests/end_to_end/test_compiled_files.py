@@ -1,0 +1,73 @@
+"""What the tools of Ethos-U and TensorRT make of a bundle's files, kept in the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployq import packages, pipeline
+from deployq.bundle import Bundle, read_bundle
+from deployq.data import Dataset
+from deployq.errors import InputError
+from deployq.graph.preparation import PreparedModel
+from deployq.jobs import left_out
+from deployq_exporters.adapters import ADAPTERS, presence
+
+MADE = {"ethos-u": "model_vela.tflite", "tensorrt": "model.tensorrt.plan"}
+
+
+@pytest.fixture(scope="module", params=MADE)
+def exported(
+    request: pytest.FixtureRequest, make_prepared: Callable[..., PreparedModel],
+    calibration: Dataset, tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[str, Bundle]:  # fmt: skip
+    """A runtime, and a bundle with what its compiler makes."""
+    name = request.param
+    if presence(ADAPTERS[name]).problem:
+        pytest.skip(f"{name} is not installed")
+    path = tmp_path_factory.mktemp("compiled") / "bundle"
+    prepared = make_prepared({"ethos-u": "ethos-u65-512", "tensorrt": "tensorrt"}[name])
+    return name, pipeline.export(prepared, path, calibration, runtimes=name)
+
+
+def test_the_manifest_says_whose_bytes_they_are(exported: tuple[str, Bundle]) -> None:
+    name, bundle = exported
+    facts: Any = bundle.facts["runtimes"]
+    adapter, told = ADAPTERS[name], {"accelerator-config": "ethos-u65-512"}
+    assert facts[name]["compiled"] == {
+        "file": MADE[name], "made_by": f"{adapter.distribution} {presence(adapter).version}",
+        "settings": told if name == "ethos-u" else {}, "reproducible": False, "left_out": None,
+    }  # fmt: skip
+    (entry,) = [file for file in bundle.files if file.path == MADE[name]]
+    assert entry.size > 1000 and len(entry.sha256) == 64
+
+
+def test_a_damaged_one_is_refused_by_name(exported: tuple[str, Bundle], tmp_path: Path) -> None:
+    name, bundle = exported
+    for file in bundle.files:
+        (tmp_path / file.path).write_bytes((bundle.path / file.path).read_bytes())
+    (tmp_path / "manifest.json").write_bytes((bundle.path / "manifest.json").read_bytes())
+    read_bundle(tmp_path)
+    content = bytearray((tmp_path / MADE[name]).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / MADE[name]).write_bytes(content)
+    with pytest.raises(InputError, match=MADE[name].replace(".", r"\.")):
+        read_bundle(tmp_path)
+
+
+def test_a_missing_compiler_is_a_line_and_no_failure(
+    make_prepared: Callable[..., PreparedModel], calibration: Dataset, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def missing(adapter: object) -> str:
+        raise InputError("runtime", "it is installed", found="not installed", next_step="pip")
+
+    monkeypatch.setattr(packages, "require", missing)
+    prepared = make_prepared("tensorrt")
+    bundle = pipeline.export(prepared, tmp_path / "b", calibration, runtimes="tensorrt")
+    assert {"model.tensorrt.onnx"} <= {file.path for file in bundle.files}
+    (line,) = left_out(bundle)
+    assert line == "no model.tensorrt.plan: runtime: it is installed: not installed; pip"
