@@ -19,7 +19,9 @@ from deployq_exporters.adapters import ADAPTERS, presence
 MADE = {"ethos-u": "model_vela.tflite", "tensorrt": "model.tensorrt.plan"}
 
 
-@pytest.fixture(scope="module", params=MADE)
+@pytest.fixture(
+    scope="module", params=["ethos-u", pytest.param("tensorrt", marks=pytest.mark.slow)]
+)
 def exported(
     request: pytest.FixtureRequest, make_prepared: Callable[..., PreparedModel],
     calibration: Dataset, tmp_path_factory: pytest.TempPathFactory,

@@ -43,11 +43,15 @@ def symmetric(
     return path
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "litert", "qnn-htp", "openvino"])
+HTP = pytest.param("qnn-htp", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "litert", "openvino", HTP])
 def test_the_shortest_program(name: str, bundle: Path) -> None:
     assert_classes(_run(name, bundle), bundle)
 
 
+@pytest.mark.slow
 def test_the_shortest_program_builds_an_engine(symmetric: Path) -> None:
     printed = _run("tensorrt", symmetric)
     assert printed.startswith("built by tensorrt")

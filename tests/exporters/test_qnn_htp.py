@@ -27,8 +27,9 @@ from deployq.qgraph import read_graph
 from deployq_exporters.runtimes.qnn_htp import Session, installed
 from deployq_targets import load_profile
 from tests.exporters.graphs import parse
+from tests.proprietary import proprietary
 
-htp = pytest.mark.skipif(not installed(), reason="needs deployq[qnn]")
+htp = proprietary(installed(), "qnn")
 
 
 def _some(sweeps: Iterator[Sweep], first: int, step: int) -> list[Sweep]:

@@ -25,8 +25,9 @@ from deployq_exporters.runtimes.tensorrt_layers import (
 )
 from deployq_exporters.runtimes.tensorrt_session import Session
 from tests.exporters.graphs import HEADER, narrowed, parse
+from tests.proprietary import proprietary
 
-rtx = pytest.mark.skipif(not installed("tensorrt_rtx"), reason="needs deployq[tensorrt-rtx]")
+rtx = proprietary(installed("tensorrt_rtx"), "tensorrt-rtx")
 AMPERE = ("8.6",)
 
 

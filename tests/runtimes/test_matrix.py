@@ -28,9 +28,23 @@ def table(bundles: Bundles, unseen: Dataset) -> Matrix:
 
 
 def test_runtimes_compute_what_their_contracts_say(table: Matrix) -> None:
-    present = [a for a in ADAPTERS.values() if a.computes and not presence(a).problem]
-    rows = {row.runtime: row for row in table.rows(present)}
+    rows = rows_of(table, closed=False)
     assert {"onnxruntime", "litert"} <= set(rows)
+    own = rows["litert"].reference
+    assert own is not None and own.different == 0  # the target's arithmetic is LiteRT's
+
+
+@pytest.mark.slow
+def test_so_do_proprietary_ones(table: Matrix) -> None:
+    if not rows_of(table, closed=True):
+        pytest.skip("no proprietary runtime that computes is installed")
+
+
+def rows_of(table: Matrix, *, closed: bool) -> dict[str, Row]:
+    """Every installed runtime of a kind that computes, by name; each with its contract's codes."""
+    kind = [a for a in ADAPTERS.values() if ("proprietary" in a.licence) is closed]
+    present = [a for a in kind if a.computes and not presence(a).problem]
+    rows = {row.runtime: row for row in table.rows(present)}
     for row in rows.values():
         assert row.state is State.RAN and row.integer_share == 1.0, row
         assert row.top1 is not None and row.top1.agree == row.top1.decided
@@ -38,8 +52,7 @@ def test_runtimes_compute_what_their_contracts_say(table: Matrix) -> None:
         if row.simulated is not None:
             assert (row.simulated.compared, row.simulated.different) == (640, 0), row
         assert row.misses(named=True) == []
-    own = rows["litert"].reference
-    assert own is not None and own.different == 0  # the target's arithmetic is LiteRT's
+    return rows
 
 
 def test_a_runtime_with_another_arithmetic_is_told_by_its_first_code(table: Matrix) -> None:
