@@ -33,6 +33,7 @@ def verify_runtimes(
     runs: int,
     limit_seconds: float,
     as_json: bool,
+    html: Path | None = None,
 ) -> int:
     """Run a bundle in the named runtimes and print the matrix; the exit code.
 
@@ -40,15 +41,18 @@ def verify_runtimes(
         request: of the data.
         names: with commas, or ``all``.
         metric: of ``deployq verify``.
+        html: a page that holds the matrix as well.
 
     Raises:
         InputError: no such runtime, a broken bundle, or data that does not fit.
     """
     from deployq import jobs
+    from deployq.html_report.matrix_page import render_matrix
     from deployq.progress import progress
     from deployq.runtimes.matrix import Matrix, MatrixSettings
     from deployq.runtimes.rendering import matrix_facts, print_matrix
     from deployq.verifier.metrics import choose_metric
+    from deployq.whole_file import write_whole
     from deployq_exporters.adapters import ALL, find_adapters
 
     adapters = find_adapters(names)
@@ -61,6 +65,8 @@ def verify_runtimes(
         rows = matrix.rows(adapters, advance)
     misses = [miss for row in rows for miss in row.misses(named=names != ALL)]
     called = "" if chosen is None else chosen.name
+    if html is not None:
+        write_whole(html, render_matrix(rows, bundle.resolve().name, called, misses), "page")
     if as_json:
         print(json.dumps(matrix_facts(rows, called, misses), indent=2, sort_keys=True))
     else:

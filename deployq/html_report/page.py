@@ -28,6 +28,26 @@ def render_page(report: Report, name: str) -> str:
         report: of ``deployq.verify``.
         name: what was verified, for the title.
     """
+    layers = report.layers
+    return (
+        templates()
+        .get_template(TEMPLATE)
+        .render(
+            name=name,
+            report=report,
+            misses=report.misses(),
+            floating=report.accuracy.get(FLOAT),
+            integer=report.accuracy.get(INTEGER),
+            sqnr=sqnr_chart(layers.sqnr),
+            ranges=range_groups(layers.ranges),
+            latency=latency_chart(report.latency),
+            strips=difference_strips(report.parities),
+        )
+    )
+
+
+def templates() -> Environment:
+    """The templates of pages, with the filters that they use."""
     environment = Environment(
         loader=PackageLoader("deployq.html_report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
@@ -38,18 +58,7 @@ def render_page(report: Report, name: str) -> str:
         "number": _number,
         "breakable": _breakable,
     }
-    layers = report.layers
-    return environment.get_template(TEMPLATE).render(
-        name=name,
-        report=report,
-        misses=report.misses(),
-        floating=report.accuracy.get(FLOAT),
-        integer=report.accuracy.get(INTEGER),
-        sqnr=sqnr_chart(layers.sqnr),
-        ranges=range_groups(layers.ranges),
-        latency=latency_chart(report.latency),
-        strips=difference_strips(report.parities),
-    )
+    return environment
 
 
 def check_page_path(path: Path) -> None:

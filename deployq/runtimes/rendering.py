@@ -28,27 +28,32 @@ def print_matrix(name: str, rows: Sequence[Row], metric: str, misses: Sequence[s
     """
     console = open_console(160)
     table = Table(title=f"{name} in each runtime", title_justify="left")
-    for number, column in enumerate(MATRIX):
-        shown = (metric or column) if column == "metric" else column
-        table.add_column(shown, justify="left" if number < 3 else "right", no_wrap=number == 0)
+    for number, column in enumerate(columns(metric)):
+        table.add_column(column, justify="left" if number < 3 else "right", no_wrap=number == 0)
     for row in rows:
-        table.add_row(*_cells(row, metric))
+        table.add_row(*cells(row, metric))
     console.print(table)
     for row in rows:
         if row.reason:
             console.print(f"{row.runtime}: {row.reason}{row.install and f'; {row.install}'}")
         if row.state is State.COMPILED:
-            console.print(f"{row.runtime}: {_compiled(row)}")
+            console.print(f"{row.runtime}: {told(row)}")
         if row.floats:
             console.print(f"{row.runtime}, outside integer kernels: {', '.join(row.floats)}")
     for line in [
-        *_fastest(rows),
+        *fastest(rows),
         *(Text.assemble(("limit missed", "bold"), f" {m}") for m in misses),
     ]:
         console.print(line)
 
 
-def _cells(row: Row, metric: str) -> tuple[str, ...]:
+def columns(metric: str) -> tuple[str, ...]:
+    """:data:`MATRIX` with the metric's own name."""
+    return tuple((metric or name) if name == "metric" else name for name in MATRIX)
+
+
+def cells(row: Row, metric: str) -> tuple[str, ...]:
+    """One line, under :data:`MATRIX`."""
     own, reference, top1 = row.simulated, row.reference, row.top1
     share = NONE if row.integer_share is None else f"{100 * row.integer_share:.1f} %"
     classes = NONE if top1 is None else f"{top1.agree} of {top1.decided}{_within(row.agreement)}"
@@ -73,13 +78,13 @@ def _within(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else " ({:.1f} to {:.1f} %)".format(*(100 * x for x in interval))
 
 
-def _compiled(row: Row) -> str:
+def told(row: Row) -> str:
     """What a compiler says of its file, in its own words."""
     facts = {key: value for key, value in row.facts.items() if value not in ([], (), None)}
     return ", ".join(f"{key} {value}" for key, value in facts.items())
 
 
-def _fastest(rows: Sequence[Row]) -> list[str]:
+def fastest(rows: Sequence[Row]) -> list[str]:
     """Which runtime serves the bundle best here, by the times taken in turn."""
     timed = [(row.ratio, row.runtime) for row in rows if row.ratio is not None]
     return [f"fastest on this machine: {min(timed)[1]}"] if len(timed) > 1 else []
