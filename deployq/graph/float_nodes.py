@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from types import MappingProxyType
 
 from torch import fx
@@ -18,9 +18,19 @@ from deployq_targets import TargetProfile
 from deployq_targets.words import OpStatus, UnlistedOps
 
 
-def refuse_movement(module: fx.GraphModule, profile: TargetProfile) -> None:
+def refuse_movement(
+    module: fx.GraphModule, profile: TargetProfile, convolved: Set[fx.Node] = frozenset()
+) -> None:
+    """Refuse movements that a target does not have.
+
+    Args:
+        convolved: those that the file has as convolutions.
+
+    Raises:
+        UnsupportedError: with the name of the movement.
+    """
     for node in module.graph.nodes:
-        if node.op == "call_function" and is_movement(module, node):
+        if node.op == "call_function" and is_movement(module, node) and node not in convolved:
             operator = onnx_type(module, node)
             if profile.op_status(operator) == "unsupported":
                 raise _refusal(str(node.meta["name"]), f"{profile.name} has no {operator}", profile)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from torch import fx
@@ -33,6 +33,7 @@ from deployq.graph.pixel_inputs import PixelInputs
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.ranks import check_ranks
 from deployq.graph.recipe import Recipe
+from deployq.graph.selections import Selection, find_selections, selection_plan
 from deployq.graph.sites import (
     INFINITY,
     Site,
@@ -79,14 +80,15 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
         ProfileError: the recipe asks for a width that the profile does not have.
         InputError: a pattern of the recipe names no layer.
     """
-    refuse_movement(module, profile)
+    selections = find_selections(module, profile)
+    refuse_movement(module, profile, {node for found in selections for node in found.nodes})
     check_ranks(module, profile)
     fallbacks = find_fallbacks(module, profile, recipe.keeps_float)
     in_float = float_layers(fallbacks, recipe.keeps_float)
     apart: frozenset[fx.Node] = frozenset()
     while True:
         sites = find_sites(module, apart, in_float, on_codes=_rows_on_codes(profile))
-        placement = _place(module, profile, recipe, sites, fallbacks)
+        placement = _place(module, profile, recipe, sites, fallbacks, selections)
         kept = _kept_clamps(placement)
         if not kept or profile.graph.relu_fusion is ReluFusion.ALWAYS:
             layers = [site.name for site in sites.values() if is_linear(site.core)]
@@ -123,6 +125,7 @@ def _place(
     recipe: Recipe,
     sites: dict[fx.Node, Site],
     fallbacks: Mapping[str, Fallback],
+    selections: Sequence[Selection],
 ) -> Placement:
     floats = float_nodes(module, sites, profile, recipe, fallbacks)
     check_layers(module, sites, profile)
@@ -147,7 +150,10 @@ def _place(
     left = {
         s.name: macs_of(s.core) for s in sites.values() if s.kind == "float" and is_linear(s.core)
     }
-    plan = Plan(profile.name, tensors, layers, floats, left, tuple(pixels.notes.values()))
+    used = layers[0].bits if layers and not profile.weight.bits_per_layer else None
+    convolved = tuple(selection_plan(module, found, profile, used) for found in selections)
+    notes = tuple(pixels.notes.values())
+    plan = Plan(profile.name, tensors, layers, floats, left, notes, convolved)
     return Placement(plan, sites, grid_of)
 
 

@@ -79,6 +79,37 @@ class LayerPlan:
 
 
 @dataclass(frozen=True)
+class SelectionPlan:
+    """Movements that the file has as a 1x1 convolution of zeros and ones.
+
+    Args:
+        name: of the last tensor, which the convolution makes.
+        tensors, operators: of the chain, first to last.
+        strides: rows, columns.
+        inputs: channels that are read.
+        channels: input channel of each output channel, -1 for a channel of zeros.
+        bits, signed, narrow_range: type of the weight codes, whose scale is 1.
+        per_channel: that scale is written for each output channel.
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+    operators: tuple[str, ...]
+    strides: tuple[int, int]
+    inputs: int
+    channels: tuple[int, ...]
+    bits: int
+    signed: bool
+    narrow_range: bool
+    per_channel: bool
+
+    @property
+    def qtype(self) -> QType:
+        """Integer type of the weight codes."""
+        return QType(self.bits, self.signed, self.narrow_range)
+
+
+@dataclass(frozen=True)
 class Plan:
     """All decisions of one preparation.
 
@@ -88,6 +119,7 @@ class Plan:
         floats: nodes that stay in float, each with the reason (law 3).
         float_macs: multiply-accumulates for one sample of the linear layers among them, by name.
         notes: what else a person should know, one sentence each.
+        selections: movements that the file has as convolutions.
     """
 
     target: str
@@ -96,6 +128,7 @@ class Plan:
     floats: tuple[str, ...] = ()
     float_macs: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    selections: tuple[SelectionPlan, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -116,7 +149,8 @@ class Plan:
         layers = (LayerPlan(**layer) for layer in facts["layers"])
         floats, notes = tuple(facts["floats"]), tuple(facts.get("notes", ()))
         macs = facts.get("float_macs", {})  # plans of before had no linear layers in float
-        return cls(facts["target"], tuple(tensors), tuple(layers), floats, macs, notes)
+        selections = tuple(map(_selection, facts.get("selections", ())))
+        return cls(facts["target"], tuple(tensors), tuple(layers), floats, macs, notes, selections)
 
     def lines(self) -> list[str]:
         """The plan as text, one decision a line."""
@@ -127,9 +161,19 @@ class Plan:
                 f"  {layer.name}: {layer.op_type} weight {layer.qtype.name} {scales}, "
                 f"BatchNorm {layer.batch_norm}, clamp {layer.activation}"
             )
+        for selection in self.selections:
+            text.append(
+                f"  {selection.name}: {', '.join(selection.operators)} become a 1x1 Conv of 0 and "
+                f"1, weight {selection.qtype.name}, codes unchanged"
+            )
         for tensor in self.tensors:
             zero_point = "free" if tensor.zero_point is None else str(tensor.zero_point)
             scale = "" if tensor.scale is None else f", scale {tensor.scale}"
             shared = f", shared by {', '.join(tensor.tensors)}" if len(tensor.tensors) > 1 else ""
             text.append(f"  {tensor.name}: {tensor.qtype} zero point {zero_point}{scale}{shared}")
         return text + [f"  {line}" for line in (*self.floats, *self.notes)]
+
+
+def _selection(facts: dict[str, Any]) -> SelectionPlan:
+    lists = {key: tuple(facts[key]) for key in ("tensors", "operators", "strides", "channels")}
+    return SelectionPlan(**facts | lists)

@@ -19,6 +19,7 @@ from deployq.graph.integers import grid_of, is_constant, is_on_grid
 from deployq.graph.operators import aten, is_movement
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.rewrites.rule import argument, calls
+from deployq.graph.selections import planned_chain
 from deployq.graph.sites import moved_from
 from deployq.graph.tensors import attach, read_tensor
 from deployq.graph.units import QuantizedLinear
@@ -39,7 +40,8 @@ def integer_module(prepared: PreparedModel, layers: Mapping[str, StoredLayer]) -
     """The traceable form of a calibrated model; it computes what the file computes.
 
     Args:
-        layers: the model's own, :func:`deployq_exporters.stored_layers.stored_layers`.
+        layers: the model's own, :func:`deployq_exporters.stored_layers.stored_layers`, and what
+            selects codes in place of movements.
     """
     return _Builder(prepared, layers).build()
 
@@ -50,6 +52,7 @@ class _Builder:
     def __init__(self, prepared: PreparedModel, layers: Mapping[str, StoredLayer]) -> None:
         self.source = prepared.module
         self.layers = layers
+        self.selections = {plan.name: plan for plan in prepared.plan.selections}
         self.root = nn.Module()
         self.graph = fx.Graph()
         self.made: dict[fx.Node, Any] = {}
@@ -71,10 +74,12 @@ class _Builder:
             if isinstance(module, FakeQuantize):
                 return self._quantized(node, name, module.qparams())
             if isinstance(module, QuantizedLinear):
-                return self._layer(node, name)
+                return self._layer(node.all_input_nodes[0], name)
             if isinstance(module, nn.Dropout):
                 return self._arg(node.args[0])
             return self._float_module(node, module)
+        if name in self.selections and name in self.layers:
+            return self._selected(node, name)
         if self._is_moved_constant(node):
             return self._moved_constant(node, name)
         copied = self._copied(node)
@@ -152,7 +157,12 @@ class _Builder:
             (x, *numbers, qtype.qmin, qtype.qmax, name, qtype.name),
         )
 
-    def _layer(self, node: fx.Node, name: str) -> fx.Node:
+    def _selected(self, node: fx.Node, name: str) -> fx.Node:
+        """The convolution that stands for a chain of movements, of what the chain reads."""
+        _, source = planned_chain(self.source, self.selections[name])
+        return self._grid(self._layer(source, name), name, grid_of(self.source, node))
+
+    def _layer(self, source: fx.Node, name: str) -> fx.Node:
         """One call with the reals that the codes stand for."""
         layer = self.layers[name]
         weight = dequantize(layer.weight, layer.weight_params)
@@ -163,7 +173,7 @@ class _Builder:
         )
         facts = (layer.op_type, geometry_numbers(layer.geometry), name)
         return self.graph.call_function(
-            torch.ops.deployq.layer.default, (self._arg(node.args[0]), *operands, *facts)
+            torch.ops.deployq.layer.default, (self._arg(source), *operands, *facts)
         )
 
 

@@ -35,6 +35,7 @@ from deployq_exporters.rewrites import (
 )
 from deployq_exporters.rewrites.rule import Rewrite, apply
 from deployq_exporters.rewrites.strip_trace import strip_trace
+from deployq_exporters.selection_layers import selection_layers
 from deployq_exporters.stored_layers import StoredLayer, stored_layers
 from deployq_targets import TargetProfile
 from deployq_targets.words import Edges, Subbyte
@@ -73,7 +74,7 @@ def lower(prepared: PreparedModel, profile: TargetProfile, io: Edges = Edges.FLO
         tensor.qtype for tensor in prepared.plan.tensors
     ]
     opset = max(profile.opset_for(types), OLDEST_TRACE_OPSET, *_operator_opsets(prepared, profile))
-    layers = stored_layers(prepared)
+    layers = stored_layers(prepared) | selection_layers(prepared)
     model = _trace(prepared, layers, opset)
     apply(model, [typed_layers.rule(layers), *CANONICAL])
     if profile.container.subbyte is Subbyte.WIDENED:

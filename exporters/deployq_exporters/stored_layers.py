@@ -47,10 +47,11 @@ def stored_layers(prepared: PreparedModel) -> dict[str, StoredLayer]:
         InputError, UnsupportedError: as :func:`deployq.graph.integers.layer_integers`.
     """
     units = prepared.units()
-    return {name: _stored(units[name], layer) for name, layer in layer_integers(prepared).items()}
+    return {name: stored(units[name], layer) for name, layer in layer_integers(prepared).items()}
 
 
-def _stored(unit: QuantizedLinear, layer: LayerIntegers) -> StoredLayer:
+def stored(unit: QuantizedLinear, layer: LayerIntegers) -> StoredLayer:
+    """One layer, from its integers."""
     weight, params = layer.codes.codes, layer.weight
     if unit.op_type == "ConvTranspose":
         weight = inputs_first(weight, unit.geometry.groups)
