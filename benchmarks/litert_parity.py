@@ -45,7 +45,7 @@ COLUMNS = (
     "delegated",
 )  # fmt: skip
 NETWORKS = "cifar10_mlperf_resnet8,kws_mlperf_dscnn"
-TARGETS = "litert-ref,litert-xnnpack,litert-optimized,litert-16x8"
+TARGETS = "litert-ref,litert-xnnpack,litert-optimized,litert-16x8,litert-16x8-optimized"
 SWEEPS = "sweeps"
 CODES, DISTINCT = 10_000, 32
 """Fewer of an operator's are thin evidence; of a network's operator only the distinct codes count.

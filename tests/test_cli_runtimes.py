@@ -17,6 +17,7 @@ from deployq.errors import InputError, UnsupportedError
 from deployq.graph.preparation import PreparedModel
 from deployq.jobs import left_out
 from deployq_exporters.adapters import ADAPTERS, Compiled, Source, presence
+from deployq_targets import load_profile
 from tests.commands import run_command
 
 
@@ -55,12 +56,18 @@ def test_a_runtime_that_there_is_not(
     assert printed.code == 2 and "no runtime has this name" in printed.err
 
 
-def test_a_page_beside_the_matrix_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    arguments = ("verify", tmp_path, "--runtime", "onnxruntime", "--html", tmp_path / "p.html")
-    printed = run_command(monkeypatch, capsys, *arguments)
-    assert printed.code == 2 and "--html" in printed.err and "--runtime" in printed.err
+def test_a_page_holds_the_matrix(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    bundles: Callable[[str], Path], unseen: Dataset, tmp_path: Path,
+) -> None:  # fmt: skip
+    data, page = tmp_path / "data.npz", tmp_path / "p.html"
+    np.savez(data, x=unseen.inputs["x"][:8], y=np.asarray(unseen.labels)[:8])
+    arguments = ("verify", bundles("int8-npu"), "--data", data, "--latency-runs", "1")
+    named = ("--runtime", "onnxruntime", "--html")
+    assert run_command(monkeypatch, capsys, *arguments, *named, page).code == 0
+    assert "1 of 1 runtimes accept the bundle" in page.read_text()
+    refused = run_command(monkeypatch, capsys, *arguments, *named, tmp_path / "no" / "p.html")
+    assert refused.code == 2 and not (tmp_path / "no").exists()
 
 
 def test_an_export_holds_the_files_of_runtimes(
@@ -147,3 +154,12 @@ def test_a_compiler_that_is_missing_leaves_its_file_out(
     assert facts["onnxruntime"]["left_out"] is None
     assert facts["onnxruntime"]["compiled"]["left_out"]["found"] == "not installed"
     assert not (tmp_path / "b" / "model.bin").exists()
+
+
+def test_the_arithmetic_of_litert_goes_by_the_width_of_activations() -> None:
+    eight, sixteen = (load_profile(name) for name in ("int8-npu", "litert-16x8"))
+    unnamed = sixteen.model_copy(update={"verify": eight.verify})
+    contract = ADAPTERS["litert"].contract
+    assert [contract(profile) for profile in (eight, sixteen, unnamed)] == [
+        "litert-xnnpack", "litert-16x8", "litert-16x8-optimized",
+    ]  # fmt: skip

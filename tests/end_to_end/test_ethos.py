@@ -12,6 +12,10 @@ from torch import nn
 from deployq import pipeline
 from deployq.data import Dataset
 from deployq.verifier.report import Limits
+from deployq_calibration.calibration_settings import CalibrationSettings
+from deployq_exporters.runtimes.ethos_u import compile_by_vela
+from deployq_targets import load_profile
+from tests.graph.test_selections import Residual, option_a
 
 TARGETS = ("ethos-u55-128", "ethos-u65-512", "ethos-u85-512")
 
@@ -54,3 +58,17 @@ def test_what_the_file_computes_is_what_the_target_computes(
     assert all(parity.different == 0 for parity in exact)
     if stride == 3:
         assert not report.misses()
+
+
+def test_an_option_a_shortcut_stays_off_the_processor(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(16, 3, 9, 9)
+    prepared = pipeline.prepare(Residual(option_a).eval(), [x[:2]], TARGETS[0])
+    data = Dataset({"x": x.numpy()})
+    pipeline.calibrate(prepared, data, CalibrationSettings(corrections=()))
+    pipeline.export(prepared, tmp_path / "b", data, runtimes="ethos-u")
+    content = (tmp_path / "b" / "model.tflite").read_bytes()
+    for target in (*TARGETS, "ethos-u55-256"):
+        report = compile_by_vela(content, load_profile(target)).report
+        assert report.cpu == () and report.cycles.total > 0, target
+        assert {"StridedSlice", "Pad"} <= {operator.kind for operator in report.npu}

@@ -110,9 +110,10 @@ def test_no_code_differs_behind_a_fused_clamp(operator: str, target: str) -> Non
     assert tally.different == tally.scalar == found.end_to_end == 0
 
 
+@pytest.mark.parametrize("target", ["litert-16x8", "litert-16x8-optimized"])
 @pytest.mark.parametrize("operator", WIDE)
-def test_no_code_of_16_bits_differs(operator: str) -> None:
-    profile = load_profile("litert-16x8")
+def test_no_code_of_16_bits_differs(operator: str, target: str) -> None:
+    profile = load_profile(target)
     compared = [compare_alone(s.graph, profile, s.inputs) for s in WIDE[operator]()]
     (tally,) = merged(t for c in compared for t in c.tallies if t.operator == operator)
     assert tally.codes > 10_000 and tally.distinct > 100

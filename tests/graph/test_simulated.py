@@ -30,9 +30,9 @@ from tests.graph.networks import Net, conv, profile_with, residual_graph
 
 PREPARED = (
     "cmsis-nn", "ethos-u55-128", "ethos-u55-256", "ethos-u65-512", "ethos-u85-1024",
-    "ethos-u85-512", "int2-vlsi", "int4-npu", "int8-npu", "litert-16x8", "litert-optimized",
-    "litert-ref", "litert-xnnpack", "lowbit-vlsi", "max78000", "nvdla-small", "openvino-cpu",
-    "ort-cpu", "qnn-htp", "tensorrt",
+    "ethos-u85-512", "int2-vlsi", "int4-npu", "int8-npu", "litert-16x8",
+    "litert-16x8-optimized", "litert-optimized", "litert-ref", "litert-xnnpack", "lowbit-vlsi",
+    "max78000", "nvdla-small", "openvino-cpu", "ort-cpu", "qnn-htp", "tensorrt",
 )  # fmt: skip
 
 

@@ -14,9 +14,10 @@ from deployq_targets.words import Evidence, OpStatus
 
 NAMES = (
     "cmsis-nn", "ethos-u55-128", "ethos-u55-256", "ethos-u65-512", "ethos-u85-1024",
-    "ethos-u85-512", "int2-vlsi", "int4-npu", "int8-npu", "litert-16x8", "litert-optimized",
-    "litert-ref", "litert-xnnpack", "lowbit-vlsi", "max78000", "nvdla-small", "openvino-cpu",
-    "ort-cpu", "qnn-htp", "rk3588", "ryzenai-xint8", "tensorrt",
+    "ethos-u85-512", "int2-vlsi", "int4-npu", "int8-npu", "litert-16x8",
+    "litert-16x8-optimized", "litert-optimized", "litert-ref", "litert-xnnpack", "lowbit-vlsi",
+    "max78000", "nvdla-small", "openvino-cpu", "ort-cpu", "qnn-htp", "rk3588", "ryzenai-xint8",
+    "tensorrt",
 )  # fmt: skip
 
 

@@ -75,6 +75,7 @@ KNOWN = {
     "ethos-u65-512": {"compute.clock_hz": "D", "memory.external_bw": "D"},
     "ethos-u85-512": {"bias.signed_bits_max": "S", "weight.sum_abs_max.8": "D"},
     "litert-16x8": {"requant.by_op.Conv.mantissa": "E", "activation.bits": "E", "accumulator": "U"},
+    "litert-16x8-optimized": {"requant.by_op.Add": "E", "requant.by_op.Conv.mantissa": "E"},
     "litert-ref": {"requant.rounding": "E", "requant.by_op.Gemm.rounding": "E"},
     "litert-xnnpack": {"requant.by_op.Add.multiplier_bits": "E"},
     "qnn-htp": {"requant.by_op.Conv.post_shift": "E", "container.max_rank": "X"},

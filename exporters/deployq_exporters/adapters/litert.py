@@ -22,6 +22,8 @@ CONTRACTS = {
     Kernels.OPTIMISED: "litert-optimized",
     Kernels.XNNPACK: "litert-xnnpack",
 }
+WIDE, WIDE_CONTRACT = 16, "litert-16x8-optimized"
+"""Activations that XNNPACK leaves to the optimised kernels."""
 
 
 def kernels_of(profile: TargetProfile) -> Kernels:
@@ -75,7 +77,10 @@ def _read(source: Source, content: bytes) -> IntegerGraph:
 
 def _contract(profile: TargetProfile) -> str:
     """A profile that names a kernel set is the contract of that set itself."""
-    return profile.name if "kernels" in profile.verify.options else CONTRACTS[kernels_of(profile)]
+    if "kernels" in profile.verify.options:
+        return profile.name
+    wide = profile.default_activation_bits == WIDE
+    return WIDE_CONTRACT if wide else CONTRACTS[kernels_of(profile)]
 
 
 ADAPTER = Adapter(
