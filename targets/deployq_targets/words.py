@@ -157,7 +157,8 @@ class Residual(StrEnum):
 
     Q_BOTH = "q_both"
     Q_SKIP_ONLY = "q_skip_only"  # only on the branch that the producer is not fused with
-    ANY = "any"
+    SKIP_PREFERRED = "skip_preferred"  # either; files are written with the skip branch alone
+    ANY = "any"  # either; files are written with both
 
 
 class UnlistedOps(StrEnum):
