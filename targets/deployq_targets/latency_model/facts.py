@@ -31,6 +31,8 @@ class ModelledLayer:
             their own.
         macs: multiply-accumulates for one sample.
         cycles: by bound; of a bound that the profile states no figure for, 0.
+        fill: cycles in which only a part works: the first block is read and the last one written,
+            weights of the first one are awaited; beside the slowest of compute, loading and output.
         total: cycles of the layer, those before it computes included.
         milliseconds: the same at the profile's clock.
         weight_bytes: weights and what belongs to them, as they are stored.
@@ -42,6 +44,7 @@ class ModelledLayer:
     fused: tuple[str, ...]
     macs: int
     cycles: Mapping[Bound, float]
+    fill: float
     total: float
     milliseconds: float
     weight_bytes: float
