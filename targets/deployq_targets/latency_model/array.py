@@ -98,15 +98,20 @@ def _product(loop: Loop, align: Align) -> tuple[int, int]:
     if loop.depthwise:
         return 0, round_up(loop.cells, align.depthwise_cells or 1)
     products: Sequence[Product] = align.products or ((align.cin or 1, 1),)
-    padded = [round_up(loop.inputs, inputs) * round_up(loop.cells, cells) for inputs, cells in products]
-    used = [_used(loop, use) for use in align.product_uses] or padded
+    used = [_used(loop, (inputs, cells, None)) for inputs, cells in products]
+    used = [_used(loop, use) for use in align.product_uses] or used
     chosen = min(range(len(products)), key=lambda at: (used[at], -at))
-    return chosen, padded[chosen]
+    inputs, cells = products[chosen]
+    held = align.block_inputs[chosen] if align.block_inputs else loop.inputs
+    blocks = -(-loop.inputs // held)
+    return chosen, blocks * round_up(min(held, loop.inputs), inputs) * round_up(loop.cells, cells)
 
 
-def _used(loop: Loop, use: ProductUse) -> int:
-    """Products of an output as the compiler counts them."""
+def _used(loop: Loop, use: ProductUse | tuple[int, int, None]) -> int:
+    """Products of an output as the compiler counts them; without a least, in whole steps."""
     inputs, cells, least = use
+    if least is None:
+        return round_up(loop.inputs, inputs) * round_up(loop.cells, cells)
     complete, rest = divmod(loop.cells, cells)
     return round_up(loop.inputs, inputs) * (complete * cells + max(rest, least))
 

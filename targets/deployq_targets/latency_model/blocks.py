@@ -36,9 +36,8 @@ class Blocks:
 def blocks_of(loop: Loop, way: Way, profile: TargetProfile, bits: int) -> Blocks | None:
     """The block that reads the fewest inputs and weights, of equal ones the smallest.
 
-    A block is smaller than ``align.block``, and its inputs and sums fit into
-    ``memory.block_buffers`` as many times as the profile says. Blocks whose inputs are more than
-    half of the layer's count half: a second one would bring in what is there.
+    A block is no larger than ``align.block``, and its inputs and sums fit into
+    ``memory.block_buffers`` as many times as the profile says.
 
     Args:
         bits: of an input code.
@@ -83,8 +82,7 @@ class _Cutter:
         read = source[0] * source[1] * inputs * parts
         if not loop.depthwise:
             read *= -(-loop.outputs // depth)
-        whole = prod(loop.source) * inputs
-        return (read + weights) / (2 if whole < 2 * prod(source) else 1)
+        return read + weights
 
     def made(self, output: Box, source: Box) -> Blocks:
         """The layer cut into such blocks."""

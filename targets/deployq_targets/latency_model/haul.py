@@ -30,7 +30,9 @@ class Haul:
 
     Args:
         weights, activations: of each alone, in the slower of the two memories.
+        channels: until the output unit has its biases, multipliers and shifts.
         together: of both, in the slower memory.
+        busy: cycles that the memory outside cannot give to copies.
         fill: until the first block is there, and until the last one is written.
         copied, first_copied: weights on their way to the on-chip memory: all, and those of the
             first block.
@@ -39,7 +41,9 @@ class Haul:
 
     weights: float
     activations: float
+    channels: float
     together: float
+    busy: float
     fill: float
     copied: float
     first_copied: float
@@ -80,8 +84,12 @@ class Memories:
         """What a step reads beside its feature maps."""
         return self.constants.get(step.node.output, Constants())
 
-    def haul(self, step: Step, work: Work) -> Haul:
-        """Cycles for one step."""
+    def haul(self, step: Step, work: Work, idle: float) -> Haul:
+        """Cycles for one step.
+
+        Args:
+            idle: cycles before it in which the memory outside had nothing else to do.
+        """
         read = [self.placed.maps[name] for name in step.inputs if name in self.placed.maps]
         written = self.placed.maps[step.output]
         runs = [whole(stored, self.profile.align) for stored in read]
@@ -93,12 +101,16 @@ class Memories:
             result = written_in_blocks(written, work.loop, work.blocks, self.profile.align)
             fill = work.loop.groups * self._fill(read, runs, written, result)
         maps = self._maps([*zip(read, runs, strict=True)], written, result)
-        constants, copied = self._constants(step, work)
+        constants, copied = self._constants(step, work, idle)
         waited = self.far.latency if any(constants[1].values()) and not copied.size else 0
+        near, far = map(_sum, maps, constants)
+        channels = constants[1].get(Traffic.CHANNELS, 0.0)
         return Haul(
             weights=self._slower(constants, waited),
             activations=self._slower(maps),
-            together=self._slower([*map(_sum, maps, constants)], waited),
+            channels=0.0 if copied.size else self.far.alone(channels, Traffic.CHANNELS),
+            together=self._slower((near, far), waited),
+            busy=self.far.transfer(sum(far.values())),
             fill=fill,
             copied=self._copied(copied.size),
             first_copied=self._copied(copied.size / (work.blocks.depths if work.blocks else 1)),
@@ -126,26 +138,33 @@ class Memories:
             sums[traffic] += run.on(self._port(stored))
         return near, far
 
-    def _constants(self, step: Step, work: Work) -> tuple[tuple[Bytes, Bytes], Constants]:
-        """The same of weights, and what is copied near before it is read."""
+    def _constants(
+        self, step: Step, work: Work, idle: float
+    ) -> tuple[tuple[Bytes, Bytes], Constants]:
+        """The same of weights, and what is copied near before it is read.
+
+        Copied is what is read several times, and what is there before it is needed.
+        """
         found = self.constants_of(step)
         if self.resident or not found.size:
             return ({}, {}), Constants()
         planes = work.blocks.planes if work.blocks else 1
         weights = {Traffic.WEIGHTS: found.weights * planes}
         channels = {Traffic.CHANNELS: float(found.channels * planes)}
-        if planes > 1 and self.profile.memory.stages_weights and self._fits(step, found):
+        if self._fits(step, found) and (planes > 1 or self._copied(found.size) <= idle):
             return (weights, channels), found
         return ({}, weights | channels), Constants()
 
     def _fits(self, step: Step, found: Constants) -> bool:
         room = self.placed.room
+        if not self.profile.memory.stages_weights:
+            return False
         return room is None or found.size <= room[step.node.output]
 
     def _copied(self, size: float) -> float:
         return self.far.latency + self.far.alone(size, Traffic.COPIES) if size else 0.0
 
-    def _slower(self, moved: tuple[Bytes, Bytes] | list[Bytes], waited: float = 0.0) -> float:
+    def _slower(self, moved: tuple[Bytes, Bytes], waited: float = 0.0) -> float:
         near, far = moved
         return max(self.near.cycles(near), self.far.cycles(far) + waited)
 

@@ -9,8 +9,8 @@ from deployq.qgraph.nodes import IntegerGraph
 from deployq.qgraph.sizes import macs
 from deployq_targets.latency_model.facts import Bound, ModelledLatency, ModelledLayer
 from deployq_targets.latency_model.fused import Step, steps_of
-from deployq_targets.latency_model.haul import Memories
-from deployq_targets.latency_model.units import Shapes, Units, unknown
+from deployq_targets.latency_model.haul import Haul, Memories
+from deployq_targets.latency_model.units import Shapes, Units, Work, unknown
 from deployq_targets.profile import TargetProfile
 
 FIGURES = (
@@ -56,17 +56,17 @@ class _Model:
 
     def layers(self, steps: Iterable[Step]) -> Iterator[ModelledLayer]:
         """One by one: while a layer runs, weights of the next one can come."""
-        before = 0.0
+        idle = 0.0
         for step in steps:
-            layer = self._layer(step, before)
-            before = layer.total
+            work = self.units.work(step)
+            haul = self.memories.haul(step, work, idle)
+            layer = self._layer(step, work, haul, idle)
+            idle = max(0.0, layer.total - haul.busy)
             yield layer
 
-    def _layer(self, step: Step, before: float) -> ModelledLayer:
-        work = self.units.work(step)
-        haul = self.memories.haul(step, work)
-        awaited = max(0.0, haul.copied - before)
-        fill = haul.fill + work.handed_over + max(0.0, haul.first_copied - before)
+    def _layer(self, step: Step, work: Work, haul: Haul, idle: float) -> ModelledLayer:
+        awaited = max(0.0, haul.copied - idle)
+        fill = haul.fill + work.handed_over(haul.channels) + max(0.0, haul.first_copied - idle)
         cycles = {
             Bound.COMPUTE: work.computed,
             Bound.LOADING: work.loaded,

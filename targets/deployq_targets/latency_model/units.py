@@ -40,12 +40,16 @@ class Work:
         """All at once."""
         return max(self.computed, self.loaded, self.written)
 
-    @property
-    def handed_over(self) -> float:
-        """One block in the faster of the two stages: before the first or after the last one."""
+    def handed_over(self, channels: float) -> float:
+        """One block in the faster of the two stages: before the first or after the last one.
+
+        Args:
+            channels: cycles until the output unit has its biases, multipliers and shifts.
+        """
         if self.blocks is None:
             return 0.0
-        return min(max(self.computed, self.loaded), self.written) / self.blocks.count
+        multiplied = max(self.computed, self.loaded)
+        return min(multiplied, max(self.written, channels)) / self.blocks.count
 
 
 @dataclass(frozen=True)
