@@ -26,7 +26,7 @@ from deployq.qparams import QParams
 from deployq.qtypes import QType
 from deployq_targets import TargetProfile, load_profile
 from deployq_targets.latency_model import Bound, ModelledLayer, model_latency
-from deployq_targets.latency_model.array import Loop, array_cycles, round_up
+from deployq_targets.latency_model.array import Loop, round_up, way_of
 from deployq_targets.latency_model.stored import entropy
 from deployq_targets.machine import Align, Compute, Memory
 from deployq_targets.words import Traffic

@@ -73,7 +73,9 @@ def way_of(loop: Loop, rate: float, align: Align, compute: Compute) -> Way:
         rows, columns, outputs = tile
         positions = round_up(loop.rows, rows) * round_up(loop.columns, columns)
         held = weights * round_up(loop.outputs, outputs)
-        loaded = held * full / rate / compute.weights_per_cycle if compute.weights_per_cycle else 0.0
+        loaded = (
+            held * full / rate / compute.weights_per_cycle if compute.weights_per_cycle else 0.0
+        )
         found.append(Way(tile, number, positions * held / rate, loaded))
     return min(found, key=lambda way: (max(way.computed, way.loaded), way.computed + way.loaded))
 

@@ -24,6 +24,7 @@ class Blocks:
         count: blocks, those at the edge by their share of tiles.
         planes: blocks beside each other, each of which needs all weights of its channels.
         depths: blocks behind each other, each of which needs all input channels.
+        held: the whole input fits into the buffers, and is read once.
     """
 
     output: Box
@@ -31,6 +32,7 @@ class Blocks:
     count: float = 1.0
     planes: int = 1
     depths: int = 1
+    held: bool = False
 
 
 def blocks_of(loop: Loop, way: Way, profile: TargetProfile, bits: int) -> Blocks | None:
@@ -75,11 +77,12 @@ class _Cutter:
         (high, wide, depth), source = block
         loop = self.loop
         planes = -(-loop.rows // high) * -(-loop.columns // wide)
-        inputs = loop.outputs if loop.depthwise else loop.inputs
         weights = 0 if loop.pool else loop.cells * loop.outputs * planes
         weights *= 1 if loop.depthwise else loop.inputs
+        if self._holds(source):
+            return self._whole + weights
         parts = loop.rows * loop.columns / (high * wide)
-        read = source[0] * source[1] * inputs * parts
+        read = source[0] * source[1] * self._inputs * parts
         if not loop.depthwise:
             read *= -(-loop.outputs // depth)
         return read + weights
@@ -93,16 +96,35 @@ class _Cutter:
             prod(-(-cells // step) for cells, step in zip(box, tile, strict=True))
             for box in (size, inside)
         ]
-        rows, columns, channels = (
-            -(-a // b) for a, b in zip(size, inside, strict=True)
-        )
+        rows, columns, channels = (-(-a // b) for a, b in zip(size, inside, strict=True))
         return Blocks(
             output=(inside[0], inside[1], output[2]),
             source=(min(source[0], loop.source[0]), min(source[1], loop.source[1]), source[2]),
             count=tiles[0] / tiles[1],
             planes=rows * columns,
             depths=1 if loop.depthwise else channels,
+            held=self._holds(source),
         )
+
+    @property
+    def _inputs(self) -> int:
+        return self.loop.outputs if self.loop.depthwise else self.loop.inputs
+
+    @property
+    def _whole(self) -> int:
+        """Cells of the whole input."""
+        return prod(self.loop.source) * self._inputs
+
+    @property
+    def _copies(self) -> int:
+        memory = self.profile.memory
+        alone = memory.depthwise_block_copies if self.loop.depthwise else None
+        return alone or memory.block_copies
+
+    def _holds(self, source: Box) -> bool:
+        rows, columns, channels = source
+        block = rows * columns * min(channels, self._inputs)
+        return self._whole <= self._copies * block
 
     def _limits(self) -> Box:
         """The largest block, were there room."""
@@ -132,10 +154,7 @@ class _Cutter:
         return rows, columns, held
 
     def _fits(self, output: Box, source: Box) -> bool:
-        memory = self.profile.memory
-        copies = memory.block_copies
-        if self.loop.depthwise:
-            copies = memory.depthwise_block_copies or copies
+        memory, copies = self.profile.memory, self._copies
         taken = {
             BlockPart.INPUTS: copies * prod(source) * self.bits / 8,
             BlockPart.SUMS: copies * prod(output) * self.profile.accumulator.bits / 8,

@@ -35,6 +35,7 @@ class ModelledLayer:
             weights of the first one are awaited; beside the slowest of compute, loading and output.
         total: cycles of the layer, those before it computes included.
         milliseconds: the same at the profile's clock.
+        bound: that dominates.
         weight_bytes: weights and what belongs to them, as they are stored.
         outside_bytes: feature maps that are read from and written to the memory outside.
     """
@@ -47,13 +48,9 @@ class ModelledLayer:
     fill: float
     total: float
     milliseconds: float
+    bound: Bound
     weight_bytes: float
     outside_bytes: int
-
-    @property
-    def bound(self) -> Bound:
-        """The bound that dominates; of equal ones the first in the order of :class:`Bound`."""
-        return max(Bound, key=lambda bound: self.cycles[bound])
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deployq.qgraph.nodes import IntegerGraph, Linear, Pool
@@ -84,12 +84,22 @@ class Memories:
         """What a step reads beside its feature maps."""
         return self.constants.get(step.node.output, Constants())
 
-    def haul(self, step: Step, work: Work, idle: float) -> Haul:
-        """Cycles for one step.
+    def hauls(self, step: Step, work: Work) -> Iterator[Haul]:
+        """Cycles for one step: weights straight from outside, or copied near before.
 
-        Args:
-            idle: cycles before it in which the memory outside had nothing else to do.
+        Weights that are read once are copied only where that takes no longer than the step.
         """
+        straight = self._haul(step, work, Constants())
+        yield straight
+        found = self.constants_of(step)
+        if not self.profile.memory.stages_weights or self.resident or not self._fits(step, found):
+            return
+        once = work.blocks is None or work.blocks.planes == 1
+        taken = self._copied(found.size) + self.near.alone(found.weights, Traffic.WEIGHTS)
+        if not once or taken <= max(work.slowest, straight.together):
+            yield self._haul(step, work, found)
+
+    def _haul(self, step: Step, work: Work, copied: Constants) -> Haul:
         read = [self.placed.maps[name] for name in step.inputs if name in self.placed.maps]
         written = self.placed.maps[step.output]
         runs = [whole(stored, self.profile.align) for stored in read]
@@ -101,14 +111,16 @@ class Memories:
             result = written_in_blocks(written, work.loop, work.blocks, self.profile.align)
             fill = work.loop.groups * self._fill(read, runs, written, result)
         maps = self._maps([*zip(read, runs, strict=True)], written, result)
-        constants, copied = self._constants(step, work, idle)
-        waited = self.far.latency if any(constants[1].values()) and not copied.size else 0
+        constants = self._constants(step, work, copied)
+        planes = work.blocks.planes if work.blocks else 1
+        straight = any(constants[1].values()) and not copied.size
+        waited = self.far.latency * planes if straight else 0
         near, far = map(_sum, maps, constants)
-        channels = constants[1].get(Traffic.CHANNELS, 0.0)
+        channels = 0.0 if copied.size else constants[1].get(Traffic.CHANNELS, 0.0)
         return Haul(
             weights=self._slower(constants, waited),
             activations=self._slower(maps),
-            channels=0.0 if copied.size else self.far.alone(channels, Traffic.CHANNELS),
+            channels=self.far.alone(channels, Traffic.CHANNELS),
             together=self._slower((near, far), waited),
             busy=self.far.transfer(sum(far.values())),
             fill=fill,
@@ -131,35 +143,26 @@ class Memories:
         self, read: list[tuple[FeatureMap, Run]], written: FeatureMap, result: Run
     ) -> tuple[Bytes, Bytes]:
         """Feature maps in the near and in the far memory."""
-        near, far = Counter[Traffic](), Counter[Traffic]()
+        near, far = defaultdict[Traffic, float](float), defaultdict[Traffic, float](float)
         moved = [(stored, run, Traffic.ACTIVATIONS) for stored, run in read]
         for stored, run, traffic in (*moved, (written, result, Traffic.RESULTS)):
             sums = far if stored.outside else near
             sums[traffic] += run.on(self._port(stored))
         return near, far
 
-    def _constants(
-        self, step: Step, work: Work, idle: float
-    ) -> tuple[tuple[Bytes, Bytes], Constants]:
-        """The same of weights, and what is copied near before it is read.
-
-        Copied is what is read several times, and what is there before it is needed.
-        """
+    def _constants(self, step: Step, work: Work, copied: Constants) -> tuple[Bytes, Bytes]:
+        """The same of weights, and what belongs to their channels."""
         found = self.constants_of(step)
         if self.resident or not found.size:
-            return ({}, {}), Constants()
+            return {}, {}
         planes = work.blocks.planes if work.blocks else 1
         weights = {Traffic.WEIGHTS: found.weights * planes}
         channels = {Traffic.CHANNELS: float(found.channels * planes)}
-        if self._fits(step, found) and (planes > 1 or self._copied(found.size) <= idle):
-            return (weights, channels), found
-        return ({}, weights | channels), Constants()
+        return (weights, channels) if copied.size else ({}, weights | channels)
 
     def _fits(self, step: Step, found: Constants) -> bool:
         room = self.placed.room
-        if not self.profile.memory.stages_weights:
-            return False
-        return room is None or found.size <= room[step.node.output]
+        return found.size > 0 and (room is None or found.size <= room[step.node.output])
 
     def _copied(self, size: float) -> float:
         return self.far.latency + self.far.alone(size, Traffic.COPIES) if size else 0.0

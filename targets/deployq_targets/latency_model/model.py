@@ -19,6 +19,9 @@ FIGURES = (
 )  # fmt: skip
 """Keys whose absence takes a bound away."""
 
+UNITS = (Bound.COMPUTE, Bound.LOADING, Bound.OUTPUT)
+MEMORIES = (Bound.WEIGHTS, Bound.ACTIVATIONS)
+
 
 def model_latency(graph: IntegerGraph, shapes: Shapes, profile: TargetProfile) -> ModelledLatency:
     """Cycles of each layer by what bounds them: the slowest decides, layers run one by one.
@@ -55,12 +58,13 @@ class _Model:
     clock: int
 
     def layers(self, steps: Iterable[Step]) -> Iterator[ModelledLayer]:
-        """One by one: while a layer runs, weights of the next one can come."""
+        """One by one: while a layer runs, weights of the next one come, where that is faster."""
         idle = 0.0
         for step in steps:
             work = self.units.work(step)
-            haul = self.memories.haul(step, work, idle)
-            layer = self._layer(step, work, haul, idle)
+            hauls = self.memories.hauls(step, work)
+            found = [(self._layer(step, work, haul, idle), haul) for haul in hauls]
+            layer, haul = min(found, key=lambda pair: pair[0].total)
             idle = max(0.0, layer.total - haul.busy)
             yield layer
 
@@ -74,8 +78,9 @@ class _Model:
             Bound.ACTIVATIONS: haul.activations,
             Bound.OUTPUT: work.written,
         }
-        total = max(work.slowest + fill, haul.together, awaited)
-        total += self.units.profile.compute.latency_cycles or 0
+        moved = max(haul.together, awaited)
+        total = max(work.slowest + fill, moved) + (self.units.profile.compute.latency_cycles or 0)
+        candidates = MEMORIES if moved > work.slowest + fill else UNITS
         return ModelledLayer(
             name=step.output,
             operator=step.node.op_type,
@@ -85,6 +90,7 @@ class _Model:
             fill=fill,
             total=total,
             milliseconds=1e3 * total / self.clock,
+            bound=max(candidates, key=lambda bound: cycles[bound]),
             weight_bytes=self.memories.constants_of(step).size,
             outside_bytes=haul.outside,
         )

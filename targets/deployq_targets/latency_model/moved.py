@@ -55,7 +55,9 @@ def read_in_blocks(stored: FeatureMap, loop: Loop, blocks: Blocks, align: Align)
     else:
         together = round_up(channels, align.stored_channels or 1)
         piece = (align.stored_channels or channels) * columns
-    size = rows * columns * together * blocks.planes * blocks.depths * loop.groups
+    times = blocks.planes * blocks.depths
+    cells = stored.cells if blocks.held else rows * columns * times
+    size = cells * together * loop.groups
     first = rows * columns * min(held, channels)
     return _run(stored, size, piece, first)
 

@@ -7,9 +7,18 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from deployq.errors import InputError
-from deployq.qgraph.nodes import Concat, Elementwise, IntegerGraph, Linear, Lookup, MatMul, Move
-from deployq.qgraph.nodes import Node, Pool
-from deployq_targets.latency_model.array import Loop, way_of
+from deployq.qgraph.nodes import (
+    Concat,
+    Elementwise,
+    IntegerGraph,
+    Linear,
+    Lookup,
+    MatMul,
+    Move,
+    Node,
+    Pool,
+)
+from deployq_targets.latency_model.array import Loop, round_up, way_of
 from deployq_targets.latency_model.blocks import Blocks, blocks_of
 from deployq_targets.latency_model.fused import Step
 from deployq_targets.latency_model.loops import loop_of
@@ -107,7 +116,15 @@ class Units:
                 rounds[-1] = max(rounds[-1], taken)
             else:
                 rounds.append(taken)
-        return prod(self.shapes[step.output]) * sum(rounds)
+        return self._elements(step) * sum(rounds)
+
+    def _elements(self, step: Step) -> int:
+        """Of the result; an elementwise operator computes the zeros between channels as well."""
+        shape = self.shapes[step.output]
+        multiple = self.profile.align.stored_channels or 1
+        if not isinstance(step.node, Elementwise) or len(shape) != 4:
+            return prod(shape)
+        return prod(shape) // shape[1] * round_up(shape[1], multiple)
 
     def _cycles_per_element(self, node: Node) -> float:
         compute = self.profile.compute
