@@ -188,6 +188,15 @@ def test_groups_that_run_apart_read_whole_bricks(apart: bool, read: int) -> None
     assert grouped.cycles[Bound.ACTIVATIONS] == 4 * read + 4 * read
 
 
+@pytest.mark.parametrize(("apart", "waits"), [(True, 2), (False, 1)])
+def test_groups_that_run_apart_wait_for_their_weights_each(apart: bool, waits: int) -> None:
+    compute = PLAIN.model_copy(update={"groups_apart": apart})
+    memory = Memory(external_bw=1000, external_latency=100)
+    profile = chip(Align(block=(8, 8, 8)), memory, compute)
+    (layer,) = layers(profile, [conv(4, 2, groups=2)], x=(1, 4, 2, 2), y=(1, 4, 2, 2))
+    assert layer.cycles[Bound.WEIGHTS] == waits * 100 + 8
+
+
 def test_movement_may_run_as_a_pool() -> None:
     nodes: list[Node] = [Move(name="t", op_type="Transpose", inputs=("x",), output="y")]
     compute = PLAIN.model_copy(update={"moves_as_pools": True, "output_elems_per_cycle": 2.0})

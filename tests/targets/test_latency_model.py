@@ -192,6 +192,18 @@ def test_a_sum_joins_the_longer_of_two_branches() -> None:
     assert [(layer.name, layer.fused) for layer in found] == [("a", ()), ("c", ()), ("y", ("b",))]
 
 
+def test_movement_takes_in_no_sum_however_deep() -> None:
+    nodes: list[Node] = [
+        conv(8, 8, y="a"),
+        Move(name="m", op_type="Transpose", inputs=("x",), output="m"),
+        Move(name="n", op_type="Transpose", inputs=("m",), output="n"),
+        Elementwise(name="s", op_type="Add", inputs=("a", "n"), output="y"),
+    ]
+    shapes = {name: (1, 8, 4, 4) for name in ("x", "a", "m", "n", "y")}
+    found = layers(U85, nodes, **shapes)
+    assert [(layer.name, layer.fused) for layer in found] == [("m", ()), ("n", ()), ("y", ("a",))]
+
+
 def test_what_is_read_twice_or_leaves_is_not_fused() -> None:
     nodes: list[Node] = [
         conv(8, 8, y="a"),

@@ -84,11 +84,12 @@ def _before(steps: list[Step], node: Node, depths: dict[str, int]) -> int | None
     """The deepest step that writes an operand of an elementwise node, where it can take it in."""
     if not isinstance(node, Elementwise | Lookup):
         return None
-    writers = [at for at, step in enumerate(steps) if step.output in node.inputs]
-    if not writers:
-        return None
-    deepest = max(writers, key=lambda at: (depths[steps[at].output], at))
-    return deepest if isinstance(steps[deepest].node, Linear | Pool | Elementwise) else None
+    writers = [
+        at
+        for at, step in enumerate(steps)
+        if step.output in node.inputs and isinstance(step.node, Linear | Pool | Elementwise)
+    ]
+    return max(writers, key=lambda at: (depths[steps[at].output], at), default=None)
 
 
 def _is_free(node: Node, graph: IntegerGraph) -> bool:

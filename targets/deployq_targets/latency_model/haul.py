@@ -95,7 +95,9 @@ class Memories:
         if not self.profile.memory.stages_weights or self.resident or not self._fits(step, found):
             return
         once = work.blocks is None or work.blocks.planes == 1
-        taken = self._copied(found.size) + self.near.alone(found.weights, Traffic.WEIGHTS)
+        taken = self._copied(found.size, _groups(work)) + self.near.alone(
+            found.weights, Traffic.WEIGHTS
+        )
         if not once or taken <= max(work.slowest, straight.together):
             yield self._haul(step, work, found)
 
@@ -114,8 +116,10 @@ class Memories:
         constants = self._constants(step, work, copied)
         planes = work.blocks.planes if work.blocks else 1
         straight = any(constants[1].values()) and not copied.size
-        waited = self.far.latency * planes if straight else 0
+        groups = _groups(work)
+        waited = self.far.latency * planes * groups if straight else 0
         near, far = map(_sum, maps, constants)
+        depths = work.blocks.depths if work.blocks else 1
         channels = 0.0 if copied.size else constants[1].get(Traffic.CHANNELS, 0.0)
         return Haul(
             weights=self._slower(constants, waited),
@@ -124,8 +128,8 @@ class Memories:
             together=self._slower((near, far), waited),
             busy=self.far.transfer(sum(far.values())),
             fill=fill,
-            copied=self._copied(copied.size),
-            first_copied=self._copied(copied.size / (work.blocks.depths if work.blocks else 1)),
+            copied=self._copied(copied.size, groups),
+            first_copied=self._copied(copied.size / depths / groups),
             outside=sum(stored.size for stored in (*read, written) if stored.outside),
         )
 
@@ -164,8 +168,9 @@ class Memories:
         room = self.placed.room
         return found.size > 0 and (room is None or found.size <= room[step.node.output])
 
-    def _copied(self, size: float) -> float:
-        return self.far.latency + self.far.alone(size, Traffic.COPIES) if size else 0.0
+    def _copied(self, size: float, pieces: int = 1) -> float:
+        latency = self.far.latency * pieces
+        return latency + self.far.alone(size, Traffic.COPIES) if size else 0.0
 
     def _slower(self, moved: tuple[Bytes, Bytes], waited: float = 0.0) -> float:
         near, far = moved
@@ -173,6 +178,11 @@ class Memories:
 
     def _port(self, stored: FeatureMap) -> Port:
         return self.far if stored.outside else self.near
+
+
+def _groups(work: Work) -> int:
+    """Groups that run one by one."""
+    return work.loop.groups if work.loop and work.blocks else 1
 
 
 def _sum(first: Bytes, second: Bytes) -> Bytes:
