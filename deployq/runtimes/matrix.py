@@ -154,8 +154,9 @@ class Matrix:
 
     def _beside_contract(self, row: Row, name: str | None, ran: _Ran) -> Row:
         graph, inputs = ran.graph, ran.data.inputs
-        whole = not graph.floats and all(code in graph.qparams for code in output_codes(graph))
-        if name is None or not whole:
+        in_float = graph.floats or row.floats  # of the file, or in the runtime's own kernels
+        whole = all(code in graph.qparams for code in output_codes(graph))
+        if name is None or in_float or not whole:
             return replace(row, contract=name or "")
         contract = load_profile(name).contract()
         try:

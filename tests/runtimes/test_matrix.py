@@ -34,6 +34,15 @@ def test_runtimes_compute_what_their_contracts_say(table: Matrix) -> None:
     assert own is not None and own.different == 0  # the target's arithmetic is LiteRT's
 
 
+def test_kernels_in_float_are_held_to_no_contract(bundles: Bundles, unseen: Dataset) -> None:
+    """ONNX Runtime has no integer kernels of 16-bit activations; LiteRT has."""
+    path = bundles("litert-16x8")
+    table = Matrix(path, Evidence(path), unseen, TOP1, QUICK)
+    row, own = (table.row(ADAPTERS[name]) for name in ("onnxruntime", "litert"))
+    assert (row.integer_share, row.simulated, row.misses(named=True)) == (0.0, None, [])
+    assert own.simulated is not None and own.simulated.different == 0
+
+
 @pytest.mark.slow
 def test_so_do_proprietary_ones(table: Matrix) -> None:
     if not rows_of(table, closed=True):
