@@ -134,7 +134,9 @@ def _simulated(prepared: PreparedModel, x: Scores, path: Path) -> tuple[Scores, 
     """Scores of the canonical file under the target's arithmetic; what ran in float."""
     if not path.is_file():
         onnx.save(to_proto(lower(prepared, prepared.profile)), path)
-    graph, contract = read_graph(onnx.load(path)), prepared.profile.contract()
+    profile = prepared.profile
+    graph = read_graph(onnx.load(path), joins_sums=profile.graph.joins_sums)
+    contract = profile.contract()
     in_float = dict[str, None]()
 
     def run(batch: Scores) -> Scores:

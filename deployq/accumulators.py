@@ -9,17 +9,17 @@ import onnx
 from deployq.data import Dataset
 from deployq.file_samples import file_samples
 from deployq.inspection.shapes import code_shapes
-from deployq.opened_file import OpenedFile, open_file
+from deployq.opened_file import OpenedFile, open_file, open_memory
 from deployq.overflow.proof import OverflowProof, Witness
 from deployq.overflow.proving import prove_layers
 from deployq.overflow.samples import sample_sums
 from deployq.overflow.subject import Subject
 from deployq.overflow.witness_files import write_witnesses
 from deployq.overflow.witnesses import find_witnesses
-from deployq.pipeline import Target, stated_profile
-from deployq.qgraph import read_graph
+from deployq.pipeline import Target, as_profile, stated_profile
 from deployq.qgraph.edges import feed
 from deployq.qgraph.row_norms import rows_on_codes
+from deployq_targets import TargetProfile
 
 BATCH = 16
 """Samples that run at once where the file takes any number."""
@@ -49,8 +49,9 @@ def prove_accumulators(
         UnsupportedError: a node has no integer form, or no layer sums integer products.
         ProfileError: a broken profile, or one that derives sums from types.
     """
-    name, opened = _opened(source)
-    profile = stated_profile(opened.profile if target is None else target)
+    stated = None if target is None else as_profile(target)
+    name, opened = _opened(source, stated)
+    profile = stated or stated_profile(opened.profile)
     given = file_samples(opened, data) if isinstance(data, Path) else data
     batch = opened.fixed_batch
     sample = None if given is None else feed(opened.graph, given.take(batch or 1).inputs)
@@ -73,8 +74,8 @@ def prove_accumulators(
     )  # fmt: skip
 
 
-def _opened(source: Path | onnx.ModelProto) -> tuple[str, OpenedFile]:
+def _opened(source: Path | onnx.ModelProto, target: TargetProfile | None) -> tuple[str, OpenedFile]:
     if isinstance(source, onnx.ModelProto):
-        return "model", OpenedFile(source, read_graph(source))
+        return "model", open_memory(source, target)
     path = Path(source)
-    return path.resolve().name, open_file(path)
+    return path.resolve().name, open_file(path, target=target)

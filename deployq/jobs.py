@@ -202,12 +202,11 @@ def simulate_file(source: Path, data: str, target: str | None, *, sums: bool = F
     An input that takes codes also takes float32, which is quantized by law 1, and says so. Images
     take the preprocessing that the bundle was calibrated with.
     """
-    opened = open_file(source)
+    stated = None if target is None else pipeline.as_profile(target)
+    opened = open_file(source, target=stated)
     images = None if opened.profile is None else exported_preprocessing(source)
     arrays = file_samples(opened, DataRequest(data, images)).inputs
-    return pipeline.simulate_graph(
-        opened.graph, arrays, opened.profile if target is None else target, sums=sums
-    )
+    return pipeline.simulate_graph(opened.graph, arrays, stated or opened.profile, sums=sums)
 
 
 def inspect_file(source: Path) -> Inspection:

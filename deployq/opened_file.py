@@ -78,12 +78,21 @@ def open_model(source: Path, name: str = CANONICAL_FILE) -> onnx.ModelProto:
     return load_onnx(source / name)
 
 
-def open_file(source: Path, name: str = CANONICAL_FILE) -> OpenedFile:
+def open_memory(model: onnx.ModelProto, target: TargetProfile | None = None) -> OpenedFile:
+    """A model in memory, as a target reads it."""
+    joins = target is not None and target.graph.joins_sums
+    return OpenedFile(model, read_graph(model, joins_sums=joins))
+
+
+def open_file(
+    source: Path, name: str = CANONICAL_FILE, target: TargetProfile | None = None
+) -> OpenedFile:
     """A file and the profile of a bundle, or a bare ONNX file.
 
     Args:
         source: folder of the bundle, or the file.
         name: of the file in a bundle; the canonical one.
+        target: who reads a bare file, if that is known; a bundle is read as it was written.
 
     Raises:
         InputError: nothing there that can be read.
@@ -92,7 +101,7 @@ def open_file(source: Path, name: str = CANONICAL_FILE) -> OpenedFile:
     """
     model = open_model(source, name)
     if not source.is_dir():
-        return OpenedFile(model, read_graph(model))
+        return open_memory(model, target)
     return open_prepared(model, load_prepared_model(source))
 
 

@@ -29,7 +29,7 @@ from deployq.graph.preparation import PreparedModel, prepare_graph
 from deployq.graph.prepared_files import load_prepared_model, save_prepared_model
 from deployq.graph.recipe import Recipe
 from deployq.inspection.shapes import code_shapes
-from deployq.opened_file import open_file, open_model
+from deployq.opened_file import open_file, open_memory, open_model
 from deployq.packages import write_packages
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.edges import feed, with_ranges
@@ -269,12 +269,12 @@ def simulate(
         InputError: no target for a bare file, a missing input, or what is no code of its type.
         UnsupportedError: a node has no integer form; the message names it.
     """
+    stated = None if target is None else as_profile(target)
     if isinstance(source, onnx.ModelProto):
-        graph, own = read_graph(source), None
+        opened = open_memory(source, stated)
     else:
-        opened = open_file(Path(source))
-        graph, own = opened.graph, opened.profile
-    return simulate_graph(graph, inputs, own if target is None else target, sums=sums)
+        opened = open_file(Path(source), target=stated)
+    return simulate_graph(opened.graph, inputs, stated or opened.profile, sums=sums)
 
 
 def simulate_graph(

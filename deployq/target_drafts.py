@@ -79,4 +79,6 @@ def _named(source: Path | str | onnx.ModelProto, alone: bool) -> NamedFile:
         name, model = path.resolve().name, open_file(path).model
         content = (path / CANONICAL_FILE if path.is_dir() else path).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    return NamedFile(name, f"{name}, sha256 {digest}", CheckedFile.of(model), alone)
+    return NamedFile(
+        name, f"{name}, sha256 {digest}", CheckedFile.of(model, joins_sums=True), alone
+    )

@@ -25,16 +25,16 @@ def addend_ratio(addend: QParams, out: QParams, form: Form) -> np.float64 | np.f
     """``s_q / s_y``, float64 of exact arithmetic and float32 of float32.
 
     Raises:
-        UnsupportedError: the form has no place between multiplication and rounding.
+        UnsupportedError: a form for which nobody has stated this step.
         QuantizationError: a scale for each channel.
     """
     if form.kind not in JOINING_KINDS or form.zero_point is ZeroPointPlace.ACCUMULATOR:
         raise UnsupportedError(
             "sum",
-            "a sum that joins its layer is added before the rounding",
+            "a sum that joins its layer is added before the rounding, in real arithmetic",
             found=f"kind {form.kind}, zero_point {form.zero_point}",
-            allowed=" or ".join(JOINING_KINDS),
-            next_step='state graph.residual = "q_both"',
+            allowed=f"{' or '.join(JOINING_KINDS)}, the zero point behind the rounding",
+            next_step="export the network for this target, with codes on both branches",
         )
     (s_q, _), (s_y, _) = scale_and_zero(addend, "addend"), scale_and_zero(out, "output")
     if form.kind is Kind.EXACT:

@@ -100,11 +100,11 @@ class Layer:
     def finished(self, acc: Tensor) -> Tensor:
         """Codes of finished sums."""
         assert self.sums is not None
-        sums, rest = self.sums, (self.out, self.contract, self._addend)
+        sums, rest = self.sums, (self.out, self.contract, self.addend)
         return finish(self.node, acc, sums.scales, sums.axis, *rest).long()
 
     @property
-    def _addend(self) -> Operand | None:
+    def addend(self) -> Operand | None:
         """What joins the sums of a layer; the second factor of a product is none."""
         joins = isinstance(self.node, Linear) and self.node.addend is not None
         return self.operands[1] if joins else None

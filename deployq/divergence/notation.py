@@ -151,7 +151,9 @@ def _deployed(named: Named) -> Side:
 
 
 def _sim(named: Named) -> Side:
-    opened = open_file(named.source)
+    known = named.target not in (None, QDQ.name)
+    reader = load_profile(str(named.target)) if known else None
+    opened = open_file(named.source, target=reader)
     if named.target is not None:
         return Simulated(str(named), opened, _contract(named.target))
     if opened.profile is None:

@@ -23,9 +23,8 @@ from deployq.file_samples import file_samples
 from deployq.golden_vectors.random_samples import random_samples
 from deployq.golden_vectors.tracing import Advance, integer_nodes, trace_graph
 from deployq.manifest import MANIFEST, read_manifest
-from deployq.opened_file import OpenedFile, open_file
-from deployq.pipeline import Target, run_first, stated_profile
-from deployq.qgraph import read_graph
+from deployq.opened_file import OpenedFile, open_file, open_memory
+from deployq.pipeline import Target, as_profile, run_first, stated_profile
 from deployq.qgraph.edges import feed
 from deployq.qgraph.row_norms import rows_on_codes
 from deployq.simulator import Simulation, run_graph
@@ -70,12 +69,13 @@ def export_golden(
         UnsupportedError: a node without an integer form or that C cannot compute in integers, by
             its name.
     """
+    stated = None if target is None else as_profile(target)
     opened = (
-        OpenedFile(source, read_graph(source))
+        open_memory(source, stated)
         if isinstance(source, onnx.ModelProto)
-        else open_file(Path(source))
+        else open_file(Path(source), target=stated)
     )
-    profile = stated_profile(opened.profile if target is None else target)
+    profile = stated or stated_profile(opened.profile)
     integer_nodes(rows_on_codes(opened.graph, profile.contract()))
     data = _dataset(source, opened, inputs)
     _refuse_inside(Path(path), source)

@@ -209,6 +209,8 @@ class CodesInterpreter(fx.Interpreter):
                 return self._linear(self.integers[n.meta["name"]], module, args[0], n.meta["name"])
         if is_movement(graph, n) and isinstance(args[0], Codes):
             return move(n, args, kwargs)
+        if n.op == "call_module" and isinstance(args[0], Pending):
+            return args[0]  # Dropout between a layer and the sum that joins it
         operands = [a for a in _flat(args) if isinstance(a, (Codes, Pending, Tensor))]
         codes = [operand for operand in operands if isinstance(operand, Codes)]
         if is_compute(n) and len(codes) == len(operands):

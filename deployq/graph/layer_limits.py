@@ -1,4 +1,4 @@
-"""What a target refuses of layers: too much of them, wide biases."""
+"""What a target refuses of layers: too much of them, wide biases, sums apart from them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from deployq.errors import UnsupportedError
 from deployq.graph.layer_placement import macs_of
 from deployq.graph.operators import aten, onnx_type
 from deployq.graph.rewrites.rule import argument
-from deployq.graph.sites import Site
+from deployq.graph.sites import Site, moved_from
 from deployq.graph.tensors import read_tensor
 from deployq_targets import TargetProfile
+from deployq_targets.words import Residual
 
 POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
 
@@ -29,6 +30,8 @@ def check_layers(
     for site in sites.values():
         if site.kind == "linear":
             _check_bias_channels(site, profile)
+        elif profile.graph.residual is Residual.Q_SKIP_ONLY:
+            _check_sum(module, sites, site, profile)
 
 
 def _check_totals(
@@ -75,4 +78,23 @@ def _check_bias_channels(site: Site, profile: TargetProfile) -> None:
             found=str(channels),
             allowed=f"up to {limit}",
             next_step="split the layer over its outputs",
+        )
+
+
+def _check_sum(
+    module: fx.GraphModule, sites: Mapping[fx.Node, Site], site: Site, profile: TargetProfile
+) -> None:
+    """No sum is left that reads a layer: here it is part of one (``joined_sums``)."""
+    if site.kind != "compute" or onnx_type(module, site.core) != "Add":
+        return
+    sources = [sites.get(moved_from(module, operand)) for operand in site.operands]
+    layers = [source.name for source in sources if source is not None and source.kind == "linear"]
+    if layers:
+        raise UnsupportedError(
+            site.name,
+            f"a sum that reads a layer is part of it on {profile.name} (graph.residual = "
+            f"{profile.graph.residual})",
+            found=f"a sum of {', '.join(layers)}, which is clamped, read twice or of another shape",
+            allowed="sums of a layer that has no other reader, in its shape",
+            next_step="change this sum of the network, or choose another target",
         )

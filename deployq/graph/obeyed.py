@@ -14,6 +14,7 @@ from deployq.arithmetic.addends import JOINING_KINDS
 from deployq.arithmetic.requant_words import BiasOrder, ZeroPointPlace
 from deployq.errors import ProfileError
 from deployq.graph.bias_type import ACCUMULATOR_BITS
+from deployq.qgraph.floats import PRODUCTS
 from deployq.qtypes import QType
 from deployq_targets import TargetProfile
 from deployq_targets.inequality import POSITION_NAMES, SHAPE_NAMES, parse_inequality
@@ -46,9 +47,6 @@ CHANNEL_AXES: dict[str, tuple[int | str, ...]] = {
     "Gemm": (0, "n"),
 }
 """Axis of the output channels in the weights that lowering writes (Gemm with transB = 1)."""
-
-JOINED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Layers that a sum can join."""
 
 
 @dataclass(frozen=True)
@@ -219,11 +217,13 @@ def _joined_sums(profile: TargetProfile) -> Iterator[Unobeyed]:
     """A shortcut joins the sums of a layer in real arithmetic, before the one rounding."""
     if not profile.graph.joins_sums:
         return
-    for operator in JOINED:
+    for operator in PRODUCTS:
         form = profile.contract().form(operator)
         if form.kind not in JOINING_KINDS or form.zero_point is ZeroPointPlace.ACCUMULATOR:
-            found, kinds = _text(profile.graph.residual), " or ".join(JOINING_KINDS)
-            yield Unobeyed("graph.residual", found, f"this, with requant.kind {kinds}")
+            found = f"{profile.graph.residual}, requant.kind {form.kind}"
+            kinds = " or ".join(JOINING_KINDS)
+            allowed = f"this, with requant.kind {kinds} and the zero point behind the rounding"
+            yield Unobeyed("graph.residual", found, allowed)
             return
 
 

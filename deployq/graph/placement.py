@@ -10,9 +10,10 @@ from torch import fx
 from deployq.arithmetic.contract import Kind
 from deployq.arithmetic.row_operators import ROW_OPERATORS, in_integers
 from deployq.errors import ProfileError, UnsupportedError
-from deployq.graph.beyond_limits import Fallback, find_fallbacks, float_layers
+from deployq.graph.beyond_limits import ELSEWHERE, Fallback, find_fallbacks, float_layers
 from deployq.graph.edge_layers import edge_layers
 from deployq.graph.float_nodes import float_nodes, refuse_movement
+from deployq.graph.joined_sums import join_sums
 from deployq.graph.layer_limits import check_layers
 from deployq.graph.layer_placement import (
     Wishes,
@@ -87,10 +88,9 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
     in_float = float_layers(fallbacks, recipe.keeps_float)
     apart: frozenset[fx.Node] = frozenset()
     while True:
-        sites = find_sites(
-            module, apart, in_float,
-            on_codes=_rows_on_codes(profile), joins_sums=profile.graph.joins_sums,
-        )  # fmt: skip
+        sites = find_sites(module, apart, in_float, on_codes=_rows_on_codes(profile))
+        if profile.graph.joins_sums and profile.op_status("Add") not in ELSEWHERE:
+            sites = join_sums(module, sites)
         placement = _place(module, profile, recipe, sites, fallbacks, selections)
         kept = _kept_clamps(placement)
         if not kept or profile.graph.relu_fusion is ReluFusion.ALWAYS:

@@ -1,14 +1,14 @@
 """Sites: the places of a float graph where a tensor can get its own integers.
 
-A site is one computing node with what fuses into it, in this order: layer, BatchNorm, the sum that
-the layer joins where the target adds it before the rounding, clamp. Movement operators are no
-sites: their output is on their input's grid.
+A site is one computing node with what fuses into it, in this order: layer, BatchNorm, a sum where
+the target has it in the layer (``joined_sums``), clamp. Movement operators are no sites: their
+output is on their input's grid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import fx
@@ -43,8 +43,9 @@ class Site:
         name: of the computing node; names the tensor everywhere.
         kind: ``input``, ``constant``, ``linear``, ``compute``, ``unary`` or ``float``.
         core: the computing node.
-        batch_norm, joined, clamp: fused followers, if any.
+        batch_norm, clamp: fused followers, if any.
         low, high: real bounds that the clamp (or the operator) enforces.
+        joined, addend: a sum that is part of the layer, and its other operand.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Site:
     low: float = -INFINITY
     high: float = INFINITY
     joined: fx.Node | None = None
+    addend: fx.Node | None = None
 
     @property
     def output(self) -> fx.Node:
@@ -64,11 +66,7 @@ class Site:
     @property
     def operands(self) -> list[fx.Node]:
         """What it reads, the addend of a sum that it joins among them."""
-        read = list(self.core.all_input_nodes)
-        if self.joined is not None:
-            own = self.batch_norm or self.core
-            read += [node for node in self.joined.all_input_nodes if node is not own]
-        return read
+        return [*self.core.all_input_nodes, *([] if self.addend is None else [self.addend])]
 
 
 def find_sites(
@@ -77,7 +75,6 @@ def find_sites(
     keeps_float: Callable[[str], bool] = lambda name: False,
     *,
     on_codes: Collection[str] = (),
-    joins_sums: bool = False,
 ) -> dict[fx.Node, Site]:
     """The sites of a captured graph, in graph order, keyed by their output node.
 
@@ -86,7 +83,6 @@ def find_sites(
         keeps_float: whether the layer of this name stays in float.
         on_codes: operators along rows, such as Softmax over the last axis, that compute on codes
             where their operand has some.
-        joins_sums: the sum of a layer and a tensor that is there before it is part of the layer.
     """
     sites: dict[fx.Node, Site] = {}
     fused: set[fx.Node] = set()
@@ -104,10 +100,7 @@ def find_sites(
             sites[node] = Site(str(node.meta["name"]), "compute", node, low=low)
             continue
         site = _site(module, node, apart, keeps_float)
-        if joins_sums and site.kind == "linear":
-            site = _with_sum(module, site, apart, sites)
-        followers = (site.batch_norm, site.joined, site.clamp)
-        fused.update(n for n in followers if n is not None)
+        fused.update(n for n in (site.batch_norm, site.clamp) if n is not None)
         sites[site.output] = site
     return sites
 
@@ -210,23 +203,6 @@ def _with_clamp(
     if bounds is None:
         return Site(name, kind, core, norm)
     return Site(name, kind, core, norm, follower, *bounds)
-
-
-def _with_sum(
-    module: fx.GraphModule, site: Site, apart: frozenset[fx.Node], sites: dict[fx.Node, Site]
-) -> Site:
-    """The layer with the sum behind it, where the other operand is a tensor from before."""
-    own = site.output
-    total = _only_user(own)
-    if site.clamp is not None or total is None or not calls(total, aten.add.Tensor):
-        return site
-    others = [node for node in total.all_input_nodes if node is not own]
-    if len(others) != 1 or total.kwargs or moved_from(module, others[0]) not in sites:
-        return site
-    if others[0].meta["val"].shape != own.meta["val"].shape:
-        return site
-    clamped = _with_clamp(site.name, site.kind, total, None, apart)
-    return replace(clamped, core=site.core, batch_norm=site.batch_norm, joined=total)
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:

@@ -114,7 +114,7 @@ class _Aim:
 
 def _linear_witness(aim: _Aim, node: Linear) -> tuple[Witness, Codes]:
     codes, position = _window_codes(aim, node) if convolves(node) else _row_codes(aim, node)
-    (name,), held = node.inputs, replace(node, bias=aim.subject.bias(node))
+    name, held = node.inputs[0], replace(node, bias=aim.subject.bias(node))
     sums, _ = accumulate(held, aim.tensor(name, codes), aim.subject.graph.qparams[name])
     return aim.found(position, int(sums[position])), {name: codes}
 
@@ -122,7 +122,7 @@ def _linear_witness(aim: _Aim, node: Linear) -> tuple[Witness, Codes]:
 def _row_codes(aim: _Aim, node: Linear) -> tuple[IntArray, Position]:
     """Every row of the input is the same."""
     assert aim.channel.index is not None
-    (name,) = node.inputs
+    name = node.inputs[0]
     weight = centred_weight(node)[aim.channel.index, :, 0, 0]
     codes = aim.filled(name, aim.chosen(name, weight))
     return codes, (*(0 for _ in codes.shape[:-1]), aim.channel.index)
@@ -130,7 +130,7 @@ def _row_codes(aim: _Aim, node: Linear) -> tuple[IntArray, Position]:
 
 def _window_codes(aim: _Aim, node: Linear) -> tuple[IntArray, Position]:
     """The cells below one window; the others hold the code nearest to zero."""
-    index, (name,) = aim.channel.index, node.inputs
+    index, name = aim.channel.index, node.inputs[0]
     assert index is not None
     row, column = aim.channel.high_at if aim.end == HIGH else aim.channel.low_at
     rest = aim.layer.codes[name]

@@ -65,7 +65,8 @@ class Quantize(Node):
 class Linear(Node):
     """Conv, ConvTranspose, Gemm or MatMul with constant weights.
 
-    Its second input, if any, is an addend: codes that join the sums before the rounding.
+    Its second input, if any, is an addend: reals read from codes, added between the
+    multiplication and the rounding. The sums do not hold it.
 
     Args:
         weight: codes, (O, C/g, kh, kw) for Conv and ConvTranspose, (K, N) for Gemm and MatMul.
@@ -121,7 +122,7 @@ class Linear(Node):
 
     @property
     def addend(self) -> str | None:
-        """The code tensor that joins the sums (see ``arithmetic.addends``)."""
+        """The code tensor that is added before the rounding (see ``arithmetic.addends``)."""
         return self.inputs[1] if len(self.inputs) > 1 else None
 
     @property

@@ -157,7 +157,7 @@ class Residual(StrEnum):
 
     Q_BOTH = "q_both"
     Q_SKIP_ONLY = "q_skip_only"  # only on the branch that the producer is not fused with
-    SKIP_PREFERRED = "skip_preferred"  # either; files are written with the skip branch alone
+    SKIP_PREFERRED = "skip_preferred"  # either; deployq writes the first where a sum can join
     ANY = "any"  # either; files are written with both
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,16 +10,30 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from deployq.accumulators import prove_accumulators
 from deployq.arithmetic.contract import QDQ
 from deployq.errors import ProfileError, UnsupportedError
 from deployq.golden_vectors.tracing import integer_nodes
 from deployq.graph.codes import evaluate_codes
 from deployq.graph.preparation import PreparedModel
+from deployq.inspection.shapes import code_shapes
 from deployq.qgraph import read_graph
 from deployq.qgraph.nodes import Elementwise, Linear
 from deployq.simulator import run_graph
 from deployq_exporters.lowering import lower, to_proto
-from tests.graph.networks import Net, calibrated, conv, images, profile_with, residual_for
+from deployq_exporters.tflite import write_tflite
+from deployq_targets import load_profile
+from deployq_targets.loader import parse_profile
+from tests.graph.networks import (
+    Net,
+    calibrated,
+    conv,
+    graph_of,
+    images,
+    prepared_for,
+    profile_with,
+    residual_for,
+)
 
 TARGETS = ("openvino-cpu", "tensorrt")
 
@@ -45,6 +60,21 @@ def test_the_later_of_two_layers_takes_the_sum() -> None:
     assert made.plan.layers[1].activation == "removed"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda m, x: m.conv(x) + F.relu(m.other(x)),  # traced before its addend
+        lambda m, x: F.max_pool2d(x, 3, 1, 1) + m.conv(x),
+        lambda m, x: m.drop(m.conv(x)) + x,
+        lambda m, x: F.avg_pool2d(x, 3, 1, 1) + m.drop(m.drop(m.conv(x))),
+    ],
+)
+def test_where_the_sum_is_part_of_the_layer(body: Any) -> None:
+    made = prepared(body, conv=conv(3, 3), other=conv(3, 3), drop=nn.Dropout(0.5))
+    assert list(joined(made)) == ["conv"]
+    _agree(made, images(seed=4))
+
+
 def test_a_shortcut_of_moved_codes() -> None:
     made = prepared(lambda m, x: m.conv(x) + F.pad(x[:, :, :, 1:], (0, 1)), conv=conv(3, 3))
     assert list(joined(made)) == ["conv"]
@@ -60,7 +90,42 @@ def test_a_shortcut_of_moved_codes() -> None:
     ],
 )
 def test_what_joins_nothing(body: Any) -> None:
-    assert joined(prepared(body, conv=conv(3, 3))) == {}
+    made = prepared(body, conv=conv(3, 3))
+    assert joined(made) == {}
+    _agree(made, images(seed=4))
+
+
+def test_a_chip_without_other_sums_refuses_them() -> None:
+    strict = profile_with("tensorrt", graph__residual="q_skip_only")
+    assert joined(residual_for(strict))
+    clamped = graph_of(lambda m, x: F.relu(m.conv(x)) + x, conv=conv(3, 3))
+    with pytest.raises(UnsupportedError, match=r"(?s)add: .*q_skip_only.*found: a sum of conv"):
+        prepared_for(clamped, strict)
+    prepared_for(clamped, "tensorrt")
+
+
+def test_a_target_without_sums_joins_none() -> None:
+    table = load_profile("tensorrt").model_dump(mode="json")
+    for rule in table["op"]:
+        rule["status"] = "unsupported" if rule["type"] == "Add" else rule["status"]
+    with pytest.raises(UnsupportedError, match="Add"):
+        residual_for(parse_profile(table, "test"))
+
+
+def test_overflow_witnesses_feed_the_layer_alone(tmp_path: Path) -> None:
+    made = residual_for("tensorrt")
+    proof = prove_accumulators(
+        to_proto(lower(made, made.profile)), "tensorrt", witnesses=tmp_path / "w", every_layer=True
+    )
+    assert not proof.floats and len(proof.witnesses) == len(proof.layers)
+
+
+def test_litert_files_refuse_by_name() -> None:
+    made = prepared(lambda m, x: m.conv(x) + x, conv=conv(3, 3))
+    model = to_proto(lower(made, made.profile))
+    graph = read_graph(model, joins_sums=True)
+    with pytest.raises(UnsupportedError, match=r"(?s)node conv .*rounds what it computed itself"):
+        write_tflite(graph, code_shapes(model, graph) or {})
 
 
 def test_targets_with_codes_on_both_branches_have_a_sum() -> None:
@@ -71,8 +136,12 @@ def test_targets_with_codes_on_both_branches_have_a_sum() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_reference_and_file_agree(target: str) -> None:
-    made, x = residual_for(target), images(seed=4)
+    made = residual_for(target)
     assert joined(made)
+    _agree(made, images(seed=4))
+
+
+def _agree(made: PreparedModel, x: torch.Tensor) -> None:
     graph = read_graph(to_proto(lower(made, made.profile)), joins_sums=True)
     for contract in (QDQ, made.profile.contract()):
         codes = run_graph(graph, contract, {graph.inputs[0]: x.numpy()}).codes

@@ -56,6 +56,7 @@ def requantize(
 
     Args:
         acc: int64, or exact sums in float32, which are overwritten.
+        bias: for a zero point in the accumulator, which takes no addend.
         addend: codes of the shape of ``acc``, and their parameters.
     """
     rest: dict[str, Any] = {"channel_axis": channel_axis, "bounds": bounds, "late": late}

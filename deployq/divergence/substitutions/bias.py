@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deployq.arithmetic.contract import Kind, Rounding
-from deployq.arithmetic.kernels.codes import nearest
+from deployq.arithmetic.addends import addend_ratio
+from deployq.arithmetic.contract import Form, Kind, Rounding
+from deployq.arithmetic.kernels.codes import centred, nearest
 from deployq.arithmetic.multiplier import DOUBLE_ROUNDINGS
 from deployq.arithmetic.rounding import round_real
 from deployq.divergence.facts import Cause
@@ -52,4 +53,8 @@ def _with_bias(layer: Layer, bias: Array) -> Layer:
 def _unrounded(layer: Layer, real: Array) -> Tensor:
     assert layer.sums is not None
     acc = layer.sums.acc.double() + layer.sums.along(torch.from_numpy(real))
-    return layer.clipped(nearest(acc * layer.multiplier) + int(layer.out.zero_point))
+    value = acc * layer.multiplier
+    if layer.addend is not None:
+        ratio = addend_ratio(layer.addend[1], layer.out, Form(Kind.EXACT))
+        value += centred(*layer.addend).double() * float(ratio)
+    return layer.clipped(nearest(value) + int(layer.out.zero_point))

@@ -39,7 +39,7 @@ def changes(case: Case) -> Iterator[Change]:
         return early(bounds).clamp(*layer.range)
 
     yield Change(Cause.CLIP, "Relu or Clip before the zero point is added", bounded_early)
-    if layer.sums is not None:
+    if layer.sums is not None and layer.addend is None:
         yield Change(Cause.CLIP, "Relu or Clip on the sums", lambda: _on_sums(layer, bounds))
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from deployq.qgraph.floats import PRODUCTS
 from deployq_exporters.rewrites.rule import Rewrite
 
 SUFFIX = ".quantize"
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def match(node: ir.Node) -> bool:
@@ -60,7 +60,7 @@ def _producers(node: ir.Node) -> list[ir.Node]:
 
 
 def _is_layer(node: ir.Node) -> bool:
-    return node.op_type in LAYERS
+    return node.op_type in PRODUCTS
 
 
 def _adds_a_bias(node: ir.Node) -> bool:

@@ -27,9 +27,16 @@ def write_linear(writing: Writing, node: Linear) -> None:
 
     Raises:
         UnsupportedError: a transposed convolution, weights of another type than s8 or with a zero
-            point, or a bias beyond 32 bits.
+            point, a bias beyond 32 bits, or a sum that joins the layer.
     """
     _check_weight(node)
+    if node.addend is not None:
+        raise refuse(
+            node, "a layer of a .tflite file rounds what it computed itself",
+            found=f"{node.addend}, which is added before the rounding",
+            allowed="codes on both branches of a sum",
+            next_step='take a target with graph.residual = "q_both"',
+        )  # fmt: skip
     if node.op_type == "Conv":
         _write_conv(writing, node)
     elif node.op_type in ("Gemm", "MatMul"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployq.qgraph.nodes import Dequantize, Float, MatMul, Node, Quantize, Rescale
+from deployq.qgraph.nodes import Dequantize, Float, Linear, MatMul, Node, Quantize, Rescale
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule, Severity, value_text
 from deployq_targets.checks.shapes import group_of, operator_shape
@@ -111,7 +111,7 @@ def residual(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
             change = "put Q and DQ on both operands and the output"
             yield Breach(node.name, node.output, "a sum of reals", "codes on both", change)
         made = [file.makers.get(name) for name in node.inputs]
-        layers = [m.name for m in made if m is not None and hasattr(m, "weight")]
+        layers = [m.name for m in made if isinstance(m, Linear) and m.addend is None]
         if stated is Residual.Q_SKIP_ONLY and not isinstance(node, Float) and layers:
             yield Breach(
                 node.name, node.output, f"codes between {layers[0]} and the sum",

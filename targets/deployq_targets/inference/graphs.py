@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from deployq.qgraph.movement import READ
-from deployq.qgraph.nodes import Dequantize, Float, Node, Rescale
+from deployq.qgraph.nodes import Dequantize, Float, Linear, Node, Rescale
 from deployq_targets.inference.fact import Fact, Facts, NamedFile
 from deployq_targets.inference.operators import runs_both_ways
 from deployq_targets.words import Edges, Residual, UnlistedOps
@@ -57,6 +57,8 @@ def _residual(files: Sequence[NamedFile]) -> Fact | None:
     sums = [(named, node) for named in files for node in named.file.graph.nodes
             if node.op_type == "Add"]  # fmt: skip
     half = [named.at(node.name) for named, node in sums if _reads_reals_of_codes(named, node)]
+    half += [named.at(node.name) for named in files for node in named.file.graph.nodes
+             if isinstance(node, Linear) and node.addend is not None]  # fmt: skip
     layers = [
         named.at(node.name)
         for named, node in sums
@@ -64,7 +66,7 @@ def _residual(files: Sequence[NamedFile]) -> Fact | None:
         and any(hasattr(named.file.makers.get(name), "weight") for name in node.inputs)
     ]
     if half and layers:
-        return Fact(Residual.ANY.value, f"{half[0]} on one, {layers[0]} on both")
+        return Fact(Residual.SKIP_PREFERRED.value, f"{half[0]} on one, {layers[0]} on both")
     if half:
         return Fact(Residual.Q_SKIP_ONLY.value, half[0])
     on_codes = [named.at(node.name) for named, node in sums if not isinstance(node, Float)]
