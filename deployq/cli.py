@@ -27,7 +27,7 @@ from deployq import (
     train_command,
     tune_command,
 )
-from deployq.errors import DeployqError
+from deployq.errors import DeployqError, InputError
 from deployq.progress import progress
 
 COULD_NOT_RUN = 2
@@ -232,6 +232,11 @@ def verify(
     from deployq.verifier.report import Limits
     from deployq.verifier.verification import steps_of
 
+    if html is not None and runtime is not None:
+        raise InputError(
+            "--html", "the page holds the report of one file", found="--runtime beside it",
+            next_step="verify again without --runtime, or print the matrix with --json",
+        )  # fmt: skip
     if html is not None:
         check_page_path(html)
     file = find_settings(str(bundle), config)

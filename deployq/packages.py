@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from deployq.errors import InputError, UnsupportedError
-from deployq_exporters.adapters import Adapter, Compiled, Source, find_adapters, require
+from deployq_exporters.adapters import ALL, Adapter, Compiled, Source, find_adapters, require
 
 RUNTIMES = "runtimes"
 """The fact of a manifest that names each runtime's file, or says why it is missing."""
-ALL = "all"
 
 
 def write_packages(source: Source, names: str, folder: Path) -> dict[str, object]:

@@ -49,7 +49,7 @@ def verify_runtimes(
     from deployq.runtimes.matrix import Matrix, MatrixSettings
     from deployq.runtimes.rendering import matrix_facts, print_matrix
     from deployq.verifier.metrics import choose_metric
-    from deployq_exporters.adapters import find_adapters
+    from deployq_exporters.adapters import ALL, find_adapters
 
     adapters = find_adapters(names)
     with progress(total=None) as advance:
@@ -59,7 +59,7 @@ def verify_runtimes(
     with progress(len(adapters)) as advance:
         matrix = Matrix(bundle, evidence, data, chosen, settings)
         rows = matrix.rows(adapters, advance)
-    misses = [miss for row in rows for miss in row.misses(named=names != "all")]
+    misses = [miss for row in rows for miss in row.misses(named=names != ALL)]
     called = "" if chosen is None else chosen.name
     if as_json:
         print(json.dumps(matrix_facts(rows, called, misses), indent=2, sort_keys=True))

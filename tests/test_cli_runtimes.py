@@ -55,6 +55,14 @@ def test_a_runtime_that_there_is_not(
     assert printed.code == 2 and "no runtime has this name" in printed.err
 
 
+def test_a_page_beside_the_matrix_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ("verify", tmp_path, "--runtime", "onnxruntime", "--html", tmp_path / "p.html")
+    printed = run_command(monkeypatch, capsys, *arguments)
+    assert printed.code == 2 and "--html" in printed.err and "--runtime" in printed.err
+
+
 def test_an_export_holds_the_files_of_runtimes(
     make_prepared: Callable[..., PreparedModel], calibration: Dataset, tmp_path: Path
 ) -> None:

@@ -16,11 +16,11 @@ from deployq.opened_file import OpenedFile
 from deployq.qgraph.nodes import Dequantize
 from deployq.qgraph.values import label
 from deployq.qparams import QParams
-from deployq.verifier.evidence import probed
 from deployq.verifier.file_session import FileSession
 from deployq_exporters.dialects import DIALECTS
 from deployq_exporters.dialects.dialect import feedable
 from deployq_exporters.runtimes.placement import not_in_integers
+from deployq_exporters.runtimes.probes import probed
 from deployq_targets import load_profile
 
 Probes = Mapping[str, QParams]

@@ -23,8 +23,8 @@ from deployq_targets.words import OpStatus
 ELSEWHERE = (OpStatus.CPU, OpStatus.UNSUPPORTED)
 """Where the limits of a target's own units say nothing, or another refusal speaks."""
 
-
 MATRIX = 2
+"""Axes of a product's operand that the file's reader takes for a weight."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 
 from deployq import affine
 from deployq.arithmetic.codes import check_code_bits
-from deployq.arithmetic.contract import QDQ, Contract, Kind
+from deployq.arithmetic.contract import QDQ, Contract, Form, Kind
 from deployq.arithmetic.kernels import linear
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
@@ -34,6 +34,7 @@ from deployq.arithmetic.row_operators import in_integers
 from deployq.errors import InputError
 from deployq.graph.batch_norm import LateBias, LinearCodes
 from deployq.graph.code_operators import (
+    Bounds,
     Codes,
     Pending,
     compute,
@@ -262,19 +263,13 @@ class CodesInterpreter(fx.Interpreter):
             acc, axis = accumulate(x.data, zero_point, weight, 0, bias, unit.geometry), 1
         acc = fit_accumulator(acc, self.contract.accumulator, name, channel_axis=axis)
         scales = np.float32(integers.input.scale), codes.scale
-        return Pending(
-            operator,
-            lambda out, bounds, form: requantize(
-                acc.clone(),
-                *scales,
-                out,
-                form,
-                channel_axis=axis,
-                bounds=bounds,
-                bias=added,
-                late=late,
-            ),  # a clone: two grids may wait for it
-        )
+        more: dict[str, Any] = {"channel_axis": axis, "bias": added, "late": late}
+
+        def finish(out: QParams, bounds: Bounds, form: Form) -> Tensor:
+            taken = acc.clone()  # two grids may wait for the sums
+            return requantize(taken, *scales, out, form, bounds=bounds, **more)
+
+        return Pending(operator, finish)
 
     def _late_bias(self, codes: LinearCodes, operator: str) -> Float64Array | None:
         """The reals that are added after the scale, as the contract, or the file, has it."""

@@ -128,7 +128,9 @@ def _one_sample(node: fx.Node, values: list[Tensor | None]) -> tuple[Tensor, int
         return (first, None) if _equal(first, second) else None
     axis, rows = free[0], first.shape[free[0]] // BATCHES[0]
     lengths = [value.shape[axis] for value in (first, second)]
-    if len(free) > 1 or lengths != [rows * batch for batch in BATCHES] or (rows > 1 and axis):
+    if len(free) > 1 or lengths != [rows * batch for batch in BATCHES]:
+        return None
+    if rows < 1 or (rows > 1 and axis):  # another length than the samples', or windows elsewhere
         return None
     one = first.narrow(axis, 0, rows)
     repeats = [[b if i == axis else 1 for i in range(first.ndim)] for b in BATCHES]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from deployq.npz import load_arrays
 Array = npt.NDArray[Any]
 
 JOB, INPUTS = "job.json", "inputs.npz"
-RESULT, OUTPUTS, INNER = "result.json", "outputs.npz", "inner.npz"
+RESULT, FILE, OUTPUTS, INNER = "result.json", "file", "outputs.npz", "inner.npz"
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,11 @@ class Result:
             if facts[name] is not None:
                 facts[name] = tuple(facts[name])
         return cls(**facts)
+
+
+def joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Arrays of batches, end to end."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from deployq.data import Dataset
 from deployq.errors import UnsupportedError
 from deployq.npz import load_arrays
+from deployq.qgraph import IntegerGraph
 from deployq.qgraph.edges import output_codes
 from deployq.runtimes.comparing import (
     Arrays,
@@ -23,11 +24,10 @@ from deployq.runtimes.comparing import (
     reals_of,
 )
 from deployq.runtimes.isolated import Ending, run_isolated
-from deployq.runtimes.job import INNER, OUTPUTS, Job, Result
+from deployq.runtimes.job import FILE, INNER, OUTPUTS, Job, Result
 from deployq.runtimes.reference import Reference
 from deployq.runtimes.row import Row, State
 from deployq.runtimes.source import source_of
-from deployq.runtimes.worker import file_of
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.latency import integer_share
 from deployq.verifier.metrics import Metric
@@ -114,8 +114,11 @@ class Matrix:
             row = self._told(row, result)
             if not result.ran:
                 return row
+            graph = adapter.read(self.source, (folder / FILE).read_bytes())
             outputs, inner = (load_arrays(folder / name) for name in (OUTPUTS, INNER))
-        return self._compared(row, adapter, data, outputs, inner)
+        ran = _Ran(graph, data, reals_of(graph, outputs), inner)
+        row = self._beside_reference(row, ran)
+        return self._beside_contract(row, adapter.contract(self.source.profile), ran)
 
     def _job(self, adapter: Adapter) -> Job:
         return Job(
@@ -137,33 +140,44 @@ class Matrix:
         floats = result.floats or ()
         return replace(row, state=state, integer_share=share, floats=floats, **_times(result))
 
-    def _compared(
-        self, row: Row, adapter: Adapter, data: Dataset, outputs: Arrays, inner: Arrays
-    ) -> Row:
-        graph = adapter.read(self.source, file_of(adapter, self.source, self.bundle)[0])
-        reals, first, reference = reals_of(graph, outputs), graph.outputs[0], self.reference
-        wanted = reference.reals[first][: len(data)]
+    def _beside_reference(self, row: Row, ran: _Ran) -> Row:
+        first, reference = ran.graph.outputs[0], self.reference
+        found, wanted = ran.reals[first], reference.reals[first][: len(ran.data)]
         row = replace(
-            row, samples=len(data), top1=reference.top1(reals[first]),
-            reference=codes_apart(reals[first], wanted, reference.scale(first)),
+            row, samples=len(ran.data), top1=reference.top1(found),
+            reference=codes_apart(found, wanted, reference.scale(first)),
         )  # fmt: skip
-        if self.metric is not None:
-            row = replace(row, accuracy=reference.accuracy(self.metric, data, reals))
-        name = adapter.contract(self.source.profile)
+        if self.metric is None:
+            return row
+        value = reference.accuracy(self.metric, ran.data, ran.reals)
+        return replace(row, metric=self.metric.name, accuracy=value)
+
+    def _beside_contract(self, row: Row, name: str | None, ran: _Ran) -> Row:
+        graph, inputs = ran.graph, ran.data.inputs
         whole = not graph.floats and all(code in graph.qparams for code in output_codes(graph))
         if name is None or not whole:
             return replace(row, contract=name or "")
         contract = load_profile(name).contract()
         try:
-            apart = against_simulation(graph, contract, data.inputs, reals, self.evidence.batch)
+            apart = against_simulation(graph, contract, inputs, ran.reals, self.evidence.batch)
         except UnsupportedError as error:  # its arithmetic is not known for this network
             reason = f"not simulated, {error.where}: {error.rule} [{error.found}]"
             return replace(row, contract=name, reason=reason)
         where = ""
-        if apart.different and inner:
-            few = {n: array[:INNER_SAMPLES] for n, array in data.inputs.items()}
-            where = first_apart(graph, contract, few, inner)
+        if apart.different and ran.inner:
+            few = {n: array[:INNER_SAMPLES] for n, array in inputs.items()}
+            where = first_apart(graph, contract, few, ran.inner)
         return replace(row, contract=name, simulated=apart, first=where)
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """What a runtime computed of its file: outputs as reals, and codes of the first samples."""
+
+    graph: IntegerGraph
+    data: Dataset
+    reals: Arrays
+    inner: Arrays
 
 
 def _times(result: Result) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from deployq.data import Dataset
 from deployq.qgraph.edges import output_codes
-from deployq.runtimes.job import Array
-from deployq.verifier.accuracy import OFF, evaluator_outputs
+from deployq.runtimes.job import Array, joined
+from deployq.verifier.accuracy import module_outputs, reference_outputs
 from deployq.verifier.comparison import Comparison
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.metrics import Batch, Metric
@@ -26,11 +26,10 @@ class Reference:
 
     def __init__(self, evidence: Evidence, data: Dataset) -> None:
         self._evidence, self.batch = evidence, evidence.batch
-        parts = [evaluator_outputs(evidence, batch) for batch in data.batches(self.batch)]
-        names = evidence.graph.outputs
-        self.reals, self.floats = (
-            {name: np.concatenate([part[who][name] for part in parts]) for name in names}
-            for who in ("reference", OFF)
+        batches = list(data.batches(self.batch))
+        self.reals = joined([reference_outputs(evidence, batch) for batch in batches])
+        self.floats = joined(
+            [module_outputs(evidence, batch, quantized=False) for batch in batches]
         )
 
     def scale(self, output: str) -> float:

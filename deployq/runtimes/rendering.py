@@ -51,13 +51,13 @@ def print_matrix(name: str, rows: Sequence[Row], metric: str, misses: Sequence[s
 def _cells(row: Row, metric: str) -> tuple[str, ...]:
     own, reference, top1 = row.simulated, row.reference, row.top1
     share = NONE if row.integer_share is None else f"{100 * row.integer_share:.1f} %"
-    classes = NONE if top1 is None else f"{top1.agree} of {top1.decided}"
+    classes = NONE if top1 is None else f"{top1.agree} of {top1.decided}{_within(row.agreement)}"
     return (
         row.runtime, row.version or NONE, str(row.state), share,
         NONE if reference is None else f"{reference.compared:,}",
         NONE if own is None else f"{own.different:,}",
         NONE if reference is None else f"{reference.different:,} (by {reference.largest})",
-        classes, _figure(row.accuracy, metric),
+        classes, f"{_figure(row.accuracy, metric)}{_within(row.accuracy_interval)}",
         NONE if row.median_ms is None else f"{row.median_ms:.3f}",
         NONE if row.ratio is None else f"{row.ratio:.2f}",
     )  # fmt: skip
@@ -67,6 +67,10 @@ def _figure(value: float | None, metric: str) -> str:
     if value is None:
         return NONE
     return f"{100 * value:.2f} %" if metric == "top-1" else f"{value:.6g}"
+
+
+def _within(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else " ({:.1f} to {:.1f} %)".format(*(100 * x for x in interval))
 
 
 def _compiled(row: Row) -> str:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from deployq.verifier.metrics.top1 import TOP1
+from deployq.verifier.proportion import wilson
 from deployq.verifier.report import Top1
 
 
@@ -55,6 +57,7 @@ class Row:
             runtime computed before it, with the first such code; empty where there is none.
         reference: its output codes beside the reference, under the target's own arithmetic.
         top1: agreement with the reference's best class.
+        metric: its name; empty where nothing was measured.
         accuracy: the metric's value; None where nothing was measured.
         median_ms: of one sample.
         ratio: of that to ONNX Runtime's file, run in turn; None where it was not timed.
@@ -75,6 +78,7 @@ class Row:
     first: str = ""
     reference: Codes | None = None
     top1: Top1 | None = None
+    metric: str = ""
     accuracy: float | None = None
     median_ms: float | None = None
     ratio: float | None = None
@@ -105,6 +109,23 @@ class Row:
             else []
         )
 
+    @property
+    def agreement(self) -> tuple[float, float] | None:
+        """The 95 % interval of the agreement of classes; None where none was counted."""
+        if self.top1 is None or not self.top1.decided:
+            return None
+        return wilson(self.top1.agree, self.top1.decided)
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the metric, where that is a share of the samples."""
+        if self.accuracy is None or self.metric != TOP1.name:
+            return None
+        return wilson(self.accuracy * self.samples, self.samples)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
-        return {**asdict(self), "accepted": self.accepted}
+        intervals = {
+            "agreement_interval": self.agreement, "accuracy_interval": self.accuracy_interval,
+        }  # fmt: skip
+        return {**asdict(self), **intervals, "accepted": self.accepted}

@@ -14,10 +14,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from deployq.errors import DeployqError
-from deployq.runtimes.job import INNER, OUTPUTS, Array, Job, Result, save_arrays
+from deployq.runtimes.job import FILE, INNER, OUTPUTS, Array, Job, Result, joined, save_arrays
 from deployq.runtimes.source import source_of
 from deployq.verifier.evidence import Evidence
 from deployq_exporters.adapters import ADAPTERS, Adapter, Load, Loaded, Source, require
@@ -43,7 +41,8 @@ def main(folder: Path) -> None:
 def _run(
     job: Job, adapter: Adapter, source: Source, inputs: Inputs, result: Result, folder: Path
 ) -> Result:
-    content, in_bundle = file_of(adapter, source, Path(job.bundle))
+    content, in_bundle = _file_of(adapter, source, Path(job.bundle))
+    (folder / FILE).write_bytes(content)
     loaded = adapter.load(source, content, Load(job.threads))
     result = replace(
         result, in_bundle=in_bundle, floats=loaded.floats, facts=dict(loaded.facts)
@@ -60,7 +59,7 @@ def _run(
     return replace(result, ran=True)
 
 
-def file_of(adapter: Adapter, source: Source, bundle: Path) -> tuple[bytes, bool]:
+def _file_of(adapter: Adapter, source: Source, bundle: Path) -> tuple[bytes, bool]:
     """The runtime's file, and whether the bundle has it."""
     path = bundle / adapter.file_name
     return (path.read_bytes(), True) if path.is_file() else (adapter.write(source), False)
@@ -72,13 +71,13 @@ def _outputs(loaded: Loaded, inputs: Inputs, batch: int) -> dict[str, Array]:
         loaded.run({name: array[i : i + batch] for name, array in inputs.items()}).outputs
         for i in range(0, count, batch)
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return joined(parts)
 
 
 def _timed(job: Job, source: Source, loaded: Loaded, inputs: Inputs, result: Result) -> Result:
     """One sample in the runtime and in ONNX Runtime, in turn."""
     other, sample = ADAPTERS[YARDSTICK], {name: array[:1] for name, array in inputs.items()}
-    content = file_of(other, source, Path(job.bundle))[0]
+    content = _file_of(other, source, Path(job.bundle))[0]
     both = {"times_ms": loaded, "yardstick_ms": other.load(source, content, Load(job.threads))}
     times: dict[str, list[float]] = {name: [] for name in both}
     for number in range(WARM_UP + job.runs):

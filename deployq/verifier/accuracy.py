@@ -13,7 +13,7 @@ from deployq import affine
 from deployq.data import Dataset
 from deployq.graph.code_operators import Codes
 from deployq.graph.codes import evaluate_steps
-from deployq.graph.preparation import PreparedModel, disable_quantizers
+from deployq.graph.preparation import disable_quantizers
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.file_session import FileSession
 from deployq.verifier.metrics import Batch, Measured, Metric
@@ -52,15 +52,18 @@ def measure(
 
 def evaluator_outputs(evidence: Evidence, batch: Dataset) -> dict[str, Outputs]:
     """Real outputs of one batch, by evaluator; of all but the runtime."""
-    prepared, names = evidence.prepared, evidence.graph.outputs
-    inputs = tensors_of(prepared, batch)
-    evaluated = evaluate_steps(prepared, evidence.contract, *inputs, names=()).outputs
-    by_evaluator = {
-        OFF: _module_outputs(prepared, inputs, quantized=False),
-        "fake-quant": _module_outputs(prepared, inputs, quantized=True),
-        "reference": [_reals(value) for value in evaluated],
+    return {
+        OFF: module_outputs(evidence, batch, quantized=False),
+        "fake-quant": module_outputs(evidence, batch, quantized=True),
+        "reference": reference_outputs(evidence, batch),
     }
-    return {e: dict(zip(names, arrays, strict=True)) for e, arrays in by_evaluator.items()}
+
+
+def reference_outputs(evidence: Evidence, batch: Dataset) -> Outputs:
+    """Real outputs of the reference on codes, under the target's own arithmetic."""
+    inputs = tensors_of(evidence.prepared, batch)
+    evaluated = evaluate_steps(evidence.prepared, evidence.contract, *inputs, names=()).outputs
+    return _named(evidence, [_reals(value) for value in evaluated])
 
 
 def _ran(session: FileSession, batch: Dataset) -> Outputs:
@@ -74,14 +77,18 @@ def _reals(value: Codes | torch.Tensor) -> npt.NDArray[Any]:
     return affine.dequantize(value.data.numpy(), value.qparams)
 
 
-def _module_outputs(
-    prepared: PreparedModel, inputs: list[torch.Tensor], *, quantized: bool
-) -> list[npt.NDArray[Any]]:
+def module_outputs(evidence: Evidence, batch: Dataset, *, quantized: bool) -> Outputs:
     """Outputs of the torch module, with its quantizers on or off."""
-    disable_quantizers(prepared.module, not quantized)
+    module = evidence.prepared.module
+    inputs = tensors_of(evidence.prepared, batch)
+    disable_quantizers(module, not quantized)
     try:
         with torch.no_grad():
-            returned = prepared.module(*inputs)
+            returned = module(*inputs)
     finally:
-        disable_quantizers(prepared.module, False)
-    return [np.asarray(output) for output in pytree.tree_leaves(returned)]
+        disable_quantizers(module, False)
+    return _named(evidence, [np.asarray(output) for output in pytree.tree_leaves(returned)])
+
+
+def _named(evidence: Evidence, arrays: list[npt.NDArray[Any]]) -> Outputs:
+    return dict(zip(evidence.graph.outputs, arrays, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -19,6 +18,7 @@ from deployq.verifier.file_session import FileSession
 from deployq_exporters.dialects import DIALECTS
 from deployq_exporters.dialects.dialect import feedable
 from deployq_exporters.rewrites.code_clip import BEFORE
+from deployq_exporters.runtimes.probes import probed
 from deployq_targets import load_profile
 
 CANONICAL_FILE = "model.onnx"
@@ -92,16 +92,6 @@ class Evidence:
         graph = self.graph if model is self.canonical else self._read(model)
         names = probed(model, graph) if probes else None
         return FileSession(model, graph, names, optimised=False)
-
-
-def probed(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, Any]:
-    """Every computed code tensor that the file itself has under this name, but for an edge whose
-    codes it also has behind the change of container: the output itself shows that one.
-    """
-    named = {name for node in model.graph.node for name in node.output}
-    computed = [n.output for n in graph.nodes if n.writes_codes]
-    twice = {name for name in graph.outputs if name + CODES in graph.qparams}
-    return {n: graph.qparams[n] for n in computed if n in named and n not in twice}
 
 
 def tensor_name(codes: str) -> str:

@@ -89,6 +89,25 @@ def test_windows_that_differ_from_sample_to_sample_are_not_folded() -> None:
     assert "arange" in calls
 
 
+def test_one_sample_beside_windows_of_many_is_broadcast() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        mask = m.mask.expand(x.shape[0], -1, -1, -1).reshape(-1, 2, WIDTH)
+        first: Tensor = m.first * x.mean()
+        y: Tensor = first + mask + x.reshape(-1, 2, WIDTH)
+        return y
+
+    mask, first = torch.randn(1, 2, 2, WIDTH), torch.randn(1, 2, WIDTH)
+    captured(body, mask=nn.Parameter(mask), first=nn.Parameter(first))
+
+
+def test_rows_that_only_large_batches_have_are_not_folded() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        return torch.cat([x, torch.ones(x.shape[0] // 4, TOKENS, WIDTH)])
+
+    calls, _ = captured(body)
+    assert calls[-2:] == ["ones", "cat"]
+
+
 def test_samples_that_differ_are_not_folded() -> None:
     def body(m: Any, x: Tensor) -> Tensor:
         return x + torch.arange(x.shape[0]).float()[:, None, None]

@@ -28,5 +28,4 @@ def lookup_table(
 def apply_table(x: Tensor, qtype: QType, table: Tensor | IntArray) -> Tensor:
     """``table[x - qmin]``; see ``oracle.lookup.apply_table``."""
     check_table(len(table), qtype)
-    index = x.long() - qtype.qmin if qtype.qmin else x.long()
-    return torch.as_tensor(table, device=x.device)[index]
+    return torch.as_tensor(table, device=x.device)[x.long() - qtype.qmin]

@@ -47,6 +47,24 @@ def shared_tensor(
     return new_tensor(module, origin, name, make()) if found is None else found
 
 
+def pick_rows(
+    module: nn.Module, origin: fx.Node, source: fx.Node, axis: int, rows: Tensor, name: str
+) -> fx.Node:
+    """``index_select(source, axis, rows)`` in front of ``origin``: codes that move.
+
+    Args:
+        axis: not below 0.
+        rows: int64, (count,), which become a tensor ``name`` of the model.
+    """
+    index = new_tensor(module, origin, name, rows)
+    with origin.graph.inserting_before(origin):
+        picked = origin.graph.call_function(aten.index_select.default, (source, axis, index))
+    value = source.meta["val"]
+    sizes = [len(rows) if i == axis else size for i, size in enumerate(value.shape)]
+    picked.meta = {**origin.meta, "val": value.new_empty(sizes)}
+    return picked
+
+
 def substitute(origin: fx.Node, result: fx.Node) -> None:
     """Let ``result`` take the place of ``origin``."""
     result.meta = dict(origin.meta)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from deployq.graph.rewrites.build import aten, new_tensor, substitute
+from deployq.graph.rewrites.build import aten, pick_rows, substitute
 from deployq.graph.rewrites.rule import Rewrite, calls
 
 EXPANDS = (aten.expand.default, aten.expand_as.default)
@@ -37,20 +37,12 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     for axis in _grown(node):
         length = int(node.meta["val"].shape[axis])
         first = torch.zeros(length, dtype=torch.int64)
-        rows = new_tensor(module, node, f"{node.name}_rows_{axis}", first)
-        shape = result.meta["val"]
-        with node.graph.inserting_before(node):
-            result = node.graph.call_function(aten.index_select.default, (result, axis, rows))
-        result.meta = {**node.meta, "val": shape.expand(_sizes(shape, axis, length))}
+        result = pick_rows(module, node, result, axis, first, f"{node.name}_rows_{axis}")
     if result is node.all_input_nodes[0]:
         node.replace_all_uses_with(result)
         node.graph.erase_node(node)
     else:
         substitute(node, result)
-
-
-def _sizes(value: torch.Tensor, axis: int, length: int) -> list[int]:
-    return [length if i == axis else -1 for i in range(value.ndim)]
 
 
 RULE = Rewrite("expand to gather", match, rewrite)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from deployq.graph.rewrites.build import aten, build, new_tensor, substitute
+from deployq.graph.rewrites.build import aten, build, pick_rows, substitute
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
 
 
@@ -36,25 +36,14 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     axis = int(argument(node, 2, "dim")) % value.ndim
     if isinstance(value.shape[axis], int):
         rows = torch.arange(value.shape[axis]).repeat_interleave(repeats)
-        substitute(node, _picked(module, node, source, axis, rows))
+        substitute(node, pick_rows(module, node, source, axis, rows, f"{node.name}_rows"))
         return
     single = build(node, aten.unsqueeze.default, source, axis + 1)
     single.meta["part"] = "axis"
-    many = _picked(module, node, single, axis + 1, torch.zeros(repeats, dtype=torch.int64))
+    rows = torch.zeros(repeats, dtype=torch.int64)
+    many = pick_rows(module, node, single, axis + 1, rows, f"{node.name}_rows")
     many.meta["part"] = "repeat"
     substitute(node, build(node, aten.reshape.default, many, [-1, *value.shape[1:]]))
-
-
-def _picked(
-    module: fx.GraphModule, node: fx.Node, source: fx.Node, axis: int, rows: torch.Tensor
-) -> fx.Node:
-    index = new_tensor(module, node, f"{node.name}_rows", rows)
-    with node.graph.inserting_before(node):
-        picked = node.graph.call_function(aten.index_select.default, (source, axis, index))
-    value = source.meta["val"]
-    sizes = [len(rows) if i == axis else size for i, size in enumerate(value.shape)]
-    picked.meta = {**node.meta, "val": value.new_empty(sizes)}
-    return picked
 
 
 RULE = Rewrite("repeat to gather", match, rewrite)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from deployq.graph.rewrites.build import aten, new_tensor, substitute
+from deployq.graph.rewrites.build import aten, pick_rows, substitute
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
 
 
@@ -25,12 +25,8 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     for number, (shift, axis) in enumerate(zip(shifts, axes, strict=True)):
         length = int(node.meta["val"].shape[axis])
         chosen = (torch.arange(length) - shift) % length
-        rows = new_tensor(module, node, f"{node.name}_rows_{number}", chosen)
-        rank = node.meta["val"].ndim
-        with node.graph.inserting_before(node):
-            args = (rolled, axis % rank, rows)
-            rolled = node.graph.call_function(aten.index_select.default, args)
-        rolled.meta = dict(node.meta)
+        name, rank = f"{node.name}_rows_{number}", node.meta["val"].ndim
+        rolled = pick_rows(module, node, rolled, axis % rank, chosen, name)
     substitute(node, rolled)
 
 

@@ -25,9 +25,9 @@ def match(module: fx.GraphModule, node: fx.Node) -> bool:
     x, merged = _operands(node)
     if merged is None or x is None:
         return False
-    sizes = list(x.meta["val"].shape[1:])
-    whole = sizes == list(node.meta["val"].shape[1:])
-    return whole and all(isinstance(size, int) for size in sizes)
+    sizes = list(x.meta["val"].shape)
+    whole = sizes == list(node.meta["val"].shape)
+    return whole and all(isinstance(size, int) for size in sizes[1:])
 
 
 def _operands(node: fx.Node) -> tuple[fx.Node | None, fx.Node | None]:
@@ -56,7 +56,7 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     apart = build(node, aten.reshape.default, x, [-1, windows, *shape])
     apart.meta["part"] = "windows"
     with node.graph.inserting_before(node):
-        total = node.graph.call_function(node.target, (apart, many))  # type: ignore[arg-type]
+        total = node.graph.call_function(node.target, (apart, many))  # type: ignore[arg-type] # a call
     total.meta = {**node.meta, "val": apart.meta["val"]}
     substitute(node, build(node, aten.reshape.default, total, [-1, *node.meta["val"].shape[1:]]))
 

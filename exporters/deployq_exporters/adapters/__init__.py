@@ -24,9 +24,12 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
     }
 )
 """In the order of reports."""
+ALL = "all"
+"""Names every one."""
 
 __all__ = [
     "ADAPTERS",
+    "ALL",
     "Adapter",
     "Answer",
     "Compiled",
@@ -46,14 +49,14 @@ def find_adapters(names: str) -> tuple[Adapter, ...]:
     Raises:
         InputError: there is no such runtime.
     """
-    wanted = list(ADAPTERS) if names == "all" else [name.strip() for name in names.split(",")]
+    wanted = list(ADAPTERS) if names == ALL else [name.strip() for name in names.split(",")]
     unknown = [name for name in wanted if name not in ADAPTERS]
     if unknown:
         raise InputError(
             "--runtime",
             "no runtime has this name",
             found=", ".join(unknown),
-            allowed=f"all, {', '.join(ADAPTERS)}",
+            allowed=f"{ALL}, {', '.join(ADAPTERS)}",
             next_step="deployq runtimes lists them with what is installed",
         )
     return tuple(ADAPTERS[name] for name in dict.fromkeys(wanted))

@@ -97,6 +97,11 @@ class Compiled:
     make: Callable[[Source, bytes], bytes]
 
 
+def unknown(profile: TargetProfile) -> str | None:
+    """No contract: nobody has worked out what a runtime's kernels do step by step."""
+    return None
+
+
 @dataclass(frozen=True)
 class Adapter:
     """One runtime.
@@ -115,7 +120,7 @@ class Adapter:
         read: what a file says, in its own codes.
         load: raises InputError with the vendor's own words where the runtime refuses the file.
         contract: name of the builtin profile whose arithmetic it computes for a target; None where
-            its arithmetic is not known code by code.
+            its arithmetic is not known code by code, or it computes nothing.
         most_samples: worth running, where it is slow; None: all.
         computes: it runs files on this machine; otherwise it only compiles them.
         emulated: what runs stands in for a chip: its time says nothing.
@@ -133,7 +138,7 @@ class Adapter:
     write: Callable[[Source], bytes]
     read: Callable[[Source, bytes], IntegerGraph]
     load: Callable[[Source, bytes, Load], Loaded]
-    contract: Callable[[TargetProfile], str | None]
+    contract: Callable[[TargetProfile], str | None] = unknown
     most_samples: int | None = None
     computes: bool = True
     emulated: bool = False

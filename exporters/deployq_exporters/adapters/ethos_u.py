@@ -10,7 +10,7 @@ from deployq.errors import InputError
 from deployq_exporters.adapters import litert
 from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Load, Source
 from deployq_exporters.runtimes.ethos_u import ACCELERATOR, compile_by_vela
-from deployq_targets import TargetProfile, load_profile
+from deployq_targets import load_profile
 
 DEFAULT = "ethos-u55-256"
 """Whose accelerator a file of another target is compiled for."""
@@ -40,10 +40,6 @@ class _Loaded:
         raise InputError("Ethos-U", "Vela computes nothing", found="a run", allowed="compiling")
 
 
-def _contract(profile: TargetProfile) -> None:
-    """Nothing here computes what it says."""
-
-
 ADAPTER = Adapter(
     name="ethos-u",
     title="Arm Ethos-U, compiled by Vela",
@@ -56,6 +52,5 @@ ADAPTER = Adapter(
     write=litert.ADAPTER.write,
     read=litert.ADAPTER.read,
     load=_Loaded,
-    contract=_contract,
     computes=False,
 )

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import onnx
 
 from deployq.qgraph import IntegerGraph, read_graph
-from deployq.qparams import QParams
-from deployq_exporters.adapters.adapter import Source
+from deployq.qgraph.edges import feed
+from deployq_exporters.adapters.adapter import Answer, Array, Source
 from deployq_exporters.dialects.dialect import Dialect, translate
+
+
+@dataclass(frozen=True)
+class LoadedFile:
+    """An ONNX file that a runtime took.
+
+    Args:
+        graph: what it says.
+        compute: what the runtime makes of the file's inputs.
+        floats, facts: see ``Loaded``.
+    """
+
+    graph: IntegerGraph
+    compute: Callable[[Mapping[str, Array]], Answer]
+    floats: tuple[str, ...] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, inputs: Mapping[str, Array]) -> Answer:
+        """See ``Loaded``."""
+        return self.compute(feed(self.graph, inputs))
 
 
 def writer(dialect: Dialect) -> Callable[[Source], bytes]:
@@ -25,10 +47,3 @@ def writer(dialect: Dialect) -> Callable[[Source], bytes]:
 def read_file(source: Source, content: bytes) -> IntegerGraph:
     """What an ONNX file says."""
     return read_graph(onnx.load_from_string(content))
-
-
-def named_codes(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, QParams]:
-    """Parameters of every computed code tensor that the file itself has under this name."""
-    named = {name for node in model.graph.node for name in node.output}
-    computed = [n.output for n in graph.nodes if n.writes_codes]
-    return {name: graph.qparams[name] for name in computed if name in named}

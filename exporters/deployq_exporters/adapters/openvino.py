@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import onnx
-
-from deployq.qgraph import read_graph
-from deployq.qgraph.edges import feed
-from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Load, Source
-from deployq_exporters.adapters.onnx_files import read_file, writer
+from deployq_exporters.adapters.adapter import Adapter, Answer, Load, Source
+from deployq_exporters.adapters.onnx_files import LoadedFile, read_file, writer
 from deployq_exporters.dialects.openvino import OPENVINO
 from deployq_exporters.runtimes.openvino import Session
-from deployq_targets import TargetProfile
 
 
-class _Loaded:
-    def __init__(self, source: Source, content: bytes, load: Load) -> None:
-        self.graph = read_graph(onnx.load_from_string(content))
-        self._session = Session(content, threads=load.threads)
-        self._coverage = self._session.coverage()
-
-    @property
-    def floats(self) -> tuple[str, ...]:
-        return self._coverage.floats
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        return {"layers": len(self._coverage.layers)}
-
-    def run(self, inputs: Mapping[str, Array]) -> Answer:
-        return Answer(self._session.run(feed(self.graph, inputs)))
-
-
-def _contract(profile: TargetProfile) -> None:
-    """Its float32 requantization is not known step by step."""
+def _load(source: Source, content: bytes, load: Load) -> LoadedFile:
+    graph, session = read_file(source, content), Session(content, threads=load.threads)
+    coverage = session.coverage()
+    facts = {"layers": len(coverage.layers)}
+    return LoadedFile(graph, lambda fed: Answer(session.run(fed)), coverage.floats, facts)
 
 
 ADAPTER = Adapter(
@@ -49,6 +26,5 @@ ADAPTER = Adapter(
     file_name=OPENVINO.file_name,
     write=writer(OPENVINO),
     read=read_file,
-    load=_Loaded,
-    contract=_contract,
+    load=_load,
 )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import onnx
 
 from deployq.qgraph import read_graph
-from deployq.qgraph.edges import feed
-from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Load, Source
-from deployq_exporters.adapters.onnx_files import named_codes, read_file, writer
+from deployq_exporters.adapters.adapter import Adapter, Answer, Load, Source
+from deployq_exporters.adapters.onnx_files import LoadedFile, read_file, writer
 from deployq_exporters.dialects.qnn import QNN
+from deployq_exporters.runtimes.probes import probed
 from deployq_exporters.runtimes.qnn_htp import Session
 from deployq_targets import TargetProfile
 
@@ -19,23 +16,12 @@ EMULATED = 128
 """Samples: the emulator runs them one by one, at a hundredth of a processor's speed."""
 
 
-class _Loaded:
-    def __init__(self, source: Source, content: bytes, load: Load) -> None:
-        model = onnx.load_from_string(content)
-        self.graph = read_graph(model)
-        probes = named_codes(model, self.graph) if load.inner else {}
-        self._session = Session(model, probes)
-
-    @property
-    def floats(self) -> tuple[str, ...]:
-        return ()  # all nodes run on HTP or the file is refused
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        return {}
-
-    def run(self, inputs: Mapping[str, Array]) -> Answer:
-        return Answer(*self._session.run(feed(self.graph, inputs)))
+def _load(source: Source, content: bytes, load: Load) -> LoadedFile:
+    model = onnx.load_from_string(content)
+    graph = read_graph(model)
+    session = Session(model, probed(model, graph) if load.inner else {})
+    # all nodes run on HTP or the file is refused
+    return LoadedFile(graph, lambda fed: Answer(*session.run(fed)), floats=())
 
 
 def _contract(profile: TargetProfile) -> str:
@@ -53,7 +39,7 @@ ADAPTER = Adapter(
     file_name=QNN.file_name,
     write=writer(QNN),
     read=read_file,
-    load=_Loaded,
+    load=_load,
     contract=_contract,
     most_samples=EMULATED,
     emulated=True,

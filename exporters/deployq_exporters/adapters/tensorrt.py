@@ -13,7 +13,6 @@ from deployq_exporters.adapters.onnx_files import read_file, writer
 from deployq_exporters.dialects.tensorrt import TENSORRT
 from deployq_exporters.runtimes.tensorrt import PACKAGES, build_engine, installed
 from deployq_exporters.runtimes.tensorrt_layers import coverage
-from deployq_targets import TargetProfile
 
 DISTRIBUTIONS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx-cu13"}
 LEAST = {"tensorrt": "10", "tensorrt_rtx": "1.7"}
@@ -49,10 +48,6 @@ class _Loaded:
         )
 
 
-def _contract(profile: TargetProfile) -> None:
-    """What its kernels do step by step is not public."""
-
-
 ADAPTER = Adapter(
     name="tensorrt",
     title="TensorRT" if MODULE == "tensorrt" else "TensorRT for RTX",
@@ -65,6 +60,5 @@ ADAPTER = Adapter(
     write=writer(TENSORRT),
     read=read_file,
     load=_Loaded,
-    contract=_contract,
     computes=False,
 )

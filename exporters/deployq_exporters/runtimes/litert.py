@@ -52,7 +52,7 @@ class Session:
         self, content: bytes, kernels: Kernels, *, probes: bool = False, threads: int = 1
     ) -> None:
         interpreter = litert_module("interpreter")
-        self.kernels, self.probes = kernels, probes
+        self.kernels, self.probes, self._batch = kernels, probes, 0
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of memory, where all is kept
@@ -136,6 +136,9 @@ class Session:
         return {name: from_file(array).astype(np.int64) for name, array in tensors.items()}
 
     def _resize(self, batch: int) -> None:
+        if batch == self._batch:
+            return
+        self._batch = batch
         for detail in self._inputs.values():
             shape = [batch, *detail["shape"][1:]]
             self._interpreter.resize_tensor_input(detail["index"], shape)

@@ -45,6 +45,7 @@ class Session:
         self.name = "ONNX file" if isinstance(model, bytes) else model.graph.name
         self._compiled = _compile(openvino, content, self.name, _options(threads))
         self._model = _parsed(content, self.name)
+        self.inputs = [value.name for value in self._model.graph.input]
         self.outputs = [output.name for output in self._model.graph.output]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
