@@ -50,12 +50,14 @@ class Pending:
         operator: by which a contract names its form.
         finish: the last step.
         low, high: real bounds of the clamps that followed.
+        bits: of its widest operand.
     """
 
     operator: str
     finish: Finish
     low: float = float("-inf")
     high: float = float("inf")
+    bits: int = 0
 
     def clamped(self, low: float, high: float) -> Pending:
         """The same, inside narrower real bounds."""
@@ -112,7 +114,8 @@ def compute(node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator) 
     operator = COMPUTE[node.target]
     if operator == "MatMul":
         return Pending(operator, _matmul(node, operands, accumulator))
-    return Pending(operator, _FINISH[operator](node, operands))
+    bits = max(operand.qparams.qtype.bits for operand in operands)
+    return Pending(operator, _FINISH[operator](node, operands), bits=bits)
 
 
 def softmax_of(value: Codes) -> Pending:
