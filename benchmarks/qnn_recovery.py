@@ -34,6 +34,7 @@ from deployq.qparams import IntArray
 from deployq.simulator import run_graph
 from deployq.tuning import Arithmetic, evolve_scales
 from deployq.verifier.proportion import wilson
+from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.evolq import EvolveSettings
 from deployq_exporters.dialects.dialect import translate
 from deployq_exporters.dialects.qnn import QNN
@@ -57,6 +58,7 @@ def main() -> int:
     flags = parser(__doc__)
     flags.add_argument("--samples", type=int, default=SAMPLES, help="of each network")
     flags.add_argument("--files", default=",".join(FILES), help="with commas")
+    flags.add_argument("--light", type=int, help="calibrate on N samples, without corrections")
     arguments = flags.parse_args()
     specs, names = chosen(arguments.models or NETWORKS), arguments.files.split(",")
     with work_folder(arguments.work) as work, progress(len(specs) * len(names)) as advance:
@@ -64,7 +66,7 @@ def main() -> int:
         for spec in specs:
             for name in names:
                 advance(f"{spec.name}, {name}")
-                found.append(compared(spec, name, work, arguments.samples))
+                found.append(compared(spec, name, work, arguments.samples, arguments.light))
     misses = [
         f"{one['network']}, {one['file']}: {one['simulation_differs']} codes are not simulated"
         for one in found
@@ -74,10 +76,17 @@ def main() -> int:
     return show(table, "qnn_recovery", arguments.json_out, samples=arguments.samples)
 
 
-def compared(spec: ModelSpec, name: str, work: Path, samples: int) -> Facts:
+def compared(
+    spec: ModelSpec, name: str, work: Path, samples: int, light: int | None = None
+) -> Facts:
     """One file on both sides, over the first reporting samples."""
     contract = load_profile(TARGET).contract()
-    folder = searched(spec, work) if name == SEARCHED else bundle(spec, ORIGIN[name], work)
+    if name == SEARCHED:
+        folder = searched(spec, work)
+    elif light is None:
+        folder = bundle(spec, ORIGIN[name], work)
+    else:
+        folder = light_bundle(spec, ORIGIN[name], work, light)
     model = translate(onnx.load(folder / "model.onnx"), QNN)
     if name == CENTRED:
         model = centred(model, contract)
@@ -98,6 +107,17 @@ def compared(spec: ModelSpec, name: str, work: Path, samples: int) -> Facts:
         "mean_difference": float(apart.mean()), "largest_difference": int(np.abs(apart).max()),
         "simulation_differs": int((simulated != htp).sum()),
     }  # fmt: skip
+
+
+def light_bundle(spec: ModelSpec, target: str, work: Path, samples: int) -> Path:
+    """A bundle without corrections, for networks that are slow to calibrate."""
+    path = work / spec.name / f"{target}-{samples}"
+    if not path.exists():
+        data = spec.calibration().take(samples)
+        prepared = pipeline.prepare(spec.load(), [spec.example()], target)
+        pipeline.calibrate(prepared, data, CalibrationSettings(corrections=()))
+        pipeline.export(prepared, path, data)
+    return path
 
 
 def searched(spec: ModelSpec, work: Path) -> Path:

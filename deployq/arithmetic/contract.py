@@ -165,13 +165,14 @@ class Contract:
         return self.by_op.get(name) or self.by_op.get(name.partition(KIND)[0], self.default)
 
     def for_codes(self, bits: int) -> Contract:
-        """The contract of an operator whose widest codes have so many bits: what it states for
-        wide codes (see ``form_names.WIDE``) stands in for the rest.
+        """The contract of an operator that reads codes of so many bits: what it states for wide
+        ones (see ``form_names.WIDE``) takes the place of the rest.
         """
         wide = {name: form for name, form in self.by_op.items() if name.endswith(WIDE)}
         if bits <= NARROW or not wide:
             return self
-        by_op = {**self.by_op, **{name.removesuffix(WIDE): form for name, form in wide.items()}}
+        others = {name: form for name, form in self.by_op.items() if name not in wide}
+        by_op = {**others, **{name.removesuffix(WIDE): form for name, form in wide.items()}}
         return replace(self, by_op=MappingProxyType(by_op))
 
 

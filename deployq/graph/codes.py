@@ -235,8 +235,7 @@ class CodesInterpreter(fx.Interpreter):
     def _quantize(self, name: str, qparams: QParams, value: Tensor | Pending) -> Codes:
         if isinstance(value, Pending):
             bounds = code_bounds(value.low, value.high, qparams)
-            bits = max(value.bits, qparams.qtype.bits)
-            form = self.contract.for_codes(bits).form(value.operator)
+            form = self.contract.for_codes(value.bits).form(value.operator)
             check_code_bits(f"{name} ({value.operator})", form, qparams)
             codes = value.finish(qparams, bounds, form)
         else:

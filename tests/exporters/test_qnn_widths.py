@@ -29,6 +29,7 @@ from deployq.simulator import run_graph
 from deployq.simulator.operators import finish
 from deployq_exporters.dialects.dialect import translate
 from deployq_exporters.dialects.qnn import QNN
+from deployq_exporters.golden.plans import plan
 from deployq_exporters.lowering import lower, to_proto
 from deployq_exporters.runtimes.qnn_htp import installed
 from deployq_targets import load_profile
@@ -98,7 +99,11 @@ def test_a_finished_sum_has_lost_the_bits_that_are_cut() -> None:
     scales = np.float32(1), node.weight_qparams.scale
     acc = torch.zeros((1, len(node.weight), 1, 1), dtype=torch.int64)
     with pytest.raises(UnsupportedError, match="bits that are cut") as caught:
-        finish(node, acc, scales, 1, sweep.graph.qparams[node.output], CONTRACT)
+        finish(node, acc, scales, 1, sweep.graph.qparams[node.output], CONTRACT.for_codes(16))
+    assert caught.value.found == "sum_cut = 8"
+    form, grids = CONTRACT.for_codes(16).form("Conv"), sweep.graph.qparams
+    with pytest.raises(UnsupportedError, match="whole sums") as caught:
+        plan(node, (grids["x"],), grids["y"], form, ((1,), (1,)))
     assert caught.value.found == "sum_cut = 8"
 
 
