@@ -12,6 +12,7 @@ import onnx
 
 from deployq.bundle import read_bundle
 from deployq.graph.onnx_guard import load_onnx
+from deployq.graph.preparation import PreparedModel
 from deployq.graph.prepared_files import load_prepared_model
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.edges import with_ranges
@@ -31,7 +32,8 @@ class OpenedFile:
 
     def rewritten(self, model: onnx.ModelProto) -> OpenedFile:
         """The same network in another file."""
-        graph = with_ranges(read_graph(model), self.grids)
+        joins = self.profile is not None and self.profile.graph.joins_sums
+        graph = with_ranges(read_graph(model, joins_sums=joins), self.grids)
         return OpenedFile(model, graph, self.profile, self.grids)
 
     @property
@@ -91,6 +93,11 @@ def open_file(source: Path, name: str = CANONICAL_FILE) -> OpenedFile:
     model = open_model(source, name)
     if not source.is_dir():
         return OpenedFile(model, read_graph(model))
-    prepared = load_prepared_model(source)
-    grids = prepared.grids()
-    return OpenedFile(model, with_ranges(read_graph(model), grids), prepared.profile, grids)
+    return open_prepared(model, load_prepared_model(source))
+
+
+def open_prepared(model: onnx.ModelProto, prepared: PreparedModel) -> OpenedFile:
+    """A file that a prepared model was lowered to."""
+    profile, grids = prepared.profile, prepared.grids()
+    graph = read_graph(model, joins_sums=profile.graph.joins_sums)
+    return OpenedFile(model, with_ranges(graph, grids), profile, grids)

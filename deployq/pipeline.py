@@ -189,7 +189,7 @@ def export(
         for name, file in files.items():
             write_model(file, folder / name)
         save_prepared_model(prepared, folder)
-        stored = read_graph(model)
+        stored = read_graph(model, joins_sums=profile.graph.joins_sums)
         vendor = _write_vendor_file(model, stored, profile, folder)
         if runtimes is not None:
             vendor |= write_packages(make_source(model, stored, profile), runtimes, folder)

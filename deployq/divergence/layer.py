@@ -101,8 +101,14 @@ class Layer:
     def finished(self, acc: Tensor) -> Tensor:
         """Codes of finished sums."""
         assert self.sums is not None
-        sums = self.sums
-        return finish(self.node, acc, sums.scales, sums.axis, self.out, self.contract).long()
+        sums, rest = self.sums, (self.out, self.contract, self._addend)
+        return finish(self.node, acc, sums.scales, sums.axis, *rest).long()
+
+    @property
+    def _addend(self) -> Operand | None:
+        """What joins the sums of a layer; the second factor of a product is none."""
+        joins = isinstance(self.node, Linear) and self.node.addend is not None
+        return self.operands[1] if joins else None
 
     def wide(self) -> Tensor:
         """The output's codes before they are clipped, int64."""
@@ -142,7 +148,7 @@ class Layer:
 
 def _sums(node: Node, operands: tuple[Operand, ...]) -> Sums | None:
     if isinstance(node, Linear):
-        ((x, qx),) = operands
+        (x, qx), *_ = operands
         acc, axis = accumulate(replace(node, bias=None), x, qx)
         return Sums(acc, axis, (qx.scale[()], node.weight_qparams.scale))
     if isinstance(node, MatMul):

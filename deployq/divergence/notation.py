@@ -16,8 +16,7 @@ from deployq.divergence.sides import Side, Simulated
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.prepared_files import load_prepared_model
-from deployq.opened_file import OpenedFile, open_file
-from deployq.qgraph import read_graph
+from deployq.opened_file import OpenedFile, open_file, open_prepared
 from deployq.verifier.evidence import CANONICAL_FILE, RUNTIME_FILE
 from deployq_exporters.lowering import lower, to_proto
 from deployq_targets import load_profile
@@ -140,7 +139,7 @@ def _reference(named: Named) -> Side:
 
 def _lowered(prepared: PreparedModel) -> OpenedFile:
     model = to_proto(lower(prepared, prepared.profile))
-    return OpenedFile(model, read_graph(model), prepared.profile, prepared.grids())
+    return open_prepared(model, prepared)
 
 
 def _file(named: Named) -> Side:

@@ -9,7 +9,7 @@ import numpy as np
 from deployq.errors import DeployqError, UnsupportedError
 from deployq.golden_vectors.designing import design
 from deployq.golden_vectors.runs import Bench
-from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Node, Quantize
+from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Linear, Node, Quantize
 from deployq.qgraph.row_norms import rows_on_codes
 from deployq.qgraph.values import located
 from deployq.qparams import IntArray
@@ -39,9 +39,18 @@ def integer_nodes(graph: IntegerGraph) -> list[Node]:
     """The nodes that have vectors: all on integers, but the borders to the reals.
 
     Raises:
-        UnsupportedError: there are none.
+        UnsupportedError: there are none, or a sum joins a layer, which the C program has not.
     """
     nodes = [n for n in graph.nodes if not isinstance(n, Float | Quantize | Dequantize)]
+    joined = next((n for n in nodes if isinstance(n, Linear) and n.addend is not None), None)
+    if joined is not None:
+        raise UnsupportedError(
+            joined.name,
+            "golden vectors are of layers that round what they computed themselves",
+            found=f"{joined.addend}, which joins the sums before they are rounded",
+            allowed="codes on both branches of a sum",
+            next_step='export for a target with graph.residual = "q_both"',
+        )
     if not nodes:
         raise UnsupportedError(
             "the file",

@@ -51,6 +51,7 @@ class Pending:
         finish: the last step.
         low, high: real bounds of the clamps that followed.
         bits: of its widest operand.
+        joined: of a layer, the last step where codes of the same shape join its sums.
     """
 
     operator: str
@@ -58,10 +59,16 @@ class Pending:
     low: float = float("-inf")
     high: float = float("inf")
     bits: int = 0
+    joined: Callable[[Codes], Finish] | None = None
 
     def clamped(self, low: float, high: float) -> Pending:
         """The same, inside narrower real bounds."""
         return replace(self, low=max(self.low, low), high=min(self.high, high))
+
+    def with_sum(self, addend: Codes) -> Pending:
+        """The same layer, with codes that join its sums."""
+        assert self.joined is not None, f"{self.operator} is no layer that a sum joins"
+        return replace(self, finish=self.joined(addend), joined=None)
 
 
 def pool_geometry(node: fx.Node) -> PoolGeometry:

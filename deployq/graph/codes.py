@@ -36,6 +36,7 @@ from deployq.graph.batch_norm import LateBias, LinearCodes
 from deployq.graph.code_operators import (
     Bounds,
     Codes,
+    Finish,
     Pending,
     compute,
     move,
@@ -48,6 +49,7 @@ from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, is_constant, layer_integers
 from deployq.graph.operators import (
     UNARY,
+    aten,
     is_compute,
     is_movement,
     is_row_norm,
@@ -55,6 +57,7 @@ from deployq.graph.operators import (
     onnx_type,
 )
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.rewrites.rule import calls
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import QParams
 from deployq.qtypes import QType
@@ -210,6 +213,9 @@ class CodesInterpreter(fx.Interpreter):
         codes = [operand for operand in operands if isinstance(operand, Codes)]
         if is_compute(n) and len(codes) == len(operands):
             return compute(n, codes, self.contract.accumulator)
+        waiting = [operand for operand in operands if isinstance(operand, Pending)]
+        if calls(n, aten.add.Tensor) and waiting and codes:
+            return waiting[0].with_sum(codes[0])
         if self._is_on_rows(n) and isinstance(args[0], Codes) and self._is_quantized(n):
             return softmax_of(args[0]) if is_softmax(n) else row_norm_of(n, args, kwargs)
         if n.target in UNARY and isinstance(args[0], (Codes, Pending)):
@@ -268,11 +274,17 @@ class CodesInterpreter(fx.Interpreter):
             "channel_axis": axis, "bias": added, "removed": zero_point * sums, "late": late
         }  # fmt: skip
 
-        def finish(out: QParams, bounds: Bounds, form: Form) -> Tensor:
-            taken = acc.clone()  # two grids may wait for the sums
-            return requantize(taken, *scales, out, form, bounds=bounds, **more)
+        def finishing(addend: Codes | None) -> Finish:
+            operand = None if addend is None else (addend.data, addend.qparams)
 
-        return Pending(operator, finish, bits=integers.input.qtype.bits)
+            def finish(out: QParams, bounds: Bounds, form: Form) -> Tensor:
+                taken = acc.clone()  # two grids may wait for the sums
+                return requantize(taken, *scales, out, form, bounds=bounds, addend=operand, **more)
+
+            return finish
+
+        bits = integers.input.qtype.bits
+        return Pending(operator, finishing(None), bits=bits, joined=finishing)
 
     def _late_bias(self, codes: LinearCodes, operator: str) -> Float64Array | None:
         """The reals that are added after the scale, as the contract, or the file, has it."""

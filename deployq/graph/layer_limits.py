@@ -1,4 +1,4 @@
-"""What a target refuses of layers: too much of them, wide biases, sums that it fuses."""
+"""What a target refuses of layers: too much of them, wide biases."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from deployq.errors import UnsupportedError
 from deployq.graph.layer_placement import macs_of
 from deployq.graph.operators import aten, onnx_type
 from deployq.graph.rewrites.rule import argument
-from deployq.graph.sites import Site, moved_from
+from deployq.graph.sites import Site
 from deployq.graph.tensors import read_tensor
 from deployq_targets import TargetProfile
-from deployq_targets.words import Residual
 
 POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
 
@@ -30,8 +29,6 @@ def check_layers(
     for site in sites.values():
         if site.kind == "linear":
             _check_bias_channels(site, profile)
-        elif profile.graph.residual is Residual.Q_SKIP_ONLY:
-            _check_sum(module, sites, site, profile)
 
 
 def _check_totals(
@@ -78,23 +75,4 @@ def _check_bias_channels(site: Site, profile: TargetProfile) -> None:
             found=str(channels),
             allowed=f"up to {limit}",
             next_step="split the layer over its outputs",
-        )
-
-
-def _check_sum(
-    module: fx.GraphModule, sites: Mapping[fx.Node, Site], site: Site, profile: TargetProfile
-) -> None:
-    """No sum joins a layer: there the target wants reals, and every layer's output has codes."""
-    if site.kind != "compute" or onnx_type(module, site.core) != "Add":
-        return
-    sources = [sites.get(moved_from(module, operand)) for operand in site.core.all_input_nodes]
-    layers = [source.name for source in sources if source is not None and source.kind == "linear"]
-    if layers:
-        raise UnsupportedError(
-            site.name,
-            f"{profile.name} fuses a sum with the layer before it (graph.residual = "
-            f"{profile.graph.residual}); deployq does not carry this yet",
-            found=f"a sum that reads {', '.join(layers)}",
-            allowed="networks without such sums",
-            next_step="choose another target",
         )

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from deployq.arithmetic.requant_words import BiasOrder
+from deployq.arithmetic.addends import JOINING_KINDS
+from deployq.arithmetic.requant_words import BiasOrder, ZeroPointPlace
 from deployq.errors import ProfileError
 from deployq.graph.bias_type import ACCUMULATOR_BITS
 from deployq.qtypes import QType
@@ -23,7 +24,6 @@ from deployq_targets.words import (
     Bound,
     Format,
     Layout,
-    Residual,
     ScaleForm,
     Sharing,
     Subbyte,
@@ -46,6 +46,9 @@ CHANNEL_AXES: dict[str, tuple[int | str, ...]] = {
     "Gemm": (0, "n"),
 }
 """Axis of the output channels in the weights that lowering writes (Gemm with transB = 1)."""
+
+JOINED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Layers that a sum can join."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,6 @@ LIMITS: tuple[Limit, ...] = (
         BiasScaleRule.FREE,
     ),
     _one_of("accumulator.bound", Bound.WEIGHTS),
-    _one_of("graph.residual", Residual.Q_BOTH, Residual.ANY, Residual.Q_SKIP_ONLY),
 )
 
 
@@ -213,6 +215,18 @@ def _coarse_biases(profile: TargetProfile) -> Iterator[Unobeyed]:
         )
 
 
+def _joined_sums(profile: TargetProfile) -> Iterator[Unobeyed]:
+    """A shortcut joins the sums of a layer in real arithmetic, before the one rounding."""
+    if not profile.graph.joins_sums:
+        return
+    for operator in JOINED:
+        form = profile.contract().form(operator)
+        if form.kind not in JOINING_KINDS or form.zero_point is ZeroPointPlace.ACCUMULATOR:
+            found, kinds = _text(profile.graph.residual), " or ".join(JOINING_KINDS)
+            yield Unobeyed("graph.residual", found, f"this, with requant.kind {kinds}")
+            return
+
+
 def _clipped_codes(profile: TargetProfile) -> Iterator[Unobeyed]:
     """Codes under 8 bits are lowered in their own types, or in bytes."""
     narrow = min(*profile.activation.bits, *profile.weight.bits) < 8
@@ -237,6 +251,7 @@ FINDERS: tuple[Finder, ...] = (
     _narrow_biases,
     _long_biases,
     _coarse_biases,
+    _joined_sums,
     _clipped_codes,
     _position_rules,
 )

@@ -63,7 +63,7 @@ def find_touches(
     for site in sites.values():
         if site.kind in INTEGER:
             rule = profile.op_rule(onnx_type(module, site.core), group_of(site))
-            sources = [sites.get(moved_from(module, n)) for n in site.core.all_input_nodes]
+            sources = [sites.get(moved_from(module, n)) for n in site.operands]
             add(site.name, rule, [site, *sources])
     for node in module.graph.nodes:
         if is_movement(module, node):

@@ -85,7 +85,10 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
     in_float = float_layers(fallbacks, recipe.keeps_float)
     apart: frozenset[fx.Node] = frozenset()
     while True:
-        sites = find_sites(module, apart, in_float, on_codes=_rows_on_codes(profile))
+        sites = find_sites(
+            module, apart, in_float,
+            on_codes=_rows_on_codes(profile), joins_sums=profile.graph.joins_sums,
+        )  # fmt: skip
         placement = _place(module, profile, recipe, sites, fallbacks)
         kept = _kept_clamps(placement)
         if not kept or profile.graph.relu_fusion is ReluFusion.ALWAYS:

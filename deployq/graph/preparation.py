@@ -206,7 +206,7 @@ def _insert_unit(
     if layer.batch_norm == "absorb" and norm[0] is not None:
         _make_gamma_positive(module, call)
     last.replace_all_uses_with(call)
-    return call if site.clamp is None else site.clamp
+    return site.clamp or site.joined or call
 
 
 def _unit(

@@ -1,13 +1,14 @@
 """Sites: the places of a float graph where a tensor can get its own integers.
 
-A site is one computing node with what fuses into it, in this order: layer, BatchNorm, clamp.
-Movement operators are no sites: their output is on their input's grid.
+A site is one computing node with what fuses into it, in this order: layer, BatchNorm, the sum that
+the layer joins where the target adds it before the rounding, clamp. Movement operators are no
+sites: their output is on their input's grid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import fx
@@ -42,7 +43,7 @@ class Site:
         name: of the computing node; names the tensor everywhere.
         kind: ``input``, ``constant``, ``linear``, ``compute``, ``unary`` or ``float``.
         core: the computing node.
-        batch_norm, clamp: fused followers, if any.
+        batch_norm, joined, clamp: fused followers, if any.
         low, high: real bounds that the clamp (or the operator) enforces.
     """
 
@@ -53,11 +54,21 @@ class Site:
     clamp: fx.Node | None = None
     low: float = -INFINITY
     high: float = INFINITY
+    joined: fx.Node | None = None
 
     @property
     def output(self) -> fx.Node:
         """The last fused node."""
-        return self.clamp or self.batch_norm or self.core
+        return self.clamp or self.joined or self.batch_norm or self.core
+
+    @property
+    def operands(self) -> list[fx.Node]:
+        """What it reads, the addend of a sum that it joins among them."""
+        read = list(self.core.all_input_nodes)
+        if self.joined is not None:
+            own = self.batch_norm or self.core
+            read += [node for node in self.joined.all_input_nodes if node is not own]
+        return read
 
 
 def find_sites(
@@ -66,6 +77,7 @@ def find_sites(
     keeps_float: Callable[[str], bool] = lambda name: False,
     *,
     on_codes: Collection[str] = (),
+    joins_sums: bool = False,
 ) -> dict[fx.Node, Site]:
     """The sites of a captured graph, in graph order, keyed by their output node.
 
@@ -74,6 +86,7 @@ def find_sites(
         keeps_float: whether the layer of this name stays in float.
         on_codes: operators along rows, such as Softmax over the last axis, that compute on codes
             where their operand has some.
+        joins_sums: the sum of a layer and a tensor that is there before it is part of the layer.
     """
     sites: dict[fx.Node, Site] = {}
     fused: set[fx.Node] = set()
@@ -91,7 +104,10 @@ def find_sites(
             sites[node] = Site(str(node.meta["name"]), "compute", node, low=low)
             continue
         site = _site(module, node, apart, keeps_float)
-        fused.update(n for n in (site.batch_norm, site.clamp) if n is not None)
+        if joins_sums and site.kind == "linear":
+            site = _with_sum(module, site, apart, sites)
+        followers = (site.batch_norm, site.joined, site.clamp)
+        fused.update(n for n in followers if n is not None)
         sites[site.output] = site
     return sites
 
@@ -131,7 +147,7 @@ def on_grids(module: fx.GraphModule, sites: dict[fx.Node, Site]) -> set[str]:
     found = set()
     for site in sites.values():
         if site.kind in INTEGER:
-            sources = (sites.get(moved_from(module, n)) for n in site.core.all_input_nodes)
+            sources = (sites.get(moved_from(module, n)) for n in site.operands)
             found |= {site.name, *(source.name for source in sources if source is not None)}
     return found
 
@@ -194,6 +210,23 @@ def _with_clamp(
     if bounds is None:
         return Site(name, kind, core, norm)
     return Site(name, kind, core, norm, follower, *bounds)
+
+
+def _with_sum(
+    module: fx.GraphModule, site: Site, apart: frozenset[fx.Node], sites: dict[fx.Node, Site]
+) -> Site:
+    """The layer with the sum behind it, where the other operand is a tensor from before."""
+    own = site.output
+    total = _only_user(own)
+    if site.clamp is not None or total is None or not calls(total, aten.add.Tensor):
+        return site
+    others = [node for node in total.all_input_nodes if node is not own]
+    if len(others) != 1 or total.kwargs or moved_from(module, others[0]) not in sites:
+        return site
+    if others[0].meta["val"].shape != own.meta["val"].shape:
+        return site
+    clamped = _with_clamp(site.name, site.kind, total, None, apart)
+    return replace(clamped, core=site.core, batch_norm=site.batch_norm, joined=total)
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:

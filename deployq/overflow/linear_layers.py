@@ -34,7 +34,7 @@ def linear_layer(node: Linear, subject: Subject) -> Layer:
     which cells can lie on padding together depends on the size. A constant input is taken for any
     input of its range.
     """
-    (name,) = node.inputs
+    name = node.inputs[0]
     weight, values = centred_weight(node), subject.values(name)
     bias = subject.bias(node)
     folded = np.broadcast_to(subject.folded(node), bias.shape)

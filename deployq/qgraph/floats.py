@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 
 from deployq import affine
+from deployq.qgraph.joined_sums import joins_a_layer
 from deployq.qgraph.nodes import Float
 from deployq.qgraph.opsets import DEFAULT_DOMAIN
 from deployq.qgraph.values import (
@@ -73,12 +74,15 @@ def _has_float_weight(node: onnx.NodeProto, values: list[Value | None]) -> bool:
 def settle_in_float(walk: Walk, node: onnx.NodeProto) -> None:
     """What this node reads without a QuantizeLinear was computed in float, and is read again so.
 
-    Of what waits for its QuantizeLinear, clamps and a bias are part; what moves codes settles.
+    Of what waits for its QuantizeLinear, clamps, a bias and a sum that joins are part; what moves
+    codes settles.
     """
     if node.op_type in ("QuantizeLinear", *CLAMPS):
         return
     names = [name for name in node.input if isinstance(walk.values.get(name), Waiting)]
     if node.op_type == "Add" and len(names) == 1 and _adds_constant(walk, node):
+        return
+    if joins_a_layer(walk, node):
         return
     for name in names:
         settle_tensor(walk, name)

@@ -66,6 +66,8 @@ class Quantize(Node):
 class Linear(Node):
     """Conv, ConvTranspose, Gemm or MatMul with constant weights.
 
+    Its second input, if any, is an addend: codes that join the sums before the rounding.
+
     Args:
         weight: codes, (O, C/g, kh, kw) for Conv and ConvTranspose, (K, N) for Gemm and MatMul.
         weight_qparams: per tensor, or per output channel (Conv and ConvTranspose axis 0, Gemm and
@@ -123,6 +125,11 @@ class Linear(Node):
             )
         if windows:
             self.geometry.check_channels(shape[1] * self.geometry.groups, shape)
+
+    @property
+    def addend(self) -> str | None:
+        """The code tensor that joins the sums (see ``arithmetic.addends``)."""
+        return self.inputs[1] if len(self.inputs) > 1 else None
 
     @property
     def channel_axis(self) -> int:

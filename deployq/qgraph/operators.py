@@ -7,6 +7,7 @@ import math
 import onnx
 
 from deployq.arithmetic.oracle.lookup import UnaryParams
+from deployq.qgraph.joined_sums import join_sum
 from deployq.qgraph.linear import add_bias
 from deployq.qgraph.nodes import Concat, Elementwise, Lookup, Pool, Softmax
 from deployq.qgraph.values import attributes, label, refuse
@@ -19,7 +20,7 @@ FUNCTIONS = (
 
 
 def _elementwise(walk: Walk, node: onnx.NodeProto) -> None:
-    if node.op_type == "Add" and add_bias(walk, node):
+    if node.op_type == "Add" and (add_bias(walk, node) or join_sum(walk, node)):
         return
     inputs = (walk.operand(node, 0), walk.operand(node, 1))
     made = Elementwise(name=label(node), op_type=node.op_type, inputs=inputs, output=PENDING)

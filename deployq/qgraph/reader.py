@@ -32,7 +32,9 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 """(domain, operator) to the function that reads it."""
 
 
-def read_graph(model: onnx.ModelProto, *, as_stated: bool = False) -> IntegerGraph:
+def read_graph(
+    model: onnx.ModelProto, *, as_stated: bool = False, joins_sums: bool = False
+) -> IntegerGraph:
     """The integer nodes of a QDQ or QOperator model (opsets 7 to 26).
 
     Operators without an integer form, those that read reals or plain float weights, and those
@@ -47,6 +49,8 @@ def read_graph(model: onnx.ModelProto, *, as_stated: bool = False) -> IntegerGra
         as_stated: keep parameters that no arithmetic here computes with: several scales of an
             activation, weights in blocks or along another axis, biases on a scale or with a zero
             point of their own. For looking at a file; such a graph cannot be run.
+        joins_sums: a sum of codes and a layer without codes is part of the layer, as on targets
+            that say so (``graph.residual``); otherwise both run in float.
 
     Raises:
         UnsupportedError: a node has neither an integer form nor a float one; the message names
@@ -55,7 +59,7 @@ def read_graph(model: onnx.ModelProto, *, as_stated: bool = False) -> IntegerGra
         QuantizationError: a node's scale or zero point is none.
     """
     check_sound(model)
-    walk = Walk(model, as_stated=as_stated)
+    walk = Walk(model, as_stated=as_stated, joins_sums=joins_sums)
     strict_shapes(skeleton(model), "the model")
     for node in model.graph.node:
         try:

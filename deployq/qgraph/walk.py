@@ -48,9 +48,11 @@ PENDING = "?"
 class Walk:
     """What each tensor is, and the integer nodes so far."""
 
-    def __init__(self, model: onnx.ModelProto, *, as_stated: bool = False) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, *, as_stated: bool = False, joins_sums: bool = False
+    ) -> None:
         self._model = model
-        self.as_stated = as_stated
+        self.as_stated, self.joins_sums = as_stated, joins_sums
         self.values: dict[str, Value] = {}
         self.types: dict[str, QType] = {}
         self.qparams: dict[str, QParams] = {}

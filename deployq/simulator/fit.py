@@ -71,6 +71,14 @@ def _unfit(found: object, allowed: str) -> InputError:
     )
 
 
+def _linear(node: Linear, most: int, shape: Shape, *addends: Shape) -> Shape:
+    result = linear_shape(node, most, shape)
+    for addend in addends:
+        if addend != result:
+            raise _unfit(addend, f"{result}, as the sums that it joins")
+    return result
+
+
 def linear_shape(node: Linear, most: int, shape: Shape) -> Shape:
     """The shape of a layer's sums; errors as :func:`check_fit`."""
     weight = node.weight.shape
@@ -163,7 +171,7 @@ def _move(node: Move, most: int, shape: Shape) -> Shape:
 
 
 _RESULTS: Mapping[type[Node], Callable[..., Shape]] = {
-    Linear: linear_shape,
+    Linear: _linear,
     MatMul: _matmul,
     Elementwise: _elementwise,
     Pool: _pool,

@@ -35,12 +35,12 @@ from deployq.qgraph.nodes import (
 )
 from deployq.qgraph.values import located
 from deployq.qparams import QParams
-from deployq.simulator.biases import PlacedBias, placed_bias
+from deployq.simulator.biases import PlacedBias, placed_bias, summed_layer
 from deployq.simulator.fit import MOST, check_fit
 from deployq.simulator.fused_layers import fused_layer
 from deployq.simulator.linear_layers import linear_codes
 from deployq.simulator.movement import move
-from deployq.simulator.sums import accumulate_product
+from deployq.simulator.sums import accumulate, accumulate_product
 
 Operand: TypeAlias = tuple[Tensor, QParams]
 
@@ -71,7 +71,11 @@ def compute(
 
 
 def _linear(node: Linear, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
-    ((x, qx),) = operands
+    (x, qx), *addend = operands
+    if addend:
+        acc, axis = accumulate(summed_layer(node, qx, contract), x, qx)
+        scales = qx.scale[()], node.weight_qparams.scale
+        return finish(node, acc, scales, axis, out, contract, addend[0])
     fused = fused_layer(node, x, qx, out, contract)
     if fused is not None:
         return fused.codes(x, qx, out, contract)
@@ -91,6 +95,7 @@ def finish(
     axis: int,
     out: QParams,
     contract: Contract,
+    addend: Operand | None = None,
 ) -> Tensor:
     """Codes of finished sums: as the accumulator holds them, rescaled and saturated.
 
@@ -100,6 +105,7 @@ def finish(
         acc: int64, or exact and in float32, which is overwritten; see ``simulator.sums``.
         scales: of the two factors, float32; the second one or (C,) along ``axis``.
         axis: of the channels.
+        addend: codes that join the sums, if any, and their parameters.
     """
     acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=axis)
     form = contract.form(node.form_name)
@@ -112,7 +118,7 @@ def finish(
             next_step="look at a layer with codes of 8 bits",
         )
     placed = placed_bias(node, scales, contract) if isinstance(node, Linear) else PlacedBias()
-    rest: dict[str, Any] = {"channel_axis": axis, "bounds": node.bounds}
+    rest: dict[str, Any] = {"channel_axis": axis, "bounds": node.bounds, "addend": addend}
     return requantize(acc, *scales, out, form, bias=placed.steps, late=placed.reals, **rest)
 
 

@@ -23,7 +23,7 @@ def total_sums(
     They hold the bias, unless the contract adds it behind the scale.
     """
     if isinstance(node, Linear):
-        ((x, qx),) = operands
+        (x, qx), *_ = operands
         return accumulate(summed_layer(node, qx, contract), x, qx)
     if isinstance(node, MatMul):
         (a, qa), (b, qb) = operands

@@ -62,7 +62,8 @@ class Evidence:
         self.golden = load_arrays(path / GOLDEN_FILE)
 
     def _read(self, model: onnx.ModelProto) -> IntegerGraph:
-        return with_ranges(read_graph(model), self.grids)
+        joins = self.prepared.profile.graph.joins_sums
+        return with_ranges(read_graph(model, joins_sums=joins), self.grids)
 
     @property
     def edges(self) -> dict[str, QParams]:

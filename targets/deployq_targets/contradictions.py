@@ -9,13 +9,14 @@ from typing import TypeAlias
 
 from deployq.errors import ProfileError
 from deployq_targets.profile import TargetProfile
-from deployq_targets.rules import arithmetic, files, numbers, requant, thresholds
+from deployq_targets.rules import arithmetic, files, machine, numbers, requant, thresholds
 from deployq_targets.rules.clash import Clash
 
 Rule: TypeAlias = Callable[[TargetProfile], Iterator[Clash]]
 
 RULES: tuple[Rule, ...] = (
-    *numbers.RULES, *files.RULES, *arithmetic.RULES, *requant.RULES, *thresholds.RULES
+    *numbers.RULES, *files.RULES, *arithmetic.RULES, *requant.RULES, *thresholds.RULES,
+    *machine.RULES,
 )  # fmt: skip
 
 

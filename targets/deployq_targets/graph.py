@@ -89,6 +89,11 @@ class Graph(Section):
     unique_initializers: bool = False
     """Each DequantizeLinear has a weight initializer of its own."""
 
+    @property
+    def joins_sums(self) -> bool:
+        """A layer adds a shortcut's codes to its sums before it rounds."""
+        return self.residual in (Residual.Q_SKIP_ONLY, Residual.SKIP_PREFERRED)
+
 
 class OpRule(Section):
     """What the target takes of one operator; an absent key is no constraint."""

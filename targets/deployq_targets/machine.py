@@ -11,8 +11,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deployq_targets.section import Count, OpType, Product, Rate, Section, Size, Tile, WidthPair
+from deployq_targets.section import (
+    Count,
+    OpType,
+    Product,
+    ProductUse,
+    Rate,
+    Section,
+    Size,
+    Tile,
+    WidthPair,
+)
 from deployq_targets.words import (
+    BlockPart,
     ByteOrder,
     CodeOrder,
     ExternalKind,
@@ -35,9 +46,22 @@ class Align(Section):
     that wastes least. Absent: one cell, cout channels."""
     products: tuple[Product, ...] = ()
     """Input channels and kernel cells whose products are added together; of several, the pair that
-    wastes least. Absent: cin channels, one cell."""
+    wastes least, of equal ones the last. Absent: cin channels, one cell."""
+    product_uses: tuple[ProductUse, ...] = ()
+    """What the compiler takes each of products to use, where it chooses by that: input channels,
+    kernel cells, and the cells that the rest of a kernel counts for at least."""
+    depthwise_tiles: tuple[Tile, ...] = ()
+    """The tiles of depthwise layers and pools. Absent: all tiles."""
     depthwise_cells: Count | None = None
-    """Kernel cells of a depthwise layer or a pool are computed in multiples of this."""
+    """Kernel cells of a depthwise layer are computed in multiples of this, of a pool this many at
+    least."""
+    block: Tile | None = None
+    """The largest block: rows, columns and channels of the output that are computed from the
+    accelerator's own buffers; for each block inputs and weights are read again. Absent: a layer is
+    one block."""
+    block_inputs: tuple[Count, ...] = ()
+    """Input channels that the buffers hold, for each of products, and rounded up to cin; not of
+    depthwise layers and pools, which hold those of the output. Absent: all."""
     stored_channels: Count | None = None
     """Channels of a feature map are stored and moved in multiples of this."""
     bytes: Count | None = None
@@ -65,14 +89,34 @@ class Memory(Section):
     """Bytes of the on-chip memory that a shorter access costs as well."""
     external_burst: Count | None = None
     """Bytes of the memory outside that a shorter access costs as well."""
+    onchip_latency: Size | None = None
+    """Cycles from a request to the on-chip memory to its first byte, reading or writing."""
     external_latency: Size | None = None
     """Cycles from a request to the memory outside to its first byte."""
+    external_write_latency: Size | None = None
+    """Cycles that a write to the memory outside takes beside its bytes."""
     edges_outside: bool = False
     """What enters and leaves the network lies outside: the on-chip memory is the target's alone."""
     channel_bytes: Size | None = None
     """Bytes beside the weights that each output channel reads: bias, multiplier, shift."""
     external_in_flight: Mapping[Traffic, Count] = {}
-    """Bytes that can be under way from outside at once, by what is read: read buffers."""
+    """Bytes that can be under way to or from outside at once, by what moves: read buffers, bursts
+    under way."""
+    onchip_in_flight: Mapping[Traffic, Count] = {}
+    """The same of the on-chip memory."""
+    in_flight_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the bytes that can be under way that are."""
+    stages_weights: bool = False
+    """Weights that are read for several blocks are copied to the on-chip memory while the layer
+    before computes, where there is room."""
+    block_buffers: Mapping[BlockPart, Count] = {}
+    """Bytes of the accelerator's own buffers for blocks."""
+    block_granules: Mapping[BlockPart, Count] = {}
+    """Bytes in whose multiples these buffers are shared out."""
+    block_copies: Count = 2
+    """Blocks that the buffers hold: one is computed, the next comes in."""
+    depthwise_block_copies: Count | None = None
+    """The same of depthwise layers and pools; absent: as of other layers."""
     external_kind: ExternalKind | None = None
     """Memory outside the chip."""
     weight_packing: WeightPacking = WeightPacking.DENSE
@@ -94,6 +138,8 @@ class Compute(Section):
     """Multiply-accumulates per cycle of all cores together, by widths."""
     depthwise_macs_per_cycle: Rate | None = None
     """The same of depthwise layers and pools, 8-bit; absent: as of other layers."""
+    pool_cells_per_cycle: Rate | None = None
+    """Cells that pools take in per cycle; absent: as depthwise layers."""
     weights_per_cycle: Rate | None = None
     """Weights that reach the multipliers per cycle, the zeros of idle ones among them; each reaches
     them once a layer at least."""
@@ -104,9 +150,14 @@ class Compute(Section):
     elements_per_cycle: Mapping[OpType, Rate] = {}
     """Outputs per cycle of single operators, before the two above."""
     fused: tuple[OpType, ...] = ()
-    """Operators that are computed while the layer before them writes its result."""
+    """Operators that are computed while the layer before them writes its result; Add and Mul then
+    take their own cycles there."""
     means_load_weights: bool = False
     """GlobalAveragePool runs as a depthwise layer whose weights are ones."""
+    moves_as_pools: bool = False
+    """Pad, Slice, Transpose and their like run as pools of one cell."""
+    groups_apart: bool = False
+    """Each group of a convolution runs as a layer of its own."""
     cores: Count | None = None
     """Units that work side by side; for reports."""
     latency_cycles: Size | None = None

@@ -44,6 +44,9 @@ Tile: TypeAlias = tuple[Count, Count, Count]
 Product: TypeAlias = tuple[Count, Count]
 """``[input channels, kernel cells]``."""
 
+ProductUse: TypeAlias = tuple[Count, Count, Size]
+"""``[input channels, kernel cells, cells that the rest of a kernel counts for at least]``."""
+
 TypeName: TypeAlias = Annotated[
     str,
     Field(

@@ -157,7 +157,8 @@ class Residual(StrEnum):
 
     Q_BOTH = "q_both"
     Q_SKIP_ONLY = "q_skip_only"  # only on the branch that the producer is not fused with
-    ANY = "any"
+    SKIP_PREFERRED = "skip_preferred"  # either; files are written with the skip branch alone
+    ANY = "any"  # either; files are written with both
 
 
 class UnlistedOps(StrEnum):
@@ -209,11 +210,21 @@ class WeightPacking(StrEnum):
 
 
 class Traffic(StrEnum):
-    """What is read from the memory outside."""
+    """What moves between the accelerator and a memory."""
 
-    ACTIVATIONS = "activations"
+    ACTIVATIONS = "activations"  # read
     WEIGHTS = "weights"
     CHANNELS = "channels"  # bias, multiplier and shift of each output channel
+    COPIES = "copies"  # weights on their way from outside to the on-chip memory
+    RESULTS = "results"  # activations, written
+
+
+class BlockPart(StrEnum):
+    """What of a block lies in the accelerator's own buffers."""
+
+    INPUTS = "inputs"  # input cells
+    SUMS = "sums"  # accumulators
+    TOGETHER = "together"  # both, in one buffer
 
 
 class CodeOrder(StrEnum):

@@ -105,6 +105,9 @@ def test_rows_belong_to_the_longest_name() -> None:
 def test_rank_correlation_shares_ranks() -> None:
     assert spearman([1, 2, 3], [10, 20, 90]) == pytest.approx(1)
     assert spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    # 90 over the root of 10000, and not a bit less
+    ours, theirs = [9, 5, 2, 5, 2, 5, 2, 5, 2, 3, 1], [9, 5, 2, 5, 2, 5, 2, 5, 2, 7, 1]
+    assert spearman(ours, theirs) >= 0.9
     # ranks 1, 2.5, 2.5 against 1, 2, 3
     assert spearman([0, 5, 5], [1, 2, 3]) == pytest.approx(np.sqrt(3) / 2)
 

@@ -24,10 +24,10 @@ from deployq_exporters.lowering import lower, to_proto
 from deployq_exporters.runtimes import openvino_package
 from deployq_exporters.runtimes.openvino import Session
 from deployq_exporters.runtimes.openvino_coverage import Coverage, Layer
-from deployq_targets import load_profile
+from deployq_targets import TargetProfile, load_profile
 from tests.exporters.graphs import parse, run
 from tests.exporters.test_openvino_rewrites import MAPS, NETWORKS, PARTED, ROUNDED, summed
-from tests.graph.networks import images, residual_for
+from tests.graph.networks import images, profile_with, residual_for
 
 installed = importlib.util.find_spec("openvino") is not None
 openvino = pytest.mark.skipif(not installed, reason="needs deployq[openvino]")
@@ -35,7 +35,9 @@ openvino = pytest.mark.skipif(not installed, reason="needs deployq[openvino]")
 X = images(64, seed=9).numpy()
 
 
-def network(target: str, bits: int | None = None) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+def network(
+    target: str | TargetProfile, bits: int | None = None
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The residual network's canonical file, and the same for OpenVINO."""
     prepared = residual_for(target, Recipe(activation_bits=bits))
     model = to_proto(lower(prepared, prepared.profile))
@@ -58,14 +60,14 @@ def test_a_network_runs_in_int8_with_the_codes_of_its_file(target: str, bits: in
 @openvino
 def test_layers_have_the_codes_of_the_simulator() -> None:
     _, file = network("openvino-cpu")
-    graph = read_graph(file)
+    graph = read_graph(file, joins_sums=True)
     written = {name for node in file.graph.node for name in node.output}
     probes = [n.output for n in graph.nodes if n.writes_codes and n.output in written]
     found = Session(file, probes).run({"x": X})
     forced = {name: torch.from_numpy(found[name]) for name in probes}
     contract = load_profile("openvino-cpu").contract()
     codes = run_graph(graph, contract, {"x": X}, forced=forced).codes
-    assert len(probes) == 12
+    assert len(probes) == 10
     for name in probes:
         np.testing.assert_array_equal(codes[name].numpy(), found[name], err_msg=name)
 
@@ -73,7 +75,7 @@ def test_layers_have_the_codes_of_the_simulator() -> None:
 @openvino
 def test_a_sum_in_its_convolution_loses_a_rounding() -> None:
     """The reason for ``part_sums``: where this fails, OpenVINO rounds, and the rewrite can go."""
-    model, file = network("openvino-cpu")
+    model, file = network(profile_with("openvino-cpu", graph__residual="q_both"))
     assert Session(model).coverage().rounding_lost == ("add",)
     (name,) = Session(model).outputs
     whole, parted = (Session(f).run({"x": X})[name] for f in (model, file))

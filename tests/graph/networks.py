@@ -97,7 +97,7 @@ def residual_graph() -> fx.GraphModule:
     return capture(residual(), [images(2)])
 
 
-def residual_for(target: str, recipe: Recipe | None = None) -> PreparedModel:
+def residual_for(target: str | TargetProfile, recipe: Recipe | None = None) -> PreparedModel:
     """The residual network, prepared and calibrated."""
     return _calibrate(prepared_for(residual_graph(), target, recipe))  # preparation copies
 

@@ -383,14 +383,18 @@ SAYS_NOTHING_OF_A_FILE = (
     "bias.signed_bits_max", "bias.order", "accumulator", "requant.rounding",
     "requant.multiplier_bits", "requant.mantissa", "requant.multiplier_scope",
     "requant.left_shift",
-    "requant.s8_as_u8", "requant.post_shift", "requant.scale_precision", "requant.zero_point",
+    "requant.s8_as_u8", "requant.post_shift", "requant.sum_cut", "requant.scale_precision", "requant.zero_point",
     "requant.code_bits", "requant.addition", "requant.product", "requant.rescaling",
     "requant.averaging", "requant.functions", "requant.softmax", "requant.normalization",
     # speed, and where a compiler puts things
-    "align.bytes", "align.tiles", "align.products", "align.depthwise_cells",
+    "align.bytes", "align.tiles", "align.products", "align.product_uses", "align.depthwise_tiles",
+    "align.depthwise_cells", "align.block", "align.block_inputs",
     "align.stored_channels", "memory.byte_order", "memory.code_order", "memory.word_bits",
     "memory.cache_bytes", "memory.onchip_bw", "memory.external_bw", "memory.onchip_burst",
-    "memory.external_burst", "memory.external_latency", "memory.external_in_flight",
+    "memory.external_burst", "memory.onchip_latency", "memory.external_latency",
+    "memory.external_write_latency", "memory.external_in_flight", "memory.onchip_in_flight",
+    "memory.in_flight_share", "memory.stages_weights", "memory.block_buffers",
+    "memory.block_granules", "memory.block_copies", "memory.depthwise_block_copies",
     "memory.channel_bytes", "memory.edges_outside", "memory.external_kind", "compute", "verify",
 )  # fmt: skip
 """Keys of a profile that no rule reads."""

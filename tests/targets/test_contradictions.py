@@ -296,6 +296,16 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {**THRESHOLDS, **WIDE, "activation.bits": [16], "activation.types": ["u16"]},
         "requant.kind",
     ),
+    "every_product_has_its_figures": (
+        {"align": {"products": [[32, 1], [8, 4]], "block_inputs": [32, 16]}},
+        {"align": {"products": [[32, 1], [8, 4]], "block_inputs": [32]}},
+        "align.block_inputs",
+    ),
+    "buffers_belong_to_blocks": (
+        {"align": {"block": [8, 8, 8]}, "memory": {"block_buffers": {"together": 64}}},
+        {"align": {"block": [8, 8, 8]}, "memory": {"block_buffers": {"together": 64, "sums": 64}}},
+        "memory.block_buffers",
+    ),
 }
 
 

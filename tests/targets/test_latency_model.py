@@ -26,7 +26,7 @@ from deployq.qparams import QParams
 from deployq.qtypes import QType
 from deployq_targets import TargetProfile, load_profile
 from deployq_targets.latency_model import Bound, ModelledLayer, model_latency
-from deployq_targets.latency_model.array import Loop, array_cycles, round_up
+from deployq_targets.latency_model.array import Loop, round_up, way_of
 from deployq_targets.latency_model.stored import entropy
 from deployq_targets.machine import Align, Compute, Memory
 from deployq_targets.words import Traffic
@@ -102,9 +102,12 @@ def test_one_row_of_a_gemm_waits_for_its_weights() -> None:
     assert layer.cycles[Bound.LOADING] == 16 * 64 / 8
     # weights of one value have no entropy; 10 bytes a channel at a byte a cycle, after 64 cycles
     assert layer.cycles[Bound.WEIGHTS] == 64 + 100
-    assert layer.bound is Bound.WEIGHTS
-    assert layer.total == 164
-    assert layer.milliseconds == pytest.approx(164 / 500e6 * 1e3)
+    # one block: its first 32 inputs come and 10 bytes go at 8 bytes a cycle, these in bursts that
+    # are half full, each after 32 cycles; the output unit waits for what its channels read
+    assert layer.fill == (32 + 32 / 8) + (32 + 2 * 10 / 8) + 100
+    assert layer.bound is Bound.LOADING
+    assert layer.total == layer.fill + 16 * 64 / 8
+    assert layer.milliseconds == pytest.approx(layer.total / 500e6 * 1e3)
 
 
 def test_compressed_weights_count_their_entropy() -> None:
@@ -170,9 +173,35 @@ def test_a_sum_joins_the_layer_before_it_where_the_profile_says_so() -> None:
     shapes = {name: (1, 8, 4, 4) for name in ("x", "a", "y")}
     alone = layers(U55, nodes, **shapes)
     assert [layer.operator for layer in alone] == ["Conv", "Add"]
-    assert alone[1].cycles[Bound.OUTPUT] == pytest.approx(128 * 0.75)
+    # 8 channels lie in a brick of 16, and are computed with its zeros
+    assert alone[1].cycles[Bound.OUTPUT] == pytest.approx(16 * 16 * 0.75)
     (joined,) = layers(U85, nodes, **shapes)
     assert (joined.name, joined.fused) == ("y", ("a",))
+    assert joined.cycles[Bound.OUTPUT] == 128 / 16 + 128 / 16
+
+
+def test_a_sum_joins_the_longer_of_two_branches() -> None:
+    nodes: list[Node] = [
+        conv(8, 8, y="a"),
+        conv(8, 8, x="a", y="b"),
+        conv(8, 8, y="c"),
+        Elementwise(name="s", op_type="Add", inputs=("b", "c"), output="y"),
+    ]
+    shapes = {name: (1, 8, 4, 4) for name in ("x", "a", "b", "c", "y")}
+    found = layers(U85, nodes, **shapes)
+    assert [(layer.name, layer.fused) for layer in found] == [("a", ()), ("c", ()), ("y", ("b",))]
+
+
+def test_movement_takes_in_no_sum_however_deep() -> None:
+    nodes: list[Node] = [
+        conv(8, 8, y="a"),
+        Move(name="m", op_type="Transpose", inputs=("x",), output="m"),
+        Move(name="n", op_type="Transpose", inputs=("m",), output="n"),
+        Elementwise(name="s", op_type="Add", inputs=("a", "n"), output="y"),
+    ]
+    shapes = {name: (1, 8, 4, 4) for name in ("x", "a", "m", "n", "y")}
+    found = layers(U85, nodes, **shapes)
+    assert [(layer.name, layer.fused) for layer in found] == [("m", ()), ("n", ()), ("y", ("a",))]
 
 
 def test_what_is_read_twice_or_leaves_is_not_fused() -> None:
@@ -206,7 +235,7 @@ def test_movement_is_traffic_and_views_are_nothing() -> None:
 def test_a_global_mean_loads_ones(geometry: PoolGeometry | None) -> None:
     node = Pool(name="p", op_type="Pool", inputs=("x",), output="y", geometry=geometry)
     (layer,) = layers(U55, [node], x=(1, 8, 4, 4), y=(1, 8, 1, 1))
-    assert layer.cycles[Bound.COMPUTE] == 4 * 8 * 16 / 32
+    assert layer.cycles[Bound.COMPUTE] == 4 * 8 * 16 / (8 if geometry else 32)
     assert layer.cycles[Bound.LOADING] == (0 if geometry else 8 * 16 * 8 / 8)
 
 
@@ -251,8 +280,28 @@ def test_rounding_up_never_saves_cycles(
 ) -> None:
     loop = Loop(rows, columns, inputs, outputs, cells)
     ideal = rows * columns * inputs * outputs * cells / 256
-    computed, loaded = array_cycles(loop, 256, U55.align, U55.compute)
-    assert computed >= ideal
-    assert loaded >= inputs * outputs * cells / 8
+    way = way_of(loop, 256, U55.align, U55.compute)
+    assert way.computed >= ideal
+    assert way.loaded >= inputs * outputs * cells / 8
     whole = Loop(round_up(rows, 2), round_up(columns, 2), inputs, round_up(outputs, 8), cells)
-    assert array_cycles(whole, 256, U55.align, U55.compute) == (computed, loaded)
+    assert way_of(whole, 256, U55.align, U55.compute) == way
+
+
+@pytest.mark.parametrize(
+    ("inputs", "cells", "product", "padded"),
+    [
+        (3, 9, 1, 8 * 12),  # 16 channels waste less than 64
+        (16, 9, 1, 16 * 12),
+        (24, 1, 1, 32 * 4),  # two blocks of 16
+        (48, 1, 0, 48),
+        (64, 1, 0, 64),  # one cell counts as two
+        (64, 9, 1, 64 * 12),  # of equal uses the last: 64 * 9 and 64 * (5 + 4)
+        (64, 10, 0, 64 * 10),  # nothing remains, and counts as two
+        (96, 1, 0, 128),
+    ],
+)
+def test_the_compiler_may_choose_by_its_own_count(
+    inputs: int, cells: int, product: int, padded: int
+) -> None:
+    way = way_of(Loop(2, 2, inputs, 32, cells), 1024, U85.align, U85.compute)
+    assert (way.product, way.computed) == (product, 4 * 32 * padded / 1024)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from deployq.arithmetic.addends import addend_ratio
 from deployq.arithmetic.codes import Bounds
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
-from deployq.arithmetic.kernels.codes import coder, saturate, torch_dtype
+from deployq.arithmetic.kernels.codes import (
+    centred,
+    coder,
+    nearest,
+    saturate,
+    to_codes,
+    to_tensor,
+    torch_dtype,
+)
 from deployq.arithmetic.kernels.multiplier import multiply, multiply_split
+from deployq.arithmetic.kernels.pairs import Operand
 from deployq.arithmetic.kernels.precision import FLOAT32_EXACT
 from deployq.arithmetic.late_bias import late_steps, late_units
 from deployq.arithmetic.layer_scales import LayerScales
@@ -41,17 +51,40 @@ def requantize(
     bias: IntArray | None = None,
     removed: IntArray | None = None,
     late: Float64Array | None = None,
+    addend: Operand | None = None,
 ) -> Tensor:
     """``acc * s_x * s_w / s_y`` as codes; see ``oracle.requantize.requantize``.
 
     Args:
         acc: int64, or exact sums in float32, which are overwritten.
+        addend: codes of the shape of ``acc``, and their parameters.
     """
-    made = requantizer(
-        acc.ndim, x_scale, w_scale, out, form, acc.device,
-        channel_axis=channel_axis, bounds=bounds, bias=bias, removed=removed, late=late,
-    )  # fmt: skip
+    rest: dict[str, Any] = {"channel_axis": channel_axis, "bounds": bounds, "late": late}
+    if addend is not None:
+        return _joined(acc, x_scale, w_scale, out, form, addend, **rest)
+    rest |= {"bias": bias, "removed": removed}
+    made = requantizer(acc.ndim, x_scale, w_scale, out, form, acc.device, **rest)
     return made(acc, torch.empty_like(acc, dtype=torch_dtype(out.qtype)))
+
+
+def _joined(
+    acc: Tensor,
+    x_scale: FloatArray | np.float32,
+    w_scale: FloatArray | np.float32,
+    out: QParams,
+    form: Form,
+    addend: Operand,
+    *,
+    channel_axis: int,
+    bounds: Bounds | None,
+    late: Float64Array | None,
+) -> Tensor:
+    ratio = addend_ratio(addend[1], out, form)
+    layer = LayerScales(x_scale, w_scale, out, acc.ndim, channel_axis)
+    units = None if late is None else late_units(late, acc.ndim, channel_axis, out, form)
+    value = pick("requantize", _FORMS, form)(layer, form, units, acc.device)(acc)
+    reals = centred(*addend).to(value.dtype)
+    return to_codes(nearest(value + reals * to_tensor(ratio, reals)), out, bounds)
 
 
 def requantizer(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from deployq.arithmetic.addends import addend_ratio
 from deployq.arithmetic.codes import Bounds
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
 from deployq.arithmetic.late_bias import late_steps, late_units
 from deployq.arithmetic.layer_scales import LayerScales
 from deployq.arithmetic.multiplier import choose_fixed, multiply, multiply_split
-from deployq.arithmetic.oracle.codes import nearest, saturate, to_codes
+from deployq.arithmetic.oracle.codes import centred, nearest, saturate, to_codes
 from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array, Int64Array
 from deployq.arithmetic.scales import cut_offsets, folded_zero, shape_along
@@ -32,6 +35,7 @@ def requantize(
     bias: IntArray | None = None,
     removed: IntArray | None = None,
     late: Float64Array | None = None,
+    addend: tuple[IntArray, QParams] | None = None,
 ) -> IntArray:
     """``acc * s_x * s_w / s_y`` rounded as ``form`` says, plus the zero point, saturated.
 
@@ -47,6 +51,8 @@ def requantize(
         removed: (C,) ``z_x`` times the sums of the weights, for a cut of the raw sum's bits.
         late: float64 (C,) reals that are added after the multiplication; a fixed multiplier adds
             the nearest steps of ``s_y * 2**-shift``.
+        addend: codes of the shape of ``acc`` and their parameters, added before the rounding (see
+            ``arithmetic.addends``).
 
     Returns:
         Codes of the shape of ``acc`` in ``out.qtype.dtype``.
@@ -60,6 +66,10 @@ def requantize(
     layer = LayerScales(x_scale, w_scale, out, acc.ndim, channel_axis)
     rescale = pick("requantize", _FORMS, form)
     added = None if late is None else late_units(late, acc.ndim, channel_axis, out, form)
+    if addend is not None:
+        value: Reals = _reals(acc, layer, form, added)
+        more = centred(*addend).astype(value.dtype) * addend_ratio(addend[1], out, form)
+        return to_codes(nearest(value + more), out, bounds)
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
         real = layer.real(form)
         folded = folded_zero(real, x_scale, w_scale, bias, out, acc.ndim, channel_axis)
@@ -72,17 +82,24 @@ def requantize(
     return to_codes(rescale(acc, layer, form, added), out, bounds)
 
 
+Reals = npt.NDArray[Any]
 _Late = Float64Array | None
 """Of :func:`late_units`."""
 
 
 def _float32(acc: Int64Array, layer: LayerScales, form: Form, late: _Late) -> Int64Array:
-    return nearest(acc.astype(np.float32) * layer.real(form).astype(np.float32))
+    return nearest(_reals(acc, layer, form, late))
 
 
 def _exact(acc: Int64Array, layer: LayerScales, form: Form, late: _Late) -> Int64Array:
-    value = acc.astype(np.float64) * layer.real(form)
-    return nearest(value if late is None else value + late)
+    return nearest(_reals(acc, layer, form, late))
+
+
+def _reals(acc: Int64Array, layer: LayerScales, form: Form, late: _Late) -> Reals:
+    """In units of the output's scale, before the rounding: float32, or float64 where exact."""
+    kind: Any = np.float32 if form.kind is Kind.FLOAT32 else np.float64
+    value: Reals = acc.astype(kind) * layer.real(form).astype(kind)
+    return value if late is None else value + late
 
 
 def _fixed(acc: Int64Array, layer: LayerScales, form: Form, late: _Late) -> Int64Array:

@@ -46,4 +46,5 @@ def writer(dialect: Dialect) -> Callable[[Source], bytes]:
 
 def read_file(source: Source, content: bytes) -> IntegerGraph:
     """What an ONNX file says."""
-    return read_graph(onnx.load_from_string(content))
+    model = onnx.load_from_string(content)
+    return read_graph(model, joins_sums=source.profile.graph.joins_sums)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import onnx
 
-from deployq.qgraph import read_graph
 from deployq_exporters.adapters.adapter import Adapter, Answer, Load, Source
 from deployq_exporters.adapters.onnx_files import LoadedFile, read_file, writer
 from deployq_exporters.dialects import DIALECTS
@@ -18,7 +17,7 @@ DIALECT = DIALECTS["onnxruntime"]
 
 def _load(source: Source, content: bytes, load: Load) -> LoadedFile:
     model = onnx.load_from_string(content)
-    graph = read_graph(model)
+    graph = read_file(source, content)
     session = Session(model, probed(model, graph) if load.inner else {}, threads=load.threads)
     floats = float_operators(graph, session.placement)
     return LoadedFile(graph, lambda fed: Answer(*session.run(fed)), floats)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import onnx
 
-from deployq.qgraph import read_graph
 from deployq_exporters.adapters.adapter import Adapter, Answer, Compiled, Load, Source
 from deployq_exporters.adapters.onnx_files import LoadedFile, read_file, writer
 from deployq_exporters.dialects.qnn import QNN
@@ -27,7 +26,7 @@ def _load(source: Source, content: bytes, load: Load) -> LoadedFile:
     All nodes run on HTP or the file is refused.
     """
     model = onnx.load_from_string(content)
-    graph = read_graph(model)
+    graph = read_file(source, content)
     if load.inner:
         architecture = _architecture(source)
         probing = Session(model, probed(model, graph), architecture=architecture)

@@ -57,10 +57,12 @@ class Coverage:
         layers: in the order of execution.
         nodes: name of a computing node of the file (no quantizer, no DequantizeLinear) to its
             operator, in the file's order.
+        of_codes: names of the sums whose operands are read from codes, all of them.
     """
 
     layers: tuple[Layer, ...]
     nodes: Mapping[str, str]
+    of_codes: frozenset[str] = frozenset()
 
     def layer_of(self, node: str) -> Layer | None:
         """The layer in which an ONNX node begins; None where OpenVINO names none.
@@ -88,13 +90,15 @@ class Coverage:
 
     @property
     def rounding_lost(self) -> tuple[str, ...]:
-        """Sums that were fused into the convolution before them, whose codes are not rounded."""
+        """Sums that were fused into the convolution before them, whose codes are not rounded. One
+        that reads a convolution without codes has no rounding to lose.
+        """
         return tuple(
             node
             for layer in self.layers
             if layer.kind == "Convolution" and layer.in_int8
             for node in layer.covers
-            if self.nodes.get(node) == "Add"
+            if node in self.of_codes
         )
 
 
@@ -116,7 +120,13 @@ def coverage_of(compiled: Any, model: onnx.ModelProto) -> Coverage:
         if stated.get("layerType") not in NOT_EXECUTED
     )
     computing = {n.name: n.op_type for n in model.graph.node if n.op_type not in BORDERS}
-    return Coverage(layers, computing)
+    return Coverage(layers, computing, _sums_of_codes(model))
+
+
+def _sums_of_codes(model: onnx.ModelProto) -> frozenset[str]:
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    sums = (node for node in model.graph.node if node.op_type == "Add")
+    return frozenset(n.name for n in sums if all(makers.get(i) == BORDERS[1] for i in n.input))
 
 
 def _text(value: Any) -> str:

@@ -50,7 +50,8 @@ def check_model(model: onnx.ModelProto, profile: TargetProfile) -> tuple[Finding
     Raises:
         DeployqError: the file cannot be read (see :func:`deployq.qgraph.read_graph`).
     """
-    return tuple(_findings(CheckedFile.of(model, profile.contract()), profile))
+    file = CheckedFile.of(model, profile.contract(), joins_sums=profile.graph.joins_sums)
+    return tuple(_findings(file, profile))
 
 
 def _findings(file: CheckedFile, profile: TargetProfile) -> Iterator[Finding]:

@@ -68,13 +68,19 @@ class CheckedFile:
     graph: IntegerGraph
 
     @classmethod
-    def of(cls, model: onnx.ModelProto, contract: Contract = QDQ) -> CheckedFile:
+    def of(
+        cls, model: onnx.ModelProto, contract: Contract = QDQ, *, joins_sums: bool = False
+    ) -> CheckedFile:
         """Read a model; what the contract has in integers is on codes.
+
+        Args:
+            joins_sums: see :func:`deployq.qgraph.read_graph`.
 
         Raises:
             DeployqError: as :func:`deployq.qgraph.read_graph`.
         """
-        return cls(model, rows_on_codes(read_graph(model, as_stated=True), contract))
+        graph = read_graph(model, as_stated=True, joins_sums=joins_sums)
+        return cls(model, rows_on_codes(graph, contract))
 
     @property
     def opset(self) -> int:

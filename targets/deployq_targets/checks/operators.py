@@ -104,7 +104,7 @@ def residual(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """The operands of a sum of two branches have codes: {graph.residual}."""
     stated = profile.graph.residual
     for node in file.graph.nodes:
-        if node.op_type != "Add" or stated is Residual.ANY:
+        if node.op_type != "Add" or stated in (Residual.ANY, Residual.SKIP_PREFERRED):
             continue
         half = isinstance(node, Float) and not file.dequantized.isdisjoint(node.inputs)
         if stated is Residual.Q_BOTH and half:

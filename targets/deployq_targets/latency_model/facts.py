@@ -31,8 +31,11 @@ class ModelledLayer:
             their own.
         macs: multiply-accumulates for one sample.
         cycles: by bound; of a bound that the profile states no figure for, 0.
+        fill: cycles in which only a part works: the first block is read and the last one written,
+            weights of the first one are awaited; beside the slowest of compute, loading and output.
         total: cycles of the layer, those before it computes included.
         milliseconds: the same at the profile's clock.
+        bound: that dominates.
         weight_bytes: weights and what belongs to them, as they are stored.
         outside_bytes: feature maps that are read from and written to the memory outside.
     """
@@ -42,15 +45,12 @@ class ModelledLayer:
     fused: tuple[str, ...]
     macs: int
     cycles: Mapping[Bound, float]
+    fill: float
     total: float
     milliseconds: float
+    bound: Bound
     weight_bytes: float
     outside_bytes: int
-
-    @property
-    def bound(self) -> Bound:
-        """The bound that dominates; of equal ones the first in the order of :class:`Bound`."""
-        return max(Bound, key=lambda bound: self.cycles[bound])
 
 
 @dataclass(frozen=True)

@@ -52,16 +52,18 @@ def steps_of(graph: IntegerGraph, fused: Collection[str]) -> tuple[Step, ...]:
     """The nodes that cost time, in order; real inputs and outputs are converted elsewhere.
 
     Args:
-        fused: operators that join the step before them: the last one to write an operand, which
-            nothing else reads.
+        fused: operators that join a step before them: of those that write an operand the one with
+            the most nodes before it, which then runs after the others. Nothing else reads what it
+            writes.
     """
     readers = Counter(name for node in graph.nodes for name in node.inputs)
     readers.update(graph.outputs)
+    depths = _depths(graph)
     steps: list[Step] = []
     for node in graph.nodes:
         if _is_free(node, graph):
             continue
-        at = _before(steps, node) if node.op_type in fused else None
+        at = _before(steps, node, depths) if node.op_type in fused else None
         if at is None or readers[steps[at].output] != 1:
             steps.append(Step(node))
         else:
@@ -70,14 +72,24 @@ def steps_of(graph: IntegerGraph, fused: Collection[str]) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _before(steps: list[Step], node: Node) -> int | None:
-    """The last step that writes an operand of an elementwise node, where it can take it in."""
+def _depths(graph: IntegerGraph) -> dict[str, int]:
+    """Nodes on the longest way to each tensor."""
+    found: dict[str, int] = {}
+    for node in graph.nodes:
+        found[node.output] = 1 + max((found.get(name, 0) for name in node.inputs), default=0)
+    return found
+
+
+def _before(steps: list[Step], node: Node, depths: dict[str, int]) -> int | None:
+    """The deepest step that writes an operand of an elementwise node, where it can take it in."""
     if not isinstance(node, Elementwise | Lookup):
         return None
-    writers = [at for at, step in enumerate(steps) if step.output in node.inputs]
-    if not writers or not isinstance(steps[writers[-1]].node, Linear | Pool | Elementwise):
-        return None
-    return writers[-1]
+    writers = [
+        at
+        for at, step in enumerate(steps)
+        if step.output in node.inputs and isinstance(step.node, Linear | Pool | Elementwise)
+    ]
+    return max(writers, key=lambda at: (depths[steps[at].output], at), default=None)
 
 
 def _is_free(node: Node, graph: IntegerGraph) -> bool:

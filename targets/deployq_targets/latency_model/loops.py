@@ -5,34 +5,59 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from deployq.qgraph.nodes import Linear, MatMul, Node, Pool
-from deployq_targets.latency_model.array import Loop
+from deployq.qgraph.nodes import Linear, MatMul, Move, Node, Pool
+from deployq_targets.latency_model.array import Loop, Pair
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def loop_of(node: Node, shapes: Shapes) -> Loop | None:
-    """The loops of a layer or a pool for one sample; None for what multiplies nothing."""
+def loop_of(node: Node, shapes: Shapes, *, moves: bool = False) -> Loop | None:
+    """The loops of a layer or a pool for one sample; None for what multiplies nothing.
+
+    Args:
+        moves: movement runs as a pool of one cell.
+    """
     if isinstance(node, Linear):
         return _layer(node, shapes)
     if isinstance(node, MatMul):
         *batch, rows, columns = shapes[node.output]
         return Loop(1, rows, shapes[node.inputs[0]][-1], columns, groups=prod(batch))
     if isinstance(node, Pool):
-        _, channels, rows, columns = shapes[node.output]
-        kernel = node.geometry.kernel if node.geometry else shapes[node.inputs[0]][2:]
-        return Loop(rows, columns, 1, channels, prod(kernel), depthwise=True)
+        return _pool(node, shapes)
+    if moves and isinstance(node, Move):
+        shape = shapes[node.output]
+        channels, rows, columns = shape[1:] if len(shape) == 4 else (shape[-1], 1, prod(shape[:-1]))
+        size = (rows, columns)
+        return Loop(rows, columns, 1, channels, depthwise=True, pool=True, source=size)
     return None
+
+
+def _pool(node: Pool, shapes: Shapes) -> Loop:
+    _, channels, rows, columns = shapes[node.output]
+    source: Pair = (shapes[node.inputs[0]][2], shapes[node.inputs[0]][3])
+    kernel = node.geometry.kernel if node.geometry else source
+    return Loop(
+        rows, columns, 1, channels, prod(kernel), depthwise=True, pool=node.geometry is not None,
+        strides=node.geometry.strides if node.geometry else (1, 1), window=kernel, source=source,
+    )  # fmt: skip
 
 
 def _layer(node: Linear, shapes: Shapes) -> Loop:
     """A transposed convolution multiplies at each cell of its input, others of their output."""
     if node.weight.ndim == 2:
         inputs, outputs = node.weight.shape
-        return Loop(1, prod(shapes[node.output][:-1]), inputs, outputs)
+        columns = prod(shapes[node.output][:-1])
+        return Loop(1, columns, inputs, outputs, source=(1, columns))
     outputs, inputs, *kernel = node.weight.shape
     groups, cells = node.geometry.groups, prod(kernel)
-    rows, columns = shapes[node.inputs[0] if node.op_type == "ConvTranspose" else node.output][2:]
-    if inputs == 1 and groups > 1:
-        return Loop(rows, columns, 1, outputs, cells, depthwise=True)
-    return Loop(rows, columns, inputs, outputs // groups, cells, groups)
+    source: Pair = (shapes[node.inputs[0]][2], shapes[node.inputs[0]][3])
+    spread = node.op_type == "ConvTranspose"
+    rows, columns = source if spread else shapes[node.output][2:]
+    facts = zip(kernel, node.geometry.dilations, strict=True)
+    high, wide = ((size - 1) * step + 1 for size, step in facts)
+    depthwise = inputs == 1 and groups > 1
+    return Loop(
+        rows, columns, inputs, outputs if depthwise else outputs // groups, cells,
+        groups=1 if depthwise else groups, depthwise=depthwise,
+        strides=(1, 1) if spread else node.geometry.strides, window=(high, wide), source=source,
+    )  # fmt: skip

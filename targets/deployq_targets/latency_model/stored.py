@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from deployq.qgraph.edges import output_codes
 from deployq.qgraph.liveness import last_readers
-from deployq.qgraph.nodes import IntegerGraph, Linear, Quantize
+from deployq.qgraph.nodes import IntegerGraph, Linear, Node, Pool, Quantize
 from deployq.qgraph.sizes import packed_bytes
 from deployq.qparams import IntArray
 from deployq_targets.latency_model.array import round_up
@@ -40,10 +40,15 @@ class Constants:
         return self.weights + self.channels
 
 
-def constants_of(node: Linear, profile: TargetProfile) -> Constants:
-    """What a layer reads beside its feature maps."""
-    outputs = node.weight.shape[node.channel_axis]
-    return Constants(_weights(node, profile), outputs * (profile.memory.channel_bytes or 0))
+def constants_of(node: Node, shapes: Shapes, profile: TargetProfile) -> Constants:
+    """What a layer reads beside its feature maps; the ones of a mean compress to nothing."""
+    channel = profile.memory.channel_bytes or 0
+    if isinstance(node, Linear):
+        outputs = node.weight.shape[node.channel_axis]
+        return Constants(_weights(node, profile), outputs * channel)
+    if isinstance(node, Pool) and node.geometry is None and profile.compute.means_load_weights:
+        return Constants(0.0, shapes[node.output][1] * channel)
+    return Constants()
 
 
 def _weights(node: Linear, profile: TargetProfile) -> float:
@@ -69,54 +74,60 @@ class FeatureMap:
     """A tensor between operators.
 
     Args:
-        stored: bytes that it takes.
-        piece: bytes of one access, where it is read and written in short ones; None for long ones.
+        size: bytes that it takes.
+        cells: positions, all of whose channels lie together.
+        bits: of a code.
+        edge: it enters or leaves the network, and has the channels last without gaps; others have
+            ``align.stored_channels`` together.
         outside: it lies in the memory outside the chip.
     """
 
-    stored: int
-    piece: int | None = None
+    size: int
+    cells: int
+    bits: int
+    edge: bool
     outside: bool = False
 
-    def moved(self, burst: int | None) -> float:
-        """Bytes of traffic where an access costs a burst at least."""
-        if burst is None or self.piece is None:
-            return self.stored
-        return self.stored * max(burst, self.piece) / self.piece
 
+@dataclass(frozen=True)
+class Placed:
+    """Where all feature maps lie.
 
-def feature_maps(
-    graph: IntegerGraph, shapes: Shapes, profile: TargetProfile
-) -> Mapping[str, FeatureMap]:
-    """Every code tensor that is no constant, by name.
-
-    Those that enter or leave the network have the channels last without gaps, and move in pieces of
-    ``align.cin`` channels; all others have ``align.stored_channels`` together.
+    Args:
+        maps: every code tensor that is no constant, by name.
+        room: bytes left on the chip while a node runs, by its output; None without a limit.
     """
+
+    maps: Mapping[str, FeatureMap]
+    room: Mapping[str, int] | None
+
+
+def place(graph: IntegerGraph, shapes: Shapes, profile: TargetProfile) -> Placed:
+    """Feature maps on the chip as far as they fit, the small ones first."""
     names = [n for n in graph.qparams if n in shapes and n not in graph.constants]
     edges = {*graph.inputs, *output_codes(graph)}
     edges |= {n.output for n in graph.nodes if isinstance(n, Quantize)}
-    found = {name: _map(graph, shapes[name], name, profile, name in edges) for name in names}
+    multiple = profile.align.stored_channels or 1
+    bits = {n: graph.qparams[n].qtype.bits for n in names}
+    found = {n: _map(shapes[n], bits[n], 1 if n in edges else multiple) for n in names}
+    found = {n: replace(stored, edge=n in edges) for n, stored in found.items()}
     kept = profile.memory.edges_outside
-    inside = {n: facts.stored for n, facts in found.items() if not (kept and n in edges)}
-    left = _left_out(graph, inside, _capacity(profile.memory))
-    return {
-        name: FeatureMap(m.stored, m.piece, outside=name in left or name not in inside)
-        for name, m in found.items()
-    }
+    inside = {n: facts.size for n, facts in found.items() if not (kept and n in edges)}
+    capacity = _capacity(profile.memory)
+    left, used = _left_out(graph, inside, capacity)
+    return Placed(
+        {n: replace(m, outside=n in left or n not in inside) for n, m in found.items()},
+        None if capacity is None else {
+            node.output: capacity - used[number] for number, node in enumerate(graph.nodes)
+        },
+    )  # fmt: skip
 
 
-def _map(
-    graph: IntegerGraph, shape: tuple[int, ...], name: str, profile: TargetProfile, edge: bool
-) -> FeatureMap:
-    bits, align = graph.qparams[name].qtype.bits, profile.align
-    multiple = align.stored_channels or 1
-    if multiple == 1 or not shape:
-        return FeatureMap(packed_bytes(prod(shape), bits))
-    channels = shape[1] if len(shape) == 4 else shape[-1]
-    if edge:
-        return FeatureMap(packed_bytes(prod(shape), bits), packed_bytes(align.cin or 1, bits))
-    return FeatureMap(packed_bytes(prod(shape) // channels * round_up(channels, multiple), bits))
+def _map(shape: tuple[int, ...], bits: int, multiple: int) -> FeatureMap:
+    channels = (shape[1] if len(shape) == 4 else shape[-1]) if shape else 1
+    cells = prod(shape) // max(channels, 1)
+    size = packed_bytes(cells * round_up(channels, multiple), bits)
+    return FeatureMap(size, cells, bits, edge=False)
 
 
 def _capacity(memory: Memory) -> int | None:
@@ -126,8 +137,8 @@ def _capacity(memory: Memory) -> int | None:
 
 def _left_out(
     graph: IntegerGraph, sizes: Mapping[str, int], capacity: int | None
-) -> frozenset[str]:
-    """Feature maps that do not fit on the chip.
+) -> tuple[frozenset[str], list[int]]:
+    """Feature maps that do not fit on the chip, and the bytes of the others at each node.
 
     Small ones are placed first; one is placed where, at each node of its life, those placed before
     leave room. A map lives from the node that writes it to the last that reads it.
@@ -135,17 +146,16 @@ def _left_out(
     Args:
         sizes: bytes by tensor.
     """
-    if capacity is None:
-        return frozenset()
     written = {node.output: number for number, node in enumerate(graph.nodes)}
     last, used = last_readers(graph), [0] * (len(graph.nodes) + 1)
     left = []
     for name in sorted(sizes, key=lambda name: (sizes[name], name)):
         first = written.get(name, 0)
         life = range(first, max(last.get(name, first), first) + 1)
-        if max(used[number] for number in life) + sizes[name] > capacity:
+        taken = max(used[number] for number in life) + sizes[name]
+        if capacity is not None and taken > capacity:
             left.append(name)
             continue
         for number in life:
             used[number] += sizes[name]
-    return frozenset(left)
+    return frozenset(left), used

@@ -1,0 +1,189 @@
+"""What a step moves between the accelerator and its memories, and how long that takes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from deployq.qgraph.nodes import IntegerGraph, Linear, Pool
+from deployq_targets.latency_model.fused import Step
+from deployq_targets.latency_model.moved import Run, read_in_blocks, whole, written_in_blocks
+from deployq_targets.latency_model.ports import Port, external, onchip
+from deployq_targets.latency_model.stored import (
+    Constants,
+    FeatureMap,
+    Placed,
+    constants_of,
+    place,
+)
+from deployq_targets.latency_model.units import Shapes, Work
+from deployq_targets.profile import TargetProfile
+from deployq_targets.words import Traffic
+
+Bytes = Mapping[Traffic, float]
+
+
+@dataclass(frozen=True)
+class Haul:
+    """Cycles of the memories for one step.
+
+    Args:
+        weights, activations: of each alone, in the slower of the two memories.
+        channels: until the output unit has its biases, multipliers and shifts.
+        together: of both, in the slower memory.
+        busy: cycles that the memory outside cannot give to copies.
+        fill: until the first block is there, and until the last one is written.
+        copied, first_copied: weights on their way to the on-chip memory: all, and those of the
+            first block.
+        outside: bytes of feature maps that lie outside.
+    """
+
+    weights: float
+    activations: float
+    channels: float
+    together: float
+    busy: float
+    fill: float
+    copied: float
+    first_copied: float
+    outside: int
+
+
+@dataclass(frozen=True)
+class Memories:
+    """Both memories of a profile, with what lies in them."""
+
+    profile: TargetProfile
+    placed: Placed
+    constants: Mapping[str, Constants]
+    near: Port
+    far: Port
+
+    @classmethod
+    def of(
+        cls, graph: IntegerGraph, shapes: Shapes, profile: TargetProfile, clock: int
+    ) -> Memories:
+        """All feature maps and weights of a graph in their places."""
+        layers = [node for node in graph.nodes if isinstance(node, Linear | Pool)]
+        return cls(
+            profile,
+            place(graph, shapes, profile),
+            {node.output: constants_of(node, shapes, profile) for node in layers},
+            onchip(profile.memory, clock),
+            external(profile.memory, clock),
+        )
+
+    @property
+    def resident(self) -> bool:
+        """All weights have their own memory on the chip."""
+        stored = sum(read.size for read in self.constants.values())
+        return stored <= (self.profile.memory.weights_bytes or 0)
+
+    def constants_of(self, step: Step) -> Constants:
+        """What a step reads beside its feature maps."""
+        return self.constants.get(step.node.output, Constants())
+
+    def hauls(self, step: Step, work: Work) -> Iterator[Haul]:
+        """Cycles for one step: weights straight from outside, or copied near before.
+
+        Weights that are read once are copied only where that takes no longer than the step.
+        """
+        straight = self._haul(step, work, Constants())
+        yield straight
+        found = self.constants_of(step)
+        if not self.profile.memory.stages_weights or self.resident or not self._fits(step, found):
+            return
+        once = work.blocks is None or work.blocks.planes == 1
+        taken = self._copied(found.size, _groups(work)) + self.near.alone(
+            found.weights, Traffic.WEIGHTS
+        )
+        if not once or taken <= max(work.slowest, straight.together):
+            yield self._haul(step, work, found)
+
+    def _haul(self, step: Step, work: Work, copied: Constants) -> Haul:
+        read = [self.placed.maps[name] for name in step.inputs if name in self.placed.maps]
+        written = self.placed.maps[step.output]
+        runs = [whole(stored, self.profile.align) for stored in read]
+        result = whole(written, self.profile.align)
+        fill = 0.0
+        if work.loop and work.blocks:
+            if read:
+                runs[0] = read_in_blocks(read[0], work.loop, work.blocks, self.profile.align)
+            result = written_in_blocks(written, work.loop, work.blocks, self.profile.align)
+            fill = work.loop.groups * self._fill(read, runs, written, result)
+        maps = self._maps([*zip(read, runs, strict=True)], written, result)
+        constants = self._constants(step, work, copied)
+        planes = work.blocks.planes if work.blocks else 1
+        straight = any(constants[1].values()) and not copied.size
+        groups = _groups(work)
+        waited = self.far.latency * planes * groups if straight else 0
+        near, far = map(_sum, maps, constants)
+        depths = work.blocks.depths if work.blocks else 1
+        channels = 0.0 if copied.size else constants[1].get(Traffic.CHANNELS, 0.0)
+        return Haul(
+            weights=self._slower(constants, waited),
+            activations=self._slower(maps),
+            channels=self.far.alone(channels, Traffic.CHANNELS),
+            together=self._slower((near, far), waited),
+            busy=self.far.transfer(sum(far.values())),
+            fill=fill,
+            copied=self._copied(copied.size, groups),
+            first_copied=self._copied(copied.size / depths / groups),
+            outside=sum(stored.size for stored in (*read, written) if stored.outside),
+        )
+
+    def _fill(
+        self, read: list[FeatureMap], runs: list[Run], written: FeatureMap, result: Run
+    ) -> float:
+        port = self._port(written)
+        last = port.write_latency + result.first_on(port)
+        if not read:
+            return last
+        port = self._port(read[0])
+        return port.latency + runs[0].first_on(port) + last
+
+    def _maps(
+        self, read: list[tuple[FeatureMap, Run]], written: FeatureMap, result: Run
+    ) -> tuple[Bytes, Bytes]:
+        """Feature maps in the near and in the far memory."""
+        near, far = defaultdict[Traffic, float](float), defaultdict[Traffic, float](float)
+        moved = [(stored, run, Traffic.ACTIVATIONS) for stored, run in read]
+        for stored, run, traffic in (*moved, (written, result, Traffic.RESULTS)):
+            sums = far if stored.outside else near
+            sums[traffic] += run.on(self._port(stored))
+        return near, far
+
+    def _constants(self, step: Step, work: Work, copied: Constants) -> tuple[Bytes, Bytes]:
+        """The same of weights, and what belongs to their channels."""
+        found = self.constants_of(step)
+        if self.resident or not found.size:
+            return {}, {}
+        planes = work.blocks.planes if work.blocks else 1
+        weights = {Traffic.WEIGHTS: found.weights * planes}
+        channels = {Traffic.CHANNELS: float(found.channels * planes)}
+        return (weights, channels) if copied.size else ({}, weights | channels)
+
+    def _fits(self, step: Step, found: Constants) -> bool:
+        room = self.placed.room
+        return found.size > 0 and (room is None or found.size <= room[step.node.output])
+
+    def _copied(self, size: float, pieces: int = 1) -> float:
+        latency = self.far.latency * pieces
+        return latency + self.far.alone(size, Traffic.COPIES) if size else 0.0
+
+    def _slower(self, moved: tuple[Bytes, Bytes], waited: float = 0.0) -> float:
+        near, far = moved
+        return max(self.near.cycles(near), self.far.cycles(far) + waited)
+
+    def _port(self, stored: FeatureMap) -> Port:
+        return self.far if stored.outside else self.near
+
+
+def _groups(work: Work) -> int:
+    """Groups that run one by one."""
+    return work.loop.groups if work.loop and work.blocks else 1
+
+
+def _sum(first: Bytes, second: Bytes) -> Bytes:
+    return {key: first.get(key, 0.0) + second.get(key, 0.0) for key in (*first, *second)}
