@@ -26,7 +26,9 @@ from benchmarks.models.spec import ModelSpec
 from benchmarks.part import Facts, Table, show
 from benchmarks.qnn_runs import Tally, compare, merged
 from benchmarks.sweeps.qdq import qdq_file
+from benchmarks.sweeps.sweep import Sweep
 from benchmarks.sweeps.unsigned import unsigned_sweeps
+from benchmarks.sweeps.unsigned_wide import widths
 from deployq.errors import InputError, UnsupportedError
 from deployq.progress import progress
 from deployq_targets import load_profile
@@ -34,7 +36,8 @@ from deployq_targets import load_profile
 COLUMNS = ("source", "file of", "operator", "layers", "codes", "distinct", "different", "share")
 NETWORKS = "cifar10_resnet20,cifar10_mlperf_resnet8,kws_mlperf_dscnn"
 TARGET, OTHER = "qnn-htp", "ort-cpu"
-SWEEPS, REALS = "sweeps", "QuantizeLinear"
+SWEEPS = {"sweeps": unsigned_sweeps, "sweeps of widths": widths}
+REALS = "QuantizeLinear"
 SAMPLES = 20
 
 
@@ -56,9 +59,11 @@ def qnn_parity(work: Path, models: str = NETWORKS, every: int = 1) -> Table:
         every: take every Nth sweep.
     """
     specs = chosen(models)
-    with progress(1 + len(specs)) as advance:
-        advance(SWEEPS)
-        results = [sweeps(every)]
+    with progress(len(SWEEPS) + len(specs)) as advance:
+        results = []
+        for name, every_sweep in SWEEPS.items():
+            advance(name)
+            results.append(sweeps(name, every_sweep(), every))
         for spec in specs:
             advance(spec.name)
             results.append(network(spec, work))
@@ -67,15 +72,15 @@ def qnn_parity(work: Path, models: str = NETWORKS, every: int = 1) -> Table:
     return Table("Qualcomm HTP's emulator = simulator", COLUMNS, rows, results, misses)
 
 
-def sweeps(every: int = 1) -> Facts:
+def sweeps(name: str, swept: Iterable[Sweep], every: int = 1) -> Facts:
     """Every operator alone, over scales and zero points that make ties."""
     contract, found, refused = load_profile(TARGET).contract(), list[Tally](), 0
-    for sweep in islice(unsigned_sweeps(), 0, None, every):
+    for sweep in islice(swept, 0, None, every):
         try:
             found += compare(qdq_file(sweep), contract, sweep.inputs).values()
         except InputError:  # shapes that the provider has no kernel for
             refused += 1
-    return _result(SWEEPS, "", found) | {"refused": refused}
+    return _result(name, "", found) | {"refused": refused}
 
 
 def network(spec: ModelSpec, work: Path) -> Facts:

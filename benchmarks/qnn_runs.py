@@ -94,7 +94,7 @@ class _Fed:
         return torch.tensor(codes.astype("int64")).to(torch_dtype(self.graph.qparams[name].qtype))
 
     def tally(self, node: Node) -> Tally:
-        operator = _operator(node)
+        operator = _operator(node, self.graph)
         try:
             own = self._compute(node)
         except UnsupportedError:
@@ -114,9 +114,16 @@ class _Fed:
         return compute(node, operands, out, self.contract)
 
 
-def _operator(node: Node) -> str:
+def _operator(node: Node, graph: IntegerGraph) -> str:
+    """Its name, groups, and the widths of its codes where they are not 8."""
     grouped = isinstance(node, Linear) and node.op_type == "Conv" and node.geometry.groups > 1
-    return f"{node.form_name}, grouped" if grouped else node.op_type
+    name = f"{node.form_name}, grouped" if grouped else node.op_type
+    named = [tensor for tensor in (node.output, *node.inputs) if tensor in graph.qparams]
+    bits = {"a": max((graph.qparams[tensor].qtype.bits for tensor in named), default=8)}
+    if isinstance(node, Linear):
+        bits["w"] = node.weight_qparams.qtype.bits
+    others = [f"{kind}{width}" for kind, width in bits.items() if width != 8]
+    return ", ".join([name, *others])
 
 
 def merged(tallies: Iterable[Tally]) -> list[Tally]:

@@ -13,6 +13,7 @@ from deployq.qgraph.nodes import Concat, IntegerGraph, Linear, Node, Pool
 from deployq.qparams import IntArray, PerChannel, QParams
 
 OPSET, IR_VERSION = 21, 10
+WEIGHTS = {8: TensorProto.INT8, 4: TensorProto.INT4}
 
 
 def qdq_file(sweep: Sweep) -> onnx.ModelProto:
@@ -42,13 +43,16 @@ class _Writer:
             )
         )
         inputs = [
-            helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", *codes.shape[1:]])
+            helper.make_tensor_value_info(name, self._element(name), ["N", *codes.shape[1:]])
             for name, codes in sweep.inputs.items()
         ]
-        output = helper.make_tensor_value_info(node.output, TensorProto.UINT8, None)
+        output = helper.make_tensor_value_info(node.output, self._element(node.output), None)
         graph = helper.make_graph(self.nodes, node.op_type, inputs, [output], self.constants)
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+    def _element(self, name: str) -> int:
+        return helper.np_dtype_to_tensor_dtype(self.graph.qparams[name].qtype.dtype)
 
     def _operator(self, node: Node, reals: list[str]) -> str:
         if isinstance(node, Linear):
@@ -67,15 +71,20 @@ class _Writer:
             np.float32
         )
         along = axis.axis if isinstance(axis, PerChannel) else None
-        weight = self._stored("w", node.weight.astype(np.int8), node.weight_qparams.scale, along)
+        element = WEIGHTS[node.weight_qparams.qtype.bits]
+        weight = self._stored("w", node.weight, element, node.weight_qparams.scale, along)
         assert node.bias is not None
-        bias = self._stored("b", node.bias.astype(np.int32), step, None if along is None else 0)
+        bias = self._stored("b", node.bias, TensorProto.INT32, step, None if along is None else 0)
         return [weight, bias]
 
-    def _stored(self, name: str, codes: IntArray, scale: Any, axis: int | None) -> str:
-        self.constants.append(numpy_helper.from_array(codes, name))
-        zero = np.zeros(np.shape(scale), codes.dtype)
-        parameters = [self._constant(f"{name}.s", scale), self._constant(f"{name}.z", zero)]
+    def _stored(
+        self, name: str, codes: IntArray, element: int, scale: Any, axis: int | None
+    ) -> str:
+        zero = np.zeros(np.shape(scale), np.int64)
+        for tensor, values in ((name, codes), (f"{name}.z", zero)):
+            made = helper.make_tensor(tensor, element, values.shape, values.astype(int).ravel())
+            self.constants.append(made)
+        parameters = [self._constant(f"{name}.s", scale), f"{name}.z"]
         attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
         self.nodes.append(
             helper.make_node(

@@ -8,11 +8,11 @@ its equal in ``kernels/`` (torch, fast), with the function's parameters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from deployq.arithmetic.form_names import KIND
+from deployq.arithmetic.form_names import KIND, NARROW, WIDE
 from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
@@ -85,6 +85,8 @@ class Form:
             rounded down; None: all follow.
         mantissa: how a real multiplier becomes a mantissa, FIXED only.
         scale_precision: of the real multiplier; None: as the kind has it.
+        sum_cut: lowest bits of the sum of raw codes that are dropped before bias and zero points
+            join it, each without these bits too; of a zero point in the accumulator.
         zero_point: where the output's zero point is added; None: as the kind has it.
         addition: how Add joins two scales, FIXED only.
         product: how Mul scales the product of two tensors, FIXED only.
@@ -105,6 +107,7 @@ class Form:
     s8_as_u8: bool = False
     code_bits: int | None = None
     post_shift: int | None = None
+    sum_cut: int = 0
     mantissa: Mantissa = Mantissa.NEAREST
     scale_precision: ScalePrecision | None = None
     zero_point: ZeroPointPlace | None = None
@@ -160,6 +163,17 @@ class Contract:
     def form(self, name: str) -> Form:
         """The form of one ONNX operator type, or of a kind of it (see ``form_names``)."""
         return self.by_op.get(name) or self.by_op.get(name.partition(KIND)[0], self.default)
+
+    def for_codes(self, bits: int) -> Contract:
+        """The contract of an operator that reads codes of so many bits: what it states for wide
+        ones (see ``form_names.WIDE``) takes the place of the rest.
+        """
+        wide = {name: form for name, form in self.by_op.items() if name.endswith(WIDE)}
+        if bits <= NARROW or not wide:
+            return self
+        others = {name: form for name, form in self.by_op.items() if name not in wide}
+        by_op = {**others, **{name.removesuffix(WIDE): form for name, form in wide.items()}}
+        return replace(self, by_op=MappingProxyType(by_op))
 
 
 QDQ = Contract("onnx-qdq", Form(Kind.EXACT), accumulator=Accumulator(64, Overflow.REJECT))

@@ -16,6 +16,11 @@ DILATED_IN_STEPS = f"Conv{KIND}dilated_in_steps"
 KINDS = (DEPTHWISE_BY_2, DILATED_IN_STEPS)
 """All that a contract may name beside the operators."""
 
+WIDE = f"{KIND}wide"
+"""Ends the name of the form that stands in for another where codes have more than 8 bits."""
+
+NARROW = 8
+
 _SIDES = range(2, 8)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from deployq.arithmetic.contract import Form, Kind
+from deployq.arithmetic.form_names import KIND
 from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
@@ -31,6 +32,7 @@ _MEANS = tuple(Averaging)
 _PRODUCT: Mapping[Kind, Words] = {
     Kind.FIXED: {
         "post_shift": _SPLIT,
+        "sum_cut": _SPLIT,
         "scale_precision": _PRECISIONS,
         "zero_point": (_AFTER, ZeroPointPlace.ACCUMULATOR),
     },
@@ -94,9 +96,11 @@ OBEYED: Mapping[str, Mapping[Kind, Words]] = MappingProxyType(
 
 _PLAIN = Form(Kind.EXACT)
 _FIELDS = (
-    "post_shift", "scale_precision", "zero_point", "addition", "product", "rescaling", "averaging",
+    "post_shift", "sum_cut", "scale_precision", "zero_point", "addition", "product", "rescaling",
+    "averaging",
 )  # fmt: skip
 _OWNERS = {
+    "sum_cut": ("Conv", "Gemm", "requantize"),
     "addition": ("Add",),
     "product": ("Mul",),
     "rescaling": ("Concat", "rescale"),
@@ -106,10 +110,17 @@ _OWNERS = {
 
 
 def unobeyed(operator: str, form: Form) -> tuple[str, ...]:
-    """The words of a form that an operator's functions would ignore, as ``key = value``."""
+    """The words of a form that an operator's functions would ignore, as ``key = value``.
+
+    Args:
+        operator: an ONNX type, a kind of one (see ``form_names``), or a step of ``OBEYED``.
+    """
+    operator = operator.partition(KIND)[0]
     words = OBEYED.get(operator, {}).get(form.kind, {})
     speaking = [name for name in _FIELDS if operator in _OWNERS.get(name, (operator,))]
     stated = {name: getattr(form, name) for name in speaking}
+    if form.zero_point is not ZeroPointPlace.ACCUMULATOR:
+        words = {**words, "sum_cut": ()}
     return tuple(
         f"{name} = {value}"
         for name, value in stated.items()

@@ -97,6 +97,32 @@ def add_constants(
     return ra, rb, np.float32(zy - fma(ra, za, rb * zb))
 
 
+def cut_offsets(
+    bias: IntArray | None,
+    zero: Int64Array,
+    removed: IntArray | None,
+    cut: int,
+    rank: int,
+    axis: int,
+) -> tuple[Int64Array, Int64Array]:
+    """What joins sums before and behind the cut of their lowest bits (HTP, 16-bit activations)::
+
+        ((acc + before) >> cut) + after = (sum of raw codes >> cut)
+            - (z_x * sum of weights rounded half up) + (bias with output zero point rounded down)
+
+    Args:
+        bias: (C,) codes in the sums, if any.
+        zero: of :func:`folded_zero`.
+        removed: (C,) ``z_x * sum of weights``, which the sums hold no more; None: 0.
+        rank, axis: of the sums, of their channels.
+    """
+    shape, none = shape_along(rank, axis), np.zeros(1, np.int64)
+    added = (none if bias is None else bias.astype(np.int64)).reshape(shape)
+    crossed = (none if removed is None else removed.astype(np.int64)).reshape(shape)
+    back = (crossed + (1 << (cut - 1))) >> cut
+    return crossed - added, ((added + zero) >> cut) - back
+
+
 def mul_multiplier(qa: QParams, qb: QParams, out: QParams, form: Form) -> np.float32 | np.float64:
     """``s_a * s_b / s_y`` of Mul in the form's precision; float32 where the kernel is."""
     sa, sb, sy = (scale_and_zero(q, "Mul")[0] for q in (qa, qb, out))
@@ -120,10 +146,12 @@ def operand_form(form: Form) -> Form:
 def weighted_sum(qa: QParams, qb: QParams, out: QParams, form: Form) -> tuple[int, int, int]:
     """Integer weights of the operands of Add, and their one right shift.
 
-    The larger of ``s / s_y`` fills the mantissa.
+    The larger of ``s / s_y`` fills the mantissa, unless that shifts further than the form does.
     """
-    sa, sb, sy = float64_scales(qa, qb, out)
-    shared = choose_fixed(np.array([sa / sy, sb / sy]), replace(form, shared_shift=True))
+    one, sy = np.float32(1), scale_and_zero(out, "Add")[0]
+    scales = [scale_and_zero(q, "Add")[0] for q in (qa, qb)]
+    real = np.array([float(real_multiplier(s, one, sy, form.precision)) for s in scales])
+    shared = choose_fixed(real, replace(form, shared_shift=True))
     return int(shared.mantissa[0]), int(shared.mantissa[1]), int(shared.shift[0])
 
 

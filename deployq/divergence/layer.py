@@ -68,7 +68,8 @@ class Layer:
         cls, node: Node, operands: tuple[Operand, ...], out: QParams, contract: Contract
     ) -> Layer:
         """The layer with its sums computed."""
-        return cls(node, operands, out, contract, _sums(node, operands))
+        own = contract.for_codes(max((q.qtype.bits for _, q in operands), default=0))
+        return cls(node, operands, out, own, _sums(node, operands))
 
     @property
     def form(self) -> Form:

@@ -50,6 +50,7 @@ class Pending:
         operator: by which a contract names its form.
         finish: the last step.
         low, high: real bounds of the clamps that followed.
+        bits: of its widest operand.
         joined: of a layer, the last step where codes of the same shape join its sums.
     """
 
@@ -57,6 +58,7 @@ class Pending:
     finish: Finish
     low: float = float("-inf")
     high: float = float("inf")
+    bits: int = 0
     joined: Callable[[Codes], Finish] | None = None
 
     def clamped(self, low: float, high: float) -> Pending:
@@ -119,7 +121,8 @@ def compute(node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator) 
     operator = COMPUTE[node.target]
     if operator == "MatMul":
         return Pending(operator, _matmul(node, operands, accumulator))
-    return Pending(operator, _FINISH[operator](node, operands))
+    bits = max(operand.qparams.qtype.bits for operand in operands)
+    return Pending(operator, _FINISH[operator](node, operands), bits=bits)
 
 
 def softmax_of(value: Codes) -> Pending:

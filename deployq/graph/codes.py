@@ -243,7 +243,7 @@ class CodesInterpreter(fx.Interpreter):
     def _quantize(self, name: str, qparams: QParams, value: Tensor | Pending) -> Codes:
         if isinstance(value, Pending):
             bounds = code_bounds(value.low, value.high, qparams)
-            form = self.contract.form(value.operator)
+            form = self.contract.for_codes(value.bits).form(value.operator)
             check_code_bits(f"{name} ({value.operator})", form, qparams)
             codes = value.finish(qparams, bounds, form)
         else:
@@ -271,7 +271,10 @@ class CodesInterpreter(fx.Interpreter):
             acc, axis = accumulate(x.data, zero_point, weight, 0, bias, unit.geometry), 1
         acc = fit_accumulator(acc, self.contract.accumulator, name, channel_axis=axis)
         scales = np.float32(integers.input.scale), codes.scale
-        more: dict[str, Any] = {"channel_axis": axis, "bias": added, "late": late}
+        sums = codes.codes.astype(np.int64).sum(tuple(range(1, codes.codes.ndim)))
+        more: dict[str, Any] = {
+            "channel_axis": axis, "bias": added, "removed": zero_point * sums, "late": late
+        }  # fmt: skip
 
         def finishing(addend: Codes | None) -> Finish:
             operand = None if addend is None else (addend.data, addend.qparams)
@@ -282,7 +285,8 @@ class CodesInterpreter(fx.Interpreter):
 
             return finish
 
-        return Pending(operator, finishing(None), joined=finishing)
+        bits = integers.input.qtype.bits
+        return Pending(operator, finishing(None), bits=bits, joined=finishing)
 
     def _late_bias(self, codes: LinearCodes, operator: str) -> Float64Array | None:
         """The reals that are added after the scale, as the contract, or the file, has it."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx
 
@@ -96,6 +97,12 @@ class Linear(Node):
     @property
     def form_name(self) -> str:
         return form_name(self.op_type, self.weight.shape, self.geometry)
+
+    def removed(self, zero_point: int) -> IntArray:
+        """(O,) or (N,) int64: what an input's zero point adds to the sums of raw codes."""
+        axes = tuple(range(1, self.weight.ndim)) if self.op_type in OUTPUTS_FIRST else (0,)
+        sums: IntArray = self.weight.astype(np.int64).sum(axes)
+        return zero_point * sums
 
     def __post_init__(self) -> None:
         windows = self.op_type in OUTPUTS_FIRST

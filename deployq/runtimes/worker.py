@@ -43,7 +43,8 @@ def _run(
 ) -> Result:
     content, in_bundle = _file_of(adapter, source, Path(job.bundle))
     (folder / FILE).write_bytes(content)
-    loaded = adapter.load(source, content, Load(job.threads))
+    compiled = _compiled_of(adapter, Path(job.bundle)) if in_bundle else None
+    loaded = adapter.load(source, content, Load(job.threads, compiled=compiled))
     result = replace(
         result, in_bundle=in_bundle, floats=loaded.floats, facts=dict(loaded.facts)
     )  # fmt: skip
@@ -63,6 +64,12 @@ def _file_of(adapter: Adapter, source: Source, bundle: Path) -> tuple[bytes, boo
     """The runtime's file, and whether the bundle has it."""
     path = bundle / adapter.file_name
     return (path.read_bytes(), True) if path.is_file() else (adapter.write(source), False)
+
+
+def _compiled_of(adapter: Adapter, bundle: Path) -> bytes | None:
+    """What the runtime's compiler made of the bundle's file; None where the bundle lacks it."""
+    path = None if adapter.compiled is None else bundle / adapter.compiled.file_name
+    return path.read_bytes() if path is not None and path.is_file() else None
 
 
 def _outputs(loaded: Loaded, inputs: Inputs, batch: int) -> dict[str, Array]:

@@ -65,10 +65,13 @@ def _requantizer(
     node: Linear, placed: PlacedBias, cells: int, qx: QParams, out: QParams, contract: Contract
 ) -> Requantize:
     """From lines of so many cells to their codes."""
+    form = contract.form(node.form_name)
+    removed = node.removed(int(qx.zero_point)) if form.sum_cut else None
     return requantizer(
         2, qx.scale[()], _repeated(node.weight_qparams.scale, cells), out,
-        contract.form(node.form_name), torch.device("cpu"), bounds=node.bounds,
+        form, torch.device("cpu"), bounds=node.bounds,
         bias=None if placed.steps is None else _repeated(placed.steps, cells),
+        removed=None if removed is None else _repeated(removed, cells),
         late=None if placed.reals is None else _repeated(placed.reals, cells),
     )  # fmt: skip
 

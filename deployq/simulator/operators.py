@@ -19,7 +19,7 @@ from deployq.arithmetic.kernels import (
 )
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
-from deployq.errors import DeployqError
+from deployq.errors import DeployqError, UnsupportedError
 from deployq.qgraph.nodes import (
     Concat,
     Elementwise,
@@ -58,7 +58,9 @@ def compute(
     """
     try:
         check_fit(node, [tuple(codes.shape) for codes, _ in operands], most)
-        form, tensors = contract.form(node.form_name), [qparams for _, qparams in operands]
+        tensors = [qparams for _, qparams in operands]
+        contract = contract.for_codes(max(q.qtype.bits for q in tensors))
+        form = contract.form(node.form_name)
         check_code_bits(node.op_type, form, out, *tensors)
         codes = _COMPUTE[type(node)](node, operands, out, contract)
     except DeployqError as error:
@@ -107,6 +109,14 @@ def finish(
     """
     acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=axis)
     form = contract.form(node.form_name)
+    if form.sum_cut:
+        raise UnsupportedError(
+            node.name,
+            "finished sums alone say nothing of bits that are cut from raw ones",
+            found=f"sum_cut = {form.sum_cut}",
+            allowed="0",
+            next_step="look at a layer with codes of 8 bits",
+        )
     placed = placed_bias(node, scales, contract) if isinstance(node, Linear) else PlacedBias()
     rest: dict[str, Any] = {"channel_axis": axis, "bounds": node.bounds, "addend": addend}
     return requantize(acc, *scales, out, form, bias=placed.steps, late=placed.reals, **rest)

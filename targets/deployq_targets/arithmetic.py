@@ -74,6 +74,8 @@ class RequantChange(Section):
 
     Absent: the whole shift follows.
     """
+    sum_cut: Annotated[int, Field(ge=1, le=31)] | None = None
+    """Lowest bits of the raw sum that are dropped before bias and zero points join it."""
     scale_precision: ScalePrecision | None = None
     """Precision of s_x * s_w / s_y; absent: f32 with kind float32, f64 with any other."""
     zero_point: ZeroPointPlace | None = None
@@ -131,7 +133,7 @@ class Requant(RequantChange):
 
 _OF_FORM = (
     "multiplier_bits", "mantissa", "shift_min", "shift_max", "left_shift", "s8_as_u8", "code_bits",
-    "post_shift", "scale_precision", "zero_point", "addition", "product", "rescaling", "averaging",
-    "functions", "softmax", "normalization",
+    "post_shift", "sum_cut", "scale_precision", "zero_point", "addition", "product", "rescaling",
+    "averaging", "functions", "softmax", "normalization",
 )  # fmt: skip
 """Keys that have the same name and meaning in :class:`Form`."""

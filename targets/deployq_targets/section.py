@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from deployq.arithmetic.form_names import KINDS
+from deployq.arithmetic.form_names import KINDS, WIDE
 
 
 class Section(BaseModel):
@@ -66,9 +66,9 @@ OpType: TypeAlias = Annotated[
 FormName: TypeAlias = Annotated[
     str,
     Field(
-        pattern=f"^([A-Z][A-Za-z0-9]*|{'|'.join(KINDS)})$",
+        pattern=f"^([A-Z][A-Za-z0-9]*|{'|'.join(KINDS)})({WIDE})?$",
         description="An ONNX operator type, or a kind of one that is computed in another way.",
-        examples=["Conv", *KINDS],
+        examples=["Conv", *KINDS, f"Conv{WIDE}"],
     ),
 ]
 WidthPair: TypeAlias = Annotated[

@@ -120,6 +120,7 @@ CASES = (
     forms(nets.SIGNED_WINDOWS, FLOAT32, s8_as_u8=(False, True)),
     forms(nets.SHARES, code_bits=(8, 7, "known for codes of this width")),
     forms(nets.SLIGHT, EIGHT, post_shift=(None, 6)),
+    forms(nets.SHARES, replace(BASE, zero_point=ZeroPointPlace.ACCUMULATOR), sum_cut=(0, 4)),
     *(forms(nets.WIDE, scale_precision=(F64, word)) for word in (
         ScalePrecision.F32, ScalePrecision.F32_PRODUCT, ScalePrecision.F32_RELATIVE,
         ScalePrecision.F32_RECIPROCAL, ScalePrecision.F32_QUOTIENT)),

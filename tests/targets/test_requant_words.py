@@ -61,7 +61,7 @@ def test_word_that_an_operator_would_ignore_is_named_at_use(
         ({"requant.scale_precision": "f64", "requant.zero_point": "after_rounding"}, ALL),
         ({"requant.addition": "rescaled", "requant.averaging": "scaled_sum"}, ALL),
         ({**FLOAT, "requant.scale_precision": "f32"}, ALL),
-        ({"requant.post_shift": 14, "requant.zero_point": "accumulator"}, ("Conv", "Gemm")),
+        ({"requant.post_shift": 14, "requant.zero_point": "accumulator"}, ("Conv", *KINDS, "Gemm")),
         ({"requant.scale_precision": "f32_product"}, ("Conv", "Gemm", "Mul")),
         ({"requant.addition": "weighted_sum"}, ("Add",)),
         ({"requant.addition": "cut_sum", "requant.scale_precision": "f32_reciprocal"}, ("Add",)),

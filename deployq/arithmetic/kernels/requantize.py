@@ -30,8 +30,8 @@ from deployq.arithmetic.layer_scales import LayerScales
 from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.oracle.requantize import overflow_error
 from deployq.arithmetic.requant_words import ZeroPointPlace
-from deployq.arithmetic.rounding import Float64Array
-from deployq.arithmetic.scales import folded_zero
+from deployq.arithmetic.rounding import Float64Array, Int64Array
+from deployq.arithmetic.scales import cut_offsets, folded_zero
 from deployq.qparams import FloatArray, IntArray, QParams
 
 Requantize: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -49,6 +49,7 @@ def requantize(
     channel_axis: int = 1,
     bounds: Bounds | None = None,
     bias: IntArray | None = None,
+    removed: IntArray | None = None,
     late: Float64Array | None = None,
     addend: Operand | None = None,
 ) -> Tensor:
@@ -62,7 +63,8 @@ def requantize(
     rest: dict[str, Any] = {"channel_axis": channel_axis, "bounds": bounds, "late": late}
     if addend is not None:
         return _joined(acc, x_scale, w_scale, out, form, addend, **rest)
-    made = requantizer(acc.ndim, x_scale, w_scale, out, form, acc.device, bias=bias, **rest)
+    rest |= {"bias": bias, "removed": removed}
+    made = requantizer(acc.ndim, x_scale, w_scale, out, form, acc.device, **rest)
     return made(acc, torch.empty_like(acc, dtype=torch_dtype(out.qtype)))
 
 
@@ -97,6 +99,7 @@ def requantizer(
     channel_axis: int = 1,
     bounds: Bounds | None = None,
     bias: IntArray | None = None,
+    removed: IntArray | None = None,
     late: Float64Array | None = None,
 ) -> Requantize:
     """:func:`requantize` for sums that come in pieces: the multipliers are computed once.
@@ -113,8 +116,29 @@ def requantizer(
         return lambda acc, into: codes(rescale(acc), into)
     real = layer.real(form)
     zero = folded_zero(real, x_scale, w_scale, bias, out, rank, channel_axis)
+    if form.sum_cut:
+        return _cut(rescale, cut_offsets(bias, zero, removed, form.sum_cut, rank, channel_axis),
+                    out, form, bounds, device)  # fmt: skip
     folded = torch.as_tensor(zero, device=device)
     return lambda acc, into: into.copy_(saturate(rescale(acc.long() + folded), out, bounds))
+
+
+def _cut(
+    rescale: Rescale,
+    offsets: tuple[Int64Array, Int64Array],
+    out: QParams,
+    form: Form,
+    bounds: Bounds | None,
+    device: torch.device,
+) -> Requantize:
+    """Of sums whose lowest bits are dropped; see ``scales.cut_offsets``."""
+    before, after = (torch.as_tensor(offset, device=device) for offset in offsets)
+
+    def requantized(acc: Tensor, into: Tensor) -> Tensor:
+        kept = ((acc.long() + before) >> form.sum_cut) + after
+        return into.copy_(saturate(rescale(kept), out, bounds))
+
+    return requantized
 
 
 _Late = Float64Array | None
@@ -135,7 +159,8 @@ def _exact(layer: LayerScales, form: Form, late: _Late, device: torch.device) ->
 
 
 def _fixed(layer: LayerScales, form: Form, late: _Late, device: torch.device) -> Rescale:
-    chosen, post_shift = choose_fixed(layer.real(form), form), form.post_shift
+    chosen = choose_fixed(np.ldexp(layer.real(form), form.sum_cut), form)
+    post_shift = form.post_shift
     if post_shift is not None:
         return lambda acc: multiply_split(acc, chosen, post_shift, form.rounding)
     steps = None if late is None else late_steps(late, chosen)

@@ -18,7 +18,7 @@ from deployq.arithmetic.multiplier import choose_fixed, multiply, multiply_split
 from deployq.arithmetic.oracle.codes import centred, nearest, saturate, to_codes
 from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array, Int64Array
-from deployq.arithmetic.scales import folded_zero, shape_along
+from deployq.arithmetic.scales import cut_offsets, folded_zero, shape_along
 from deployq.errors import AccumulatorOverflowError
 from deployq.qparams import FloatArray, IntArray, QParams
 
@@ -33,6 +33,7 @@ def requantize(
     channel_axis: int = 1,
     bounds: Bounds | None = None,
     bias: IntArray | None = None,
+    removed: IntArray | None = None,
     late: Float64Array | None = None,
     addend: tuple[IntArray, QParams] | None = None,
 ) -> IntArray:
@@ -47,6 +48,7 @@ def requantize(
         out: parameters of the output, per tensor.
         bounds: lowest and highest code of a fused Relu or Clip.
         bias: (C,) codes that ``acc`` holds, for a zero point in the accumulator: it rounds with it.
+        removed: (C,) ``z_x`` times the sums of the weights, for a cut of the raw sum's bits.
         late: float64 (C,) reals that are added after the multiplication; a fixed multiplier adds
             the nearest steps of ``s_y * 2**-shift``.
         addend: codes of the shape of ``acc`` and their parameters, added before the rounding (see
@@ -71,6 +73,11 @@ def requantize(
     if form.zero_point is ZeroPointPlace.ACCUMULATOR:
         real = layer.real(form)
         folded = folded_zero(real, x_scale, w_scale, bias, out, acc.ndim, channel_axis)
+        if form.sum_cut:
+            parts = bias, folded, removed, form.sum_cut, acc.ndim, channel_axis
+            before, after = cut_offsets(*parts)
+            kept = ((acc + before) >> form.sum_cut) + after
+            return saturate(rescale(kept, layer, form, None), out, bounds)
         return saturate(rescale(acc + folded, layer, form, None), out, bounds)
     return to_codes(rescale(acc, layer, form, added), out, bounds)
 
@@ -96,7 +103,7 @@ def _reals(acc: Int64Array, layer: LayerScales, form: Form, late: _Late) -> Real
 
 
 def _fixed(acc: Int64Array, layer: LayerScales, form: Form, late: _Late) -> Int64Array:
-    chosen = choose_fixed(layer.real(form), form)
+    chosen = choose_fixed(np.ldexp(layer.real(form), form.sum_cut), form)
     if form.post_shift is not None:
         return multiply_split(acc, chosen, form.post_shift, form.rounding)
     steps = None if late is None else late_steps(late, chosen)

@@ -25,6 +25,7 @@ from deployq.arithmetic.scales import (
     mul_multiplier,
     rescale_real,
 )
+from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import (
     Concat,
     Elementwise,
@@ -119,6 +120,14 @@ def plan(
         UnsupportedError: what cannot be written in integers; the message says what.
         QuantizationError: the form cannot express a multiplier.
     """
+    if form.sum_cut:
+        raise UnsupportedError(
+            f"{node.name} ({node.op_type})",
+            "vectors hold a multiplication of whole sums",
+            found=f"sum_cut = {form.sum_cut}",
+            allowed="0",
+            next_step="give the layer codes of 8 bits",
+        )
     made = _PLANS[type(node)](node, inputs, out, form, shapes)
     if late is None:
         return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployq.arithmetic.contract import Kind, Rounding
+from deployq.arithmetic.form_names import KIND
 from deployq.arithmetic.multiplier import Q31
 from deployq.arithmetic.requant_words import (
     Addition,
@@ -90,7 +91,8 @@ def operator_words_stand_at_their_operator(profile: TargetProfile) -> Iterator[C
     """A word about one operator, such as addition or averaging, stands at that operator."""
     for key, op_type, own, _ in _stated(profile):
         for word, owners in OWNERS.items():
-            if op_type and op_type not in owners and getattr(own, word) is not None:
+            operator = op_type.partition(KIND)[0]
+            if op_type and operator not in owners and getattr(own, word) is not None:
                 yield Clash(f"{key}.{word}", op_type, ", ".join(owners))
 
 
