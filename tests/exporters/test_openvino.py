@@ -67,7 +67,7 @@ def test_layers_have_the_codes_of_the_simulator() -> None:
     forced = {name: torch.from_numpy(found[name]) for name in probes}
     contract = load_profile("openvino-cpu").contract()
     codes = run_graph(graph, contract, {"x": X}, forced=forced).codes
-    assert len(probes) == 10
+    assert len(probes) == 9
     for name in probes:
         np.testing.assert_array_equal(codes[name].numpy(), found[name], err_msg=name)
 

@@ -10,7 +10,7 @@ from deployq.graph.recipe import Recipe
 from deployq_exporters.dialects import translate
 from deployq_exporters.dialects.openvino import OPENVINO
 from deployq_exporters.lowering import lower, to_proto
-from deployq_exporters.rewrites import part_sums, signed_weights
+from deployq_exporters.rewrites import join_slices, part_sums, signed_weights
 from tests.exporters.graphs import operators, parse, rewritten, run
 from tests.graph.networks import images, residual_for
 
@@ -124,3 +124,36 @@ def test_a_network_keeps_its_codes(target: str, bits: int | None) -> None:
     assert not kinds & {onnx.TensorProto.INT4, onnx.TensorProto.UINT4}
     x = images(32, seed=9).numpy()
     np.testing.assert_array_equal(run(after, x), run(model, x))
+
+
+def sliced(second: str, between: str = "s, z", body: str = "y = Identity(g)") -> str:
+    """Rows 0 and 2, then columns of axis ``second``, with codes between."""
+    return f"""(float[N,2,4,4] x) => (float[N,2,R,M] y)
+    <float s = {{0.0313}}, uint8 z = {{110}}, float t = {{0.05}}, int64[1] lo = {{0}},
+     int64[1] hi = {{9}}, int64[1] rows = {{2}}, int64[1] other = {{{second}}}, int64[1] by = {{2}}>
+    {{ q = QuantizeLinear(x, s, z)  a = DequantizeLinear(q, s, z)  b = Slice(a, lo, hi, rows, by)
+       c = QuantizeLinear(b, {between})  d = DequantizeLinear(c, {between})
+       e = Slice(d, lo, hi, other, by)  f = QuantizeLinear(e, s, z)  g = DequantizeLinear(f, s, z)
+       {body} }}"""
+
+
+def test_slices_along_two_axes_are_one() -> None:
+    model = parse(sliced("3"))
+    after = rewritten(model, join_slices.RULE)
+    assert operators(after).count("Slice") == 1 and operators(after).count("QuantizeLinear") == 2
+    np.testing.assert_array_equal(run(after, MAPS), run(model, MAPS))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        sliced("2"),
+        sliced("-1"),  # axis 2 or 3, by a rank that the rule does not ask for
+        sliced("3", "t, z"),
+        sliced("3", body="h = Slice(d, lo, hi, other, by)  y = Add(g, h)"),
+    ],
+    ids=["the same axis", "an axis from behind", "another grid", "read twice"],
+)
+def test_other_slices_stay(model: str) -> None:
+    parsed = parse(model)
+    assert rewritten(parsed, join_slices.RULE) == rewritten(parsed)

@@ -1,5 +1,5 @@
 """OpenVINO's CPU plugin: signed weights around 0 in 8-bit containers, sums parted from the
-convolutions before them, padding on codes.
+convolutions before them, padding on codes, one Slice for several axes.
 
 Biases stay as they are: it folds integer ones of any width into reals. So do operators in float,
 which it leaves in float. Version 2026.4.1 pads channels of reals whose codes have the zero point
@@ -11,6 +11,7 @@ from __future__ import annotations
 from deployq_exporters.dialects.dialect import Dialect
 from deployq_exporters.rewrites import (
     edge_containers,
+    join_slices,
     pad_on_codes,
     part_sums,
     signed_weights,
@@ -24,6 +25,7 @@ OPENVINO = Dialect(
         edge_containers.NARROW,  # first: the others change types behind the edges
         widen_containers.RULE,  # before those that know 8-bit codes only
         signed_weights.RULE,
+        join_slices.RULE,
         pad_on_codes.RULE,
         part_sums.RULE,
     ),
