@@ -104,6 +104,8 @@ def test_a_bundle_holds_the_context_and_its_verification_runs_it(
         "file": "model.qnn.context.onnx",
         "made_by": f"onnxruntime-qnn {presence(ADAPTER).version}",
         "left_out": None,
+        "settings": {},
+        "reproducible": False,
     }
     context = read_context((path / "model.qnn.context.onnx").read_bytes())
     np.savez(data, x=unseen.inputs["x"][:16], y=np.asarray(unseen.labels)[:16])

@@ -137,7 +137,7 @@ def test_a_fixed_batch_is_run_whole(file: Path) -> None:
     [
         (CONV, {}, (), "a file says nothing of the arithmetic: name a target"),
         (CONV, {}, ("-t", "qnn-htp", "--samples", "17"), "cannot take more samples"),
-        ("v = Add(xd, xd)", {"zx": np.uint16(3)}, ("-t", "qnn-htp"), "hold sums and products of"),
+        ("v = Mul(xd, xd)", {"zx": np.uint16(3)}, ("-t", "qnn-htp"), "hold sums and products of"),
         ("v = Softmax <axis = -1> (xd)", {"zx": np.uint16(3), "zy": np.uint16(0)},
          ("-t", "ort-cpu"), "node v (Softmax), Softmax: a Softmax is written in integers"),
         ("v = Softmax <axis = -1> (xd)", {}, ("-t", "lowbit-vlsi"),
