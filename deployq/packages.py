@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deployq.errors import InputError, UnsupportedError
+from deployq.runtimes.compiling import compile_isolated
 from deployq_exporters.adapters import ALL, Adapter, Compiled, Source, find_adapters, require
 
 RUNTIMES = "runtimes"
@@ -55,8 +56,6 @@ def _compile(source: Source, adapter: Adapter, compiled: Compiled, folder: Path)
     }  # fmt: skip
     try:
         entry["made_by"] = f"{adapter.distribution} {require(adapter)}"
-        content = compiled.make(source, (folder / adapter.file_name).read_bytes())
-    except (UnsupportedError, InputError) as error:
+    except InputError as error:
         return {**entry, "left_out": error.as_dict()}
-    (folder / compiled.file_name).write_bytes(content)
-    return entry
+    return {**entry, "left_out": compile_isolated(adapter, folder)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from deployq.data import Dataset
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.jobs import left_out
+from deployq.runtimes import compiling
+from deployq.runtimes.isolated import Ended, run_isolated
 from deployq_exporters.adapters import ADAPTERS, presence
 
 MADE = {"ethos-u": "model_vela.tflite", "tensorrt": "model.tensorrt.plan"}
@@ -73,3 +76,31 @@ def test_a_missing_compiler_is_a_line_and_no_failure(
     assert {"model.tensorrt.onnx"} <= {file.path for file in bundle.files}
     (line,) = left_out(bundle)
     assert line == "no model.tensorrt.plan: runtime: it is installed: not installed; pip"
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [("import os; os.abort()", "crashed: SIGABRT"), ("raise SystemExit(3)", "failed: exit code 3")],
+)
+def test_a_compiler_that_dies_is_a_line_too(
+    code: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(command: list[str], folder: Path, limit: float) -> Ended:
+        return run_isolated([sys.executable, "-c", code], folder, limit)
+
+    monkeypatch.setattr(compiling, "run_isolated", dying)
+    told = compiling.compile_isolated(ADAPTERS["ethos-u"], tmp_path)
+    assert told is not None and told["found"].startswith(found)
+    assert told["where"] == "runtime ethos-u"
+
+
+def test_a_refusal_of_the_compiler_comes_back_in_its_words(
+    make_prepared: Callable[..., PreparedModel], calibration: Dataset, tmp_path: Path
+) -> None:
+    if presence(ADAPTERS["ethos-u"]).problem:
+        pytest.skip("ethos-u is not installed")
+    pipeline.export(make_prepared("ethos-u65-512"), tmp_path / "b", calibration, runtimes="litert")
+    (tmp_path / "b/model.tflite").write_bytes(b"no such thing")
+    told = compiling.compile_isolated(ADAPTERS["ethos-u"], tmp_path / "b")
+    assert told is not None and "Vela" in told["rule"] + told["found"]
+    assert not (tmp_path / "b/model_vela.tflite").exists()
