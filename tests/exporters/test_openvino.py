@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch.nn import functional as F
 
 from deployq.errors import InputError
 from deployq.graph.recipe import Recipe
@@ -25,9 +26,9 @@ from deployq_exporters.runtimes import openvino_package
 from deployq_exporters.runtimes.openvino import Session
 from deployq_exporters.runtimes.openvino_coverage import Coverage, Layer
 from deployq_targets import TargetProfile, load_profile
-from tests.exporters.graphs import parse, run
+from tests.exporters.graphs import operators, parse, run
 from tests.exporters.test_openvino_rewrites import MAPS, NETWORKS, PARTED, ROUNDED, summed
-from tests.graph.networks import images, profile_with, residual_for
+from tests.graph.networks import Net, calibrated, conv, images, profile_with, residual_for
 
 installed = importlib.util.find_spec("openvino") is not None
 openvino = pytest.mark.skipif(not installed, reason="needs deployq[openvino]")
@@ -199,3 +200,28 @@ def test_an_older_version_is_refused(monkeypatch: pytest.MonkeyPatch, version: s
 
 def test_a_message_without_text_names_the_error() -> None:
     assert openvino_package.said(RuntimeError("Exception from a.cpp:1:\n\n")) == "RuntimeError"
+
+
+def test_a_rounding_is_lost_in_another_convolution_only() -> None:
+    layer = Layer("first", "Convolution", "jit_I8", "u8", "u8", ("first", "q", "sum"))
+    nodes = {"first": "Conv", "second": "Conv", "sum": "Add"}
+    for read, lost in ((frozenset({"first"}), ()), (frozenset({"second"}), ("sum",)),
+                       (frozenset[str](), ("sum",))):  # fmt: skip
+        assert Coverage((layer,), nodes, {"sum": read}).rounding_lost == lost
+
+
+@openvino
+def test_a_sum_beside_another_convolution_stays_in_the_one_that_it_joins() -> None:
+    network = Net(
+        lambda m, x: F.relu(m.first(F.relu(m.stem(x))) + m.second(x)),
+        stem=conv(3, 8), first=conv(8, 8), second=conv(3, 8),
+    )  # fmt: skip
+    made = calibrated(network.eval(), "openvino-cpu")
+    model = to_proto(lower(made, made.profile))
+    file = translate(model, OPENVINO)
+    assert "MaxPool" not in operators(file)
+    found = Session(file).coverage()
+    assert found.rounding_lost == () and found.sums == {"second.sum": frozenset({"second"})}
+    (name,) = Session(file).outputs
+    apart = np.abs(Session(file).run({"x": X})[name] - run(model, X))
+    assert (apart > 0).mean() < 1e-3  # float32 steps of its own, one code each

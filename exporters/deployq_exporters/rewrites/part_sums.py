@@ -6,7 +6,8 @@ OpenVINO fuses a Conv, its quantizer, an Add and the Add's quantizer into one ke
 what the Conv computed to the range of its codes and does not round it: a third of the sum's codes
 differ from the file's (OpenVINO 2026.4.1). MaxPool of single cells copies codes, runs on bytes, and
 is no part of that kernel; an Identity, a Max of one operand or a Clip is dropped or fused. Codes
-that something else reads too are not fused.
+that something else reads too are not fused, and a sum that joins a Conv without codes is fused with
+that one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def match(node: ir.Node) -> bool:
     if node.op_type != "DequantizeLinear" or not _is_alone(node):
         return False
     reader = next(iter(node.outputs[0].uses()))[0]
-    return reader.op_type == "Add" and _convolution(node) is not None
+    joined = any(producer.op_type == "Conv" for producer in reader.predecessors())
+    return reader.op_type == "Add" and not joined and _convolution(node) is not None
 
 
 def _is_alone(node: ir.Node) -> bool:

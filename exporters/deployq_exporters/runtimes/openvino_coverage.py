@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
@@ -57,12 +57,12 @@ class Coverage:
         layers: in the order of execution.
         nodes: name of a computing node of the file (no quantizer, no DequantizeLinear) to its
             operator, in the file's order.
-        of_codes: names of the sums whose operands are read from codes, all of them.
+        sums: name of an Add to the convolutions whose reals it reads, without codes between.
     """
 
     layers: tuple[Layer, ...]
     nodes: Mapping[str, str]
-    of_codes: frozenset[str] = frozenset()
+    sums: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def layer_of(self, node: str) -> Layer | None:
         """The layer in which an ONNX node begins; None where OpenVINO names none.
@@ -90,15 +90,15 @@ class Coverage:
 
     @property
     def rounding_lost(self) -> tuple[str, ...]:
-        """Sums that were fused into the convolution before them, whose codes are not rounded. One
-        that reads a convolution without codes has no rounding to lose.
+        """Sums that were fused into a convolution before them, whose codes are not rounded. One
+        whose reals the sum reads has none.
         """
         return tuple(
             node
             for layer in self.layers
             if layer.kind == "Convolution" and layer.in_int8
             for node in layer.covers
-            if node in self.of_codes
+            if node in self.sums and self.sums[node].isdisjoint(layer.covers)
         )
 
 
@@ -120,13 +120,16 @@ def coverage_of(compiled: Any, model: onnx.ModelProto) -> Coverage:
         if stated.get("layerType") not in NOT_EXECUTED
     )
     computing = {n.name: n.op_type for n in model.graph.node if n.op_type not in BORDERS}
-    return Coverage(layers, computing, _sums_of_codes(model))
+    return Coverage(layers, computing, _sums(model))
 
 
-def _sums_of_codes(model: onnx.ModelProto) -> frozenset[str]:
-    makers = {name: node.op_type for node in model.graph.node for name in node.output}
-    sums = (node for node in model.graph.node if node.op_type == "Add")
-    return frozenset(n.name for n in sums if all(makers.get(i) == BORDERS[1] for i in n.input))
+def _sums(model: onnx.ModelProto) -> dict[str, frozenset[str]]:
+    convolutions = {n.output[0]: n.name for n in model.graph.node if n.op_type == "Conv"}
+    return {
+        node.name: frozenset(convolutions[name] for name in node.input if name in convolutions)
+        for node in model.graph.node
+        if node.op_type == "Add"
+    }
 
 
 def _text(value: Any) -> str:
