@@ -16,6 +16,7 @@ from deployq.data import Dataset
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.preparation import PreparedModel
 from deployq.jobs import left_out
+from deployq.runtimes.compiling import compile_here
 from deployq_exporters.adapters import ADAPTERS, Compiled, Source, presence
 from deployq_targets import load_profile
 from tests.commands import run_command
@@ -128,6 +129,7 @@ def test_an_export_keeps_what_a_compiler_makes_or_says_why_not(
     name, adapter = "onnxruntime", ADAPTERS["onnxruntime"]
     own = replace(adapter, compiled=Compiled("model.bin", make))
     monkeypatch.setattr(packages, "find_adapters", lambda names: (own,))
+    monkeypatch.setattr(packages, "compile_isolated", compile_here)  # no process knows this one
     prepared = make_prepared("int8-npu")
     bundle = pipeline.export(prepared, tmp_path / "b", calibration, runtimes=name)
     facts: Any = bundle.facts["runtimes"]

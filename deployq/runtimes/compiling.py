@@ -49,16 +49,23 @@ def compile_isolated(adapter: Adapter, folder: Path) -> dict[str, str] | None:
         return told
 
 
-def main(folder: Path, runtime: str, result: Path) -> None:
-    """Compile one file of a folder."""
-    adapter = ADAPTERS[runtime]
-    assert adapter.compiled is not None, f"{runtime} compiles nothing"
+def compile_here(adapter: Adapter, folder: Path) -> dict[str, str] | None:
+    """As :func:`compile_isolated`, in this process."""
+    assert adapter.compiled is not None, f"{adapter.name} compiles nothing"
     content = (folder / adapter.file_name).read_bytes()
     try:
         made = adapter.compiled.make(_source(folder), content)
-        (folder / adapter.compiled.file_name).write_bytes(made)
     except (UnsupportedError, InputError) as error:
-        result.write_text(json.dumps(error.as_dict()))
+        return error.as_dict()
+    (folder / adapter.compiled.file_name).write_bytes(made)
+    return None
+
+
+def main(folder: Path, runtime: str, result: Path) -> None:
+    """Compile one file of a folder."""
+    refused = compile_here(ADAPTERS[runtime], folder)
+    if refused is not None:
+        result.write_text(json.dumps(refused))
 
 
 def _source(folder: Path) -> Source:
