@@ -21,6 +21,11 @@ would do with two scales is its own affair, and no profile has stated it.
 """
 
 
+def joins(form: Form) -> bool:
+    """Whether an addend has a place in a form."""
+    return form.kind in JOINING_KINDS and form.zero_point is not ZeroPointPlace.ACCUMULATOR
+
+
 def addend_ratio(addend: QParams, out: QParams, form: Form) -> np.float64 | np.float32:
     """``s_q / s_y``, float64 of exact arithmetic and float32 of float32.
 
@@ -28,7 +33,7 @@ def addend_ratio(addend: QParams, out: QParams, form: Form) -> np.float64 | np.f
         UnsupportedError: a form for which nobody has stated this step.
         QuantizationError: a scale for each channel.
     """
-    if form.kind not in JOINING_KINDS or form.zero_point is ZeroPointPlace.ACCUMULATOR:
+    if not joins(form):
         raise UnsupportedError(
             "sum",
             "a sum that joins its layer is added before the rounding, in real arithmetic",

@@ -164,12 +164,12 @@ class Contract:
         """The form of one ONNX operator type, or of a kind of it (see ``form_names``)."""
         return self.by_op.get(name) or self.by_op.get(name.partition(KIND)[0], self.default)
 
-    def for_codes(self, bits: int) -> Contract:
-        """The contract of an operator that reads codes of so many bits: what it states for wide
-        ones (see ``form_names.WIDE``) takes the place of the rest.
+    def for_codes(self, *widths: int) -> Contract:
+        """The contract of an operator that reads codes of so many bits: where any has more than 8,
+        what it states for wide ones (see ``form_names.WIDE``) takes the place of the rest.
         """
         wide = {name: form for name, form in self.by_op.items() if name.endswith(WIDE)}
-        if bits <= NARROW or not wide:
+        if not wide or all(bits <= NARROW for bits in widths):
             return self
         others = {name: form for name, form in self.by_op.items() if name not in wide}
         by_op = {**others, **{name.removesuffix(WIDE): form for name, form in wide.items()}}

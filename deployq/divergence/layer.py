@@ -68,7 +68,7 @@ class Layer:
         cls, node: Node, operands: tuple[Operand, ...], out: QParams, contract: Contract
     ) -> Layer:
         """The layer with its sums computed."""
-        own = contract.for_codes(max((q.qtype.bits for _, q in operands), default=0))
+        own = contract.for_codes(*(q.qtype.bits for _, q in operands))
         return cls(node, operands, out, own, _sums(node, operands))
 
     @property

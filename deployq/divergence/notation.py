@@ -151,11 +151,11 @@ def _deployed(named: Named) -> Side:
 
 
 def _sim(named: Named) -> Side:
-    known = named.target not in (None, QDQ.name)
-    reader = load_profile(str(named.target)) if known else None
-    opened = open_file(named.source, target=reader)
+    stated = named.target not in (None, QDQ.name)
+    target = load_profile(str(named.target)) if stated else None
+    opened = open_file(named.source, target=target)
     if named.target is not None:
-        return Simulated(str(named), opened, _contract(named.target))
+        return Simulated(str(named), opened, QDQ if target is None else target.contract())
     if opened.profile is None:
         raise InputError(
             f"side {named}",

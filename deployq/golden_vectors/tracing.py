@@ -86,7 +86,7 @@ def trace_graph(
     for node in nodes:
         progress(f"vectors of {node.name}")
         qparams = tuple(graph.qparams[name] for name in node.inputs)
-        own = contract.for_codes(max((q.qtype.bits for q in qparams), default=0))
+        own = contract.for_codes(*(q.qtype.bits for q in qparams))
         layers.append(_layer(Bench(node, qparams, graph.qparams[node.output], own), codes))
     return Trace(
         target=profile.name,

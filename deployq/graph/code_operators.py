@@ -119,9 +119,9 @@ def compute(node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator) 
         AccumulatorOverflowError: a sum of a matrix product leaves it.
     """
     operator = COMPUTE[node.target]
-    if operator == "MatMul":
-        return Pending(operator, _matmul(node, operands, accumulator))
     bits = max(operand.qparams.qtype.bits for operand in operands)
+    if operator == "MatMul":
+        return Pending(operator, _matmul(node, operands, accumulator), bits=bits)
     return Pending(operator, _FINISH[operator](node, operands), bits=bits)
 
 

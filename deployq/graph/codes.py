@@ -271,16 +271,17 @@ class CodesInterpreter(fx.Interpreter):
             acc, axis = accumulate(x.data, zero_point, weight, 0, bias, unit.geometry), 1
         acc = fit_accumulator(acc, self.contract.accumulator, name, channel_axis=axis)
         scales = np.float32(integers.input.scale), codes.scale
-        sums = codes.codes.astype(np.int64).sum(tuple(range(1, codes.codes.ndim)))
-        more: dict[str, Any] = {
-            "channel_axis": axis, "bias": added, "removed": zero_point * sums, "late": late
-        }  # fmt: skip
+        more: dict[str, Any] = {"channel_axis": axis, "bias": added, "late": late}
+
+        inputs = tuple(range(1, codes.codes.ndim))
 
         def finishing(addend: Codes | None) -> Finish:
             operand = None if addend is None else (addend.data, addend.qparams)
 
             def finish(out: QParams, bounds: Bounds, form: Form) -> Tensor:
                 taken = acc.clone()  # two grids may wait for the sums
+                if form.sum_cut:
+                    more["removed"] = zero_point * codes.codes.astype(np.int64).sum(inputs)
                 return requantize(taken, *scales, out, form, bounds=bounds, addend=operand, **more)
 
             return finish

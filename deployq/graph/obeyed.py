@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from deployq.arithmetic.addends import JOINING_KINDS
-from deployq.arithmetic.requant_words import BiasOrder, ZeroPointPlace
+from deployq.arithmetic.addends import JOINING_KINDS, joins
+from deployq.arithmetic.requant_words import BiasOrder
 from deployq.errors import ProfileError
 from deployq.graph.bias_type import ACCUMULATOR_BITS
 from deployq.qgraph.floats import PRODUCTS
@@ -219,7 +219,7 @@ def _joined_sums(profile: TargetProfile) -> Iterator[Unobeyed]:
         return
     for operator in PRODUCTS:
         form = profile.contract().form(operator)
-        if form.kind not in JOINING_KINDS or form.zero_point is ZeroPointPlace.ACCUMULATOR:
+        if not joins(form):
             found = f"{profile.graph.residual}, requant.kind {form.kind}"
             kinds = " or ".join(JOINING_KINDS)
             allowed = f"this, with requant.kind {kinds} and the zero point behind the rounding"

@@ -17,6 +17,7 @@ from itertools import pairwise
 from torch import fx
 
 from deployq.errors import InputError
+from deployq.graph.beyond_limits import ELSEWHERE
 from deployq.graph.operators import aten, onnx_type
 from deployq.graph.plan import SelectionPlan
 from deployq.graph.rewrites.rule import argument, calls
@@ -28,7 +29,6 @@ from deployq_targets.words import Group, OpStatus
 CHANNELS, ROWS, COLUMNS = 1, 2, 3
 NOTHING = -1
 """In the place of an input channel: the output channel is zero."""
-ELSEWHERE = (OpStatus.UNSUPPORTED, OpStatus.CPU)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def compute(
     try:
         check_fit(node, [tuple(codes.shape) for codes, _ in operands], most)
         tensors = [qparams for _, qparams in operands]
-        contract = contract.for_codes(max(q.qtype.bits for q in tensors))
+        contract = contract.for_codes(*(q.qtype.bits for q in tensors))
         form = contract.form(node.form_name)
         check_code_bits(node.op_type, form, out, *tensors)
         codes = _COMPUTE[type(node)](node, operands, out, contract)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -60,32 +60,28 @@ def requantize(
         bias: for a zero point in the accumulator, which takes no addend.
         addend: codes of the shape of ``acc``, and their parameters.
     """
-    rest: dict[str, Any] = {"channel_axis": channel_axis, "bounds": bounds, "late": late}
     if addend is not None:
-        return _joined(acc, x_scale, w_scale, out, form, addend, **rest)
-    rest |= {"bias": bias, "removed": removed}
-    made = requantizer(acc.ndim, x_scale, w_scale, out, form, acc.device, **rest)
+        layer = LayerScales(x_scale, w_scale, out, acc.ndim, channel_axis)
+        return _joined(acc, layer, form, addend, bounds, late)
+    made = requantizer(
+        acc.ndim, x_scale, w_scale, out, form, acc.device,
+        channel_axis=channel_axis, bounds=bounds, bias=bias, removed=removed, late=late,
+    )  # fmt: skip
     return made(acc, torch.empty_like(acc, dtype=torch_dtype(out.qtype)))
 
 
 def _joined(
     acc: Tensor,
-    x_scale: FloatArray | np.float32,
-    w_scale: FloatArray | np.float32,
-    out: QParams,
+    layer: LayerScales,
     form: Form,
     addend: Operand,
-    *,
-    channel_axis: int,
     bounds: Bounds | None,
     late: Float64Array | None,
 ) -> Tensor:
-    ratio = addend_ratio(addend[1], out, form)
-    layer = LayerScales(x_scale, w_scale, out, acc.ndim, channel_axis)
-    units = None if late is None else late_units(late, acc.ndim, channel_axis, out, form)
-    value = pick("requantize", _FORMS, form)(layer, form, units, acc.device)(acc)
+    ratio = addend_ratio(addend[1], layer.out, form)
+    value = _rescale(layer, form, late, acc.device)(acc)
     reals = centred(*addend).to(value.dtype)
-    return to_codes(nearest(value + reals * to_tensor(ratio, reals)), out, bounds)
+    return to_codes(nearest(value + reals * to_tensor(ratio, reals)), layer.out, bounds)
 
 
 def requantizer(
@@ -109,8 +105,7 @@ def requantizer(
         device: where they are.
     """
     layer = LayerScales(x_scale, w_scale, out, rank, channel_axis)
-    added = None if late is None else late_units(late, rank, channel_axis, out, form)
-    rescale = pick("requantize", _FORMS, form)(layer, form, added, device)
+    rescale = _rescale(layer, form, late, device)
     if form.zero_point is not ZeroPointPlace.ACCUMULATOR:
         codes = coder(out, bounds)
         return lambda acc, into: codes(rescale(acc), into)
@@ -139,6 +134,16 @@ def _cut(
         return into.copy_(saturate(rescale(kept), out, bounds))
 
     return requantized
+
+
+def _rescale(
+    layer: LayerScales, form: Form, late: Float64Array | None, device: torch.device
+) -> Rescale:
+    """From sums to units of the output's scale, with reals that are added after it."""
+    units = None
+    if late is not None:
+        units = late_units(late, layer.rank, layer.axis, layer.out, form)
+    return pick("requantize", _FORMS, form)(layer, form, units, device)
 
 
 _Late = Float64Array | None

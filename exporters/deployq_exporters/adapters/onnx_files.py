@@ -46,5 +46,9 @@ def writer(dialect: Dialect) -> Callable[[Source], bytes]:
 
 def read_file(source: Source, content: bytes) -> IntegerGraph:
     """What an ONNX file says."""
-    model = onnx.load_from_string(content)
+    return read_model(source, onnx.load_from_string(content))
+
+
+def read_model(source: Source, model: onnx.ModelProto) -> IntegerGraph:
+    """What a model says to its target."""
     return read_graph(model, joins_sums=source.profile.graph.joins_sums)

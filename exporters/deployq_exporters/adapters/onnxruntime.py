@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from deployq_exporters.adapters.adapter import Adapter, Answer, Load, Source
-from deployq_exporters.adapters.onnx_files import LoadedFile, read_file, writer
+from deployq_exporters.adapters.onnx_files import LoadedFile, read_file, read_model, writer
 from deployq_exporters.dialects import DIALECTS
 from deployq_exporters.runtimes.onnxruntime import Session
 from deployq_exporters.runtimes.placement import float_operators
@@ -17,7 +17,7 @@ DIALECT = DIALECTS["onnxruntime"]
 
 def _load(source: Source, content: bytes, load: Load) -> LoadedFile:
     model = onnx.load_from_string(content)
-    graph = read_file(source, content)
+    graph = read_model(source, model)
     session = Session(model, probed(model, graph) if load.inner else {}, threads=load.threads)
     floats = float_operators(graph, session.placement)
     return LoadedFile(graph, lambda fed: Answer(*session.run(fed)), floats)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from deployq_exporters.adapters.adapter import Adapter, Answer, Compiled, Load, Source
-from deployq_exporters.adapters.onnx_files import LoadedFile, read_file, writer
+from deployq_exporters.adapters.onnx_files import LoadedFile, read_file, read_model, writer
 from deployq_exporters.dialects.qnn import QNN
 from deployq_exporters.runtimes.probes import probed
 from deployq_exporters.runtimes.qnn_context import Context, prepare_offline, read_context
@@ -14,7 +14,6 @@ from deployq_targets import TargetProfile
 
 EMULATED = 128
 """Samples: the emulator runs them one by one, at a hundredth of a processor's speed."""
-
 
 ARCHITECTURE = "htp_arch"
 """The option of a profile's tool that names the processor."""
@@ -26,7 +25,7 @@ def _load(source: Source, content: bytes, load: Load) -> LoadedFile:
     All nodes run on HTP or the file is refused.
     """
     model = onnx.load_from_string(content)
-    graph = read_file(source, content)
+    graph = read_model(source, model)
     if load.inner:
         architecture = _architecture(source)
         probing = Session(model, probed(model, graph), architecture=architecture)
