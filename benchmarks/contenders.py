@@ -19,6 +19,7 @@ from benchmarks.models.spec import ModelSpec
 from benchmarks.peers import float_onnx, nncf_ptq, quantize_static
 from deployq import pipeline
 from deployq.errors import DeployqError
+from deployq_calibration.calibration_settings import CalibrationSettings
 
 FLOAT = "float"
 PEERS = ("quantize_static", "nncf")
@@ -84,6 +85,21 @@ def bundle(spec: ModelSpec, target: str, work: Path) -> Path:
         prepared = pipeline.prepare(spec.load(), [spec.example()], target)
         pipeline.calibrate(prepared, calibration)
         pipeline.export(prepared, path, calibration)
+    return path
+
+
+def plain_bundle(spec: ModelSpec, target: str, path: Path, samples: int) -> Path:
+    """A bundle by ranges of few samples, without corrections: for networks slow to calibrate.
+
+    Raises:
+        DeployqError: the network cannot be carried to the target.
+    """
+    if not path.exists():
+        data = spec.calibration()
+        data = data.take(min(samples, len(data)))
+        prepared = pipeline.prepare(spec.load(), [spec.example()], target)
+        pipeline.calibrate(prepared, data, CalibrationSettings(corrections=()))
+        pipeline.export(prepared, path, data)
     return path
 
 

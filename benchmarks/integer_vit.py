@@ -27,6 +27,7 @@ from benchmarks.models.registry import chosen
 from benchmarks.models.spec import INPUT, ModelSpec
 from benchmarks.part import Facts, Table, show
 from benchmarks.statistics import Interval, paired_difference
+from benchmarks.wide_sums import WIDE_SUMS
 from deployq import pipeline
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import LayerRecipe, Recipe
@@ -55,11 +56,10 @@ class Variant:
         return Recipe(weight_bits=8, activation_bits=8, layers=self.layers)
 
 
-WIDE = LayerRecipe(activation_bits=16)
 VARIANTS = {
     "wide_sums": Variant(
         Path(__file__).with_name("lowbit-wide-sums.toml"),
-        dict.fromkeys(("*add*", "*.proj", "*.fc2"), WIDE),
+        WIDE_SUMS,
     ),
     "all_8": Variant("lowbit-vlsi"),
 }

@@ -21,7 +21,7 @@ import onnx
 import torch
 
 from benchmarks.command import parser, work_folder
-from benchmarks.contenders import bundle
+from benchmarks.contenders import bundle, plain_bundle
 from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
 from benchmarks.part import Facts, Table, show
@@ -34,7 +34,6 @@ from deployq.qparams import IntArray
 from deployq.simulator import run_graph
 from deployq.tuning import Arithmetic, evolve_scales
 from deployq.verifier.proportion import wilson
-from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.evolq import EvolveSettings
 from deployq_exporters.dialects.dialect import translate
 from deployq_exporters.dialects.qnn import QNN
@@ -86,7 +85,8 @@ def compared(
     elif light is None:
         folder = bundle(spec, ORIGIN[name], work)
     else:
-        folder = light_bundle(spec, ORIGIN[name], work, light)
+        target = ORIGIN[name]
+        folder = plain_bundle(spec, target, work / spec.name / f"{target}-{light}", light)
     model = translate(onnx.load(folder / "model.onnx"), QNN)
     if name == CENTRED:
         model = centred(model, contract)
@@ -107,17 +107,6 @@ def compared(
         "mean_difference": float(apart.mean()), "largest_difference": int(np.abs(apart).max()),
         "simulation_differs": int((simulated != htp).sum()),
     }  # fmt: skip
-
-
-def light_bundle(spec: ModelSpec, target: str, work: Path, samples: int) -> Path:
-    """A bundle without corrections, for networks that are slow to calibrate."""
-    path = work / spec.name / f"{target}-{samples}"
-    if not path.exists():
-        data = spec.calibration().take(samples)
-        prepared = pipeline.prepare(spec.load(), [spec.example()], target)
-        pipeline.calibrate(prepared, data, CalibrationSettings(corrections=()))
-        pipeline.export(prepared, path, data)
-    return path
 
 
 def searched(spec: ModelSpec, work: Path) -> Path:

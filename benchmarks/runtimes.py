@@ -19,18 +19,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 from benchmarks.command import chosen_parts, parser, work_folder
+from benchmarks.contenders import plain_bundle
 from benchmarks.models.metrics import Top1
 from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
 from benchmarks.part import Facts, Table, show
-from deployq import pipeline
 from deployq.errors import DeployqError
 from deployq.progress import progress
 from deployq.runtimes.matrix import Matrix, MatrixSettings
 from deployq.runtimes.row import Row, State
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.metrics import TOP1
-from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_exporters.adapters import ADAPTERS
 
 COLUMNS = (
@@ -93,15 +92,7 @@ def measure(case: Case, work: Path, calibration: int, settings: MatrixSettings) 
     """What became of a network in a runtime, or why the target does not take it."""
     spec, path = case.spec, work / f"{case.spec.name}.{case.target}"
     try:
-        if not path.exists():
-            prepared = pipeline.prepare(spec.load(), [spec.example()], case.target)
-            data = spec.calibration()
-            pipeline.calibrate(
-                prepared,
-                data.take(min(calibration, len(data))),
-                CalibrationSettings(corrections=()),
-            )
-            pipeline.export(prepared, path, data)
+        plain_bundle(spec, case.target, path, calibration)
     except DeployqError as error:
         return f"{error.where}: {error.rule} [{error.found}]"
     metric = TOP1 if isinstance(spec.metric, Top1) else None

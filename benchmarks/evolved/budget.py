@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.evolved.grids import EVERY, LANGUAGE, PLAIN, POWER_PAIRS, ROUNDED, Grid
+from benchmarks.evolved.grids import (
+    EVERY,
+    LANGUAGE,
+    PLAIN,
+    POWER_PAIRS,
+    ROUNDED,
+    WIDE,
+    Grid,
+)
 from deployq_calibration.evolq import EvolveSettings
 
 
@@ -69,21 +77,23 @@ NETWORKS = (
     "mnist_vit_prenorm", "cifar10_vit_prenorm", "cifar10_vit_postnorm", "imagenet_vit_tiny16",
     "lm_stories260k",
 )  # fmt: skip
+GRIDS = {"imagenet_vit_tiny16": WIDE, "lm_stories260k": LANGUAGE}
+"""Of networks that need grids of their own."""
 QUICK = Budget(
     {
         "mnist_vit_prenorm": Schedule(300, SMALL, EVERY, POWER_PAIRS),
         "cifar10_vit_prenorm": Schedule(600, SHORT, EVERY, POWER_PAIRS),
         "cifar10_vit_postnorm": Schedule(600, SHORT),
-        "imagenet_vit_tiny16": Schedule(900, REDUCED),
-        "lm_stories260k": Schedule(600, STORIES, LANGUAGE),
+        "imagenet_vit_tiny16": Schedule(900, REDUCED, GRIDS["imagenet_vit_tiny16"]),
+        "lm_stories260k": Schedule(600, STORIES, GRIDS["lm_stories260k"]),
     },
     seeds=3, reported=6000, iterations=300,
     speed=("imagenet_vit_tiny16", 16, 8), rounds=(3, 30),
 )  # fmt: skip
 FULL = Budget(
     {
-        name: Schedule(24 * 3600, RELEASED, LANGUAGE if name.startswith("lm") else EVERY,
-                       () if name.startswith("lm") else POWER_PAIRS)
+        name: Schedule(24 * 3600, RELEASED, GRIDS.get(name, EVERY),
+                       () if name in GRIDS else POWER_PAIRS)
         for name in NETWORKS
     },
     seeds=3, reported=6000, iterations=500,

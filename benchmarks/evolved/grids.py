@@ -5,9 +5,10 @@ A new row of every table is one line here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.wide_sums import WIDE_SUMS
 from deployq.graph.recipe import Recipe
 
 HERE = Path(__file__).parent
@@ -25,6 +26,7 @@ class Grid:
         corrections: of calibration.
         activations: bits.
         on_lattice: activations' scales make the lattice of the weights', and stay.
+        wide_sums: residual sums have 16 bits.
     """
 
     name: str
@@ -33,14 +35,18 @@ class Grid:
     corrections: tuple[str, ...] = ()
     activations: int = 8
     on_lattice: bool = False
+    wide_sums: bool = False
 
     def recipe(self) -> Recipe:
         """What ``prepare`` is asked for."""
-        return Recipe(self.weights, self.activations)
+        layers = WIDE_SUMS if self.wide_sums else {}
+        return Recipe(self.weights, self.activations, layers)
 
 
 PLAIN = (Grid("W8A8", NARROW, 8), Grid("W4A8", NARROW, 4), Grid("W3A8", NARROW, 3))
 """Post-training scales, which the search starts from."""
+WIDE = tuple(replace(grid, name=f"{grid.name} wide sums", wide_sums=True) for grid in PLAIN)
+"""The same where 8 bits do not hold the residual."""
 POWER_PAIRS = tuple(
     (grid, Grid(f"{grid.name} pow2", POWERS, grid.weights)) for grid in PLAIN if grid.weights < 8
 )
