@@ -60,7 +60,7 @@ ROUNDED = tuple(
 NARROWEST = Grid("W4A4", "lowbit-vlsi", 4, activations=4, on_lattice=True)
 """Integers alone, LayerNorm and Softmax among them; its multipliers are short: a lattice."""
 EVERY = (*PLAIN, *ROUNDED, NARROWEST)
-LANGUAGE = (Grid("W8A8", "ort-cpu", 8), Grid("W4A8", "ort-cpu", 4))
+LANGUAGE = tuple(replace(grid, target=str(HERE / "w3-cpu.toml")) for grid in PLAIN)
 """Embeddings and RMSNorm, which the narrow targets do not have."""
 DEPLOYED = Grid("ort-cpu W8A8", "ort-cpu", 8)
 """What the peers' files are compared with."""

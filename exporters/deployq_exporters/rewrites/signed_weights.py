@@ -54,7 +54,7 @@ def _zero_point(node: ir.Node) -> Any:
 def _moved(node: ir.Node) -> Any:
     """``q - z``, int64; None for codes that are computed or lie in blocks."""
     codes, zero_point = initializer_array(node.inputs[0]), _zero_point(node)
-    if codes is None or zero_point is None or "block_size" in node.attributes:
+    if codes is None or zero_point is None or node.attributes.get_int("block_size"):
         return None
     return codes.astype(np.int64) - zero_point.astype(np.int64)
 
