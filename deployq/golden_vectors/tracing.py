@@ -9,7 +9,7 @@ import numpy as np
 from deployq.errors import DeployqError, UnsupportedError
 from deployq.golden_vectors.designing import design
 from deployq.golden_vectors.runs import Bench
-from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Linear, Node, Quantize
+from deployq.qgraph.nodes import IntegerGraph, Linear, Node, Quantize
 from deployq.qgraph.row_norms import rows_on_codes
 from deployq.qgraph.values import located
 from deployq.qparams import IntArray
@@ -41,7 +41,7 @@ def integer_nodes(graph: IntegerGraph) -> list[Node]:
     Raises:
         UnsupportedError: there are none, or a sum joins a layer, which the C program has not.
     """
-    nodes = [n for n in graph.nodes if not isinstance(n, Float | Quantize | Dequantize)]
+    nodes = [n for n in graph.nodes if n.writes_codes and not isinstance(n, Quantize)]
     joined = next((n for n in nodes if isinstance(n, Linear) and n.addend is not None), None)
     if joined is not None:
         raise UnsupportedError(
@@ -94,7 +94,7 @@ def trace_graph(
         packing=packing_of(profile),
         layers=tuple(layers),
         samples=samples,
-        floats=tuple(node.name for node in graph.floats),
+        floats=tuple(node.name for node in graph.in_reals),
     )
 
 

@@ -52,6 +52,7 @@ class Pending:
         low, high: real bounds of the clamps that followed.
         bits: of its widest operand.
         joined: of a layer, the last step where codes of the same shape join its sums.
+        reals: of a layer, what its sums stand for, float32.
     """
 
     operator: str
@@ -60,6 +61,7 @@ class Pending:
     high: float = float("inf")
     bits: int = 0
     joined: Callable[[Codes], Finish] | None = None
+    reals: Callable[[], Tensor] | None = None
 
     def clamped(self, low: float, high: float) -> Pending:
         """The same, inside narrower real bounds."""

@@ -27,7 +27,7 @@ from deployq.arithmetic.contract import QDQ, Contract, Form, Kind
 from deployq.arithmetic.kernels import linear
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
-from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
+from deployq.arithmetic.kernels.requantize import fit_accumulator, real_sums, requantize
 from deployq.arithmetic.requant_words import BiasOrder
 from deployq.arithmetic.rounding import Float64Array
 from deployq.arithmetic.row_operators import in_integers
@@ -286,8 +286,11 @@ class CodesInterpreter(fx.Interpreter):
 
             return finish
 
+        def reals() -> Tensor:
+            return real_sums(acc, *scales, channel_axis=axis, late=late)
+
         bits = integers.input.qtype.bits
-        return Pending(operator, finishing(None), bits=bits, joined=finishing)
+        return Pending(operator, finishing(None), bits=bits, joined=finishing, reals=reals)
 
     def _late_bias(self, codes: LinearCodes, operator: str) -> Float64Array | None:
         """The reals that are added after the scale, as the contract, or the file, has it."""
@@ -317,7 +320,9 @@ def _flat(args: tuple[Any, ...]) -> list[Any]:
 
 
 def _real(value: Any) -> Any:
-    """The float32 reals of codes; everything else as it is."""
+    """The float32 reals of codes, and of a layer that returns reals; everything else as it is."""
+    if isinstance(value, Pending) and value.reals is not None:
+        return value.reals()
     if not isinstance(value, Codes):
         return value
     reals = affine.dequantize(value.data.cpu().numpy(), value.qparams)

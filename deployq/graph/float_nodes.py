@@ -84,6 +84,12 @@ def _carried(
         possible = profile.runs_floats
     elif status.computes_in_float:
         reason, possible = f"{profile.name} runs {operator} as {status}", True
+    elif (
+        calls(site.core, aten.add.Tensor)
+        and status is OpStatus.INTEGER
+        and profile.graph.real_outputs
+    ):
+        reason, possible = "a sum of reals", True
     else:
         reason = f"deployq has no integer form of {operator} with these operands"
         possible = profile.graph.unlisted_ops is UnlistedOps.FLOAT

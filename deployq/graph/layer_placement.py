@@ -46,7 +46,14 @@ def clamp_is_redundant(site: Site, grid: TensorPlan) -> bool:
     return low_ok and (site.high == INFINITY or grid.scale_limit is not None)
 
 
-def layer_plan(site: Site, grid: TensorPlan, wishes: Wishes, reads: Counter[int]) -> LayerPlan:
+def layer_plan(
+    site: Site, grid: TensorPlan | None, wishes: Wishes, reads: Counter[int]
+) -> LayerPlan:
+    """The decisions on one layer.
+
+    Args:
+        grid: of its output; None for a layer that returns reals.
+    """
     profile, module = wishes.profile, wishes.module
     weight = argument(site.core, 1, "weight")
     operator = onnx_type(module, site.core)
@@ -62,7 +69,7 @@ def layer_plan(site: Site, grid: TensorPlan, wishes: Wishes, reads: Counter[int]
             next_step="put a signed type of this width first in weight.types",
         )
     activation = "none"
-    if site.clamp is not None:
+    if site.clamp is not None and grid is not None:
         activation = "removed" if clamp_is_redundant(site, grid) else "kept"
     return LayerPlan(
         site.name,

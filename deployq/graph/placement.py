@@ -33,6 +33,7 @@ from deployq.graph.operators import is_linear, onnx_type
 from deployq.graph.pixel_inputs import PixelInputs
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.ranks import check_ranks
+from deployq.graph.reals import keep_in_reals
 from deployq.graph.recipe import Recipe
 from deployq.graph.selections import Selection, find_selections, selection_plan
 from deployq.graph.sites import (
@@ -89,6 +90,7 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
     apart: frozenset[fx.Node] = frozenset()
     while True:
         sites = find_sites(module, apart, in_float, on_codes=_rows_on_codes(profile))
+        sites = keep_in_reals(module, sites, profile.graph.real_outputs)
         if profile.graph.joins_sums and profile.op_status("Add") not in ELSEWHERE:
             sites = join_sums(module, sites)
         placement = _place(module, profile, recipe, sites, fallbacks, selections)
@@ -145,7 +147,7 @@ def _place(
     check_activations(grid_of, touches)
     reads = count_reads(module)
     layers = tuple(
-        layer_plan(site, grid_of[site.name], wishes, reads)
+        layer_plan(site, grid_of.get(site.name), wishes, reads)
         for site in sites.values()
         if site.kind == "linear"
     )

@@ -138,6 +138,8 @@ def prepare_graph(
         _attach_new(module, quantizer_path("activations", grid.name), quantizer)
     for site in placement.sites.values():
         output = site.output
+        if site.kind == "constant" and site.name not in placement.grid_of:
+            continue
         if site.kind == "constant":
             path = quantizer_path("activations", placement.grid_of[site.name].name)
             quantize_constant(module, site, path, readers)

@@ -46,6 +46,7 @@ class Site:
         batch_norm, clamp: fused followers, if any.
         low, high: real bounds that the clamp (or the operator) enforces.
         joined, addend: a sum that is part of the layer, and its other operand.
+        in_reals: a layer that returns reals: its output has no grid (see ``reals``).
     """
 
     name: str
@@ -57,6 +58,7 @@ class Site:
     high: float = INFINITY
     joined: fx.Node | None = None
     addend: fx.Node | None = None
+    in_reals: bool = False
 
     @property
     def output(self) -> fx.Node:
@@ -141,7 +143,9 @@ def on_grids(module: fx.GraphModule, sites: dict[fx.Node, Site]) -> set[str]:
     for site in sites.values():
         if site.kind in INTEGER:
             sources = (sites.get(moved_from(module, n)) for n in site.operands)
-            found |= {site.name, *(source.name for source in sources if source is not None)}
+            found |= {source.name for source in sources if source is not None}
+            if not site.in_reals:
+                found.add(site.name)
     return found
 
 

@@ -58,9 +58,9 @@ class Row:
         name: of the tensor.
         operator: ONNX operator type.
         weight: None for operators without weights.
-        grid: of the output's codes.
+        grid: of the output's codes; None for a layer that returns reals.
         shape: of the output for one sample; None where the file leaves dimensions free.
-        size: bytes of the output's codes for one sample, packed; None without shape.
+        size: bytes of the output's codes, or reals, for one sample, packed; None without shape.
         macs: multiply-accumulates for one sample; 0 where nothing is multiplied, None without
             shape.
         share: part of all multiply-accumulates, in [0, 1]; None without shape.
@@ -69,7 +69,7 @@ class Row:
     name: str
     operator: str
     weight: Weight | None
-    grid: Grid
+    grid: Grid | None
     shape: Shape | None
     size: int | None
     macs: int | None

@@ -17,7 +17,7 @@ from deployq.qgraph.sizes import macs, packed_size
 from deployq.qparams import PerBlock, PerTensor, QParams
 from deployq.qtypes import QType
 
-CODES = ".codes"
+CODES, REALS = ".codes", ".real"
 REAL = QType(32, True)
 """As wide as a float32."""
 
@@ -39,7 +39,7 @@ def inspect_graph(
         plan: of a bundle; says what the codes' types are where a file only has containers.
     """
     types = _Types.of(plan)
-    nodes = [node for node in graph.nodes if node.writes_codes]
+    nodes = [node for node in graph.nodes if node.writes_codes or isinstance(node, Linear)]
     products = None if shapes is None else {node.output: macs(node, shapes) for node in nodes}
     apart = 0 if plan is None else sum(plan.float_macs.values())
     total = None if products is None else sum(products.values()) + apart
@@ -88,14 +88,16 @@ def _row(
 ) -> Row:
     shape = None if shapes is None else shapes[node.output]
     own = None if products is None else products[node.output]
-    qparams, name = graph.qparams[node.output], node.output.removesuffix(CODES)
+    qparams = graph.qparams.get(node.output)
+    name = node.output.removesuffix(REALS if qparams is None else CODES)
+    qtype = REAL if qparams is None else qparams.qtype
     return Row(
         name=name,
         operator=node.op_type,
         weight=_weight(node, types.weights.get(name)) if isinstance(node, Linear) else None,
-        grid=_grid(qparams, types.tensors.get(name)),
+        grid=None if qparams is None else _grid(qparams, types.tensors.get(name)),
         shape=shape,
-        size=None if shape is None else packed_size(prod(shape), qparams.qtype),
+        size=None if shape is None else packed_size(prod(shape), qtype),
         macs=own,
         share=None if own is None or total is None else own / max(total, 1),
     )

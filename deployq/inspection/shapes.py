@@ -11,6 +11,7 @@ import onnx
 
 from deployq.arithmetic.contract import QDQ
 from deployq.qgraph import IntegerGraph
+from deployq.qgraph.sizes import with_reals
 from deployq.simulator import run_graph
 from deployq.simulator.fit import check_size
 
@@ -20,7 +21,7 @@ def code_shapes(
     graph: IntegerGraph,
     sample: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> dict[str, tuple[int, ...]] | None:
-    """Code tensor to its shape for a batch of one, constants included.
+    """Code tensor to its shape for a batch of one, constants and the reals of products included.
 
     None where an input leaves a dimension free that is not its first, and no sample says how long
     it is. A first dimension that the file fixes stays as it is.
@@ -36,7 +37,7 @@ def code_shapes(
         return None
     computed = run_graph(graph, QDQ, sample).codes
     shapes = {name: tuple(codes.shape) for name, codes in computed.items()}
-    return shapes | {name: codes.shape for name, codes in graph.constants.items()}
+    return with_reals(graph, shapes | {n: codes.shape for n, codes in graph.constants.items()})
 
 
 def _zeros(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, npt.NDArray[Any]] | None:

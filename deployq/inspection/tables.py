@@ -54,15 +54,21 @@ def _tensors(inspection: Inspection) -> Table:
     for column in ("scale", "zero point", "covers", "shape", "bytes"):
         table.add_column(column, justify="right")
     for row in inspection.rows:
-        grid = row.grid
-        zero_point = " to ".join(str(code) for code in dict.fromkeys(grid.zero_point))
         table.add_row(
-            row.name, row.operator, _qtype(grid), _span(grid.scale), zero_point,
-            f"{grid.covers[0]:.4g} to {grid.covers[1]:.4g}",
+            row.name, row.operator, *_codes(row.grid),
             "?" if row.shape is None else _shape(row.shape),
             "?" if row.size is None else f"{row.size:,}",
         )  # fmt: skip
     return table
+
+
+def _codes(grid: Grid | None) -> tuple[str, str, str, str]:
+    """Type, scale, zero point and reals that codes cover."""
+    if grid is None:
+        return "f32", "", "", ""
+    zero_point = " to ".join(str(code) for code in dict.fromkeys(grid.zero_point))
+    covers = f"{grid.covers[0]:.4g} to {grid.covers[1]:.4g}"
+    return _qtype(grid), _span(grid.scale), zero_point, covers
 
 
 def _qtype(grid: Grid) -> str:

@@ -88,7 +88,7 @@ class Subject:
     def folded(self, node: Linear | MatMul) -> Int64Array:
         """What stands for the output's zero point: one for each channel, or one for all."""
         form = self.profile.requant.for_op(node.form_name).form()
-        if form.zero_point is not ZeroPointPlace.ACCUMULATOR:
+        if form.zero_point is not ZeroPointPlace.ACCUMULATOR or not node.writes_codes:
             return np.zeros((), np.int64)
         scales = [self.graph.qparams[name].scale for name in node.inputs]
         weight = node.weight_qparams.scale if isinstance(node, Linear) else scales[1]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx
 
 from deployq import affine
 from deployq.qgraph.joined_sums import joins_a_layer
-from deployq.qgraph.nodes import Float
+from deployq.qgraph.nodes import Float, Linear
 from deployq.qgraph.opsets import DEFAULT_DOMAIN
 from deployq.qgraph.values import (
+    Clamp,
     Constant,
     GraphInput,
     QuantizedConstant,
@@ -23,6 +26,8 @@ from deployq.qgraph.walk import Handler, Walk
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators with a weight, input 1."""
+MATRIX = ("Gemm", "MatMul")
+"""Those whose integer kernels may return reals in some runtimes."""
 SUMS = ("Add", "Mul")
 OWN = ("QuantizeLinear", "DequantizeLinear", "Shape", "Constant")
 """Operators with one meaning, whatever they read."""
@@ -89,9 +94,17 @@ def settle_in_float(walk: Walk, node: onnx.NodeProto) -> None:
 
 
 def settle_tensor(walk: Walk, name: str) -> None:
-    """No QuantizeLinear follows: codes that were moved are codes, all else was made in float."""
+    """No QuantizeLinear follows: codes that were moved are codes, a product with weights returns
+    what its exact sums stand for, all else was made in float.
+    """
     walk.settle(name)
-    if isinstance(walk.values.get(name), Waiting):
+    value = walk.values.get(name)
+    if not isinstance(value, Waiting):
+        return
+    if isinstance(value.node, Linear) and value.node.op_type in MATRIX and value.clamp == Clamp():
+        walk.nodes.append(replace(value.node, output=name, in_reals=True))
+        walk.values[name] = Real(name)
+    else:
         _read_again(walk, name)
 
 
@@ -104,8 +117,7 @@ def _read_again(walk: Walk, name: str) -> None:
     """The operator that makes a waiting tensor, and those before it that wait as well."""
     maker = walk.makers[name]
     for before in maker.input:
-        if isinstance(walk.values.get(before), Waiting):
-            _read_again(walk, before)
+        settle_tensor(walk, before)
     read_float(walk, maker)
 
 

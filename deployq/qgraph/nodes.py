@@ -80,6 +80,7 @@ class Linear(Node):
         bias_type: of the codes that the file holds; None where it holds reals.
         bias_qparams: of these codes, as the file states them; None where it states none.
         geometry: of a Conv; a ConvTransposeGeometry of a ConvTranspose.
+        in_reals: the output is what the sums stand for; no codes are written.
 
     Raises:
         InputError: weight, bias and groups do not fit each other.
@@ -93,6 +94,11 @@ class Linear(Node):
     bias_type: QType | None = None
     bias_qparams: QParams | None = None
     geometry: ConvGeometry = field(default_factory=ConvGeometry)
+    in_reals: bool = False
+
+    @property
+    def writes_codes(self) -> bool:
+        return not self.in_reals
 
     @property
     def form_name(self) -> str:
@@ -250,6 +256,11 @@ class IntegerGraph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     constants: Mapping[str, IntArray] = field(default_factory=dict)
+
+    @property
+    def in_reals(self) -> tuple[Node, ...]:
+        """The operators whose output is reals: those in float, and products that end in reals."""
+        return tuple(n for n in self.nodes if not (n.writes_codes or isinstance(n, Dequantize)))
 
     @property
     def floats(self) -> tuple[Float, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from deployq.qgraph.nodes import Linear, MatMul, Node
+from deployq.qgraph.nodes import IntegerGraph, Linear, MatMul, Node
 from deployq.qtypes import QType
 
 
@@ -17,6 +17,15 @@ def packed_bytes(count: int, bits: int) -> int:
 def packed_size(count: int, qtype: QType) -> int:
     """Bytes of ``count`` codes in their ONNX container, several to a byte below 8 bits."""
     return packed_bytes(count, qtype.container.bits)
+
+
+def with_reals(
+    graph: IntegerGraph, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of code tensors, and those of what products return as reals."""
+    products = [node for node in graph.in_reals if isinstance(node, Linear)]
+    rows = {node.output: shapes[node.inputs[0]][:-1] for node in products}
+    return dict(shapes) | {n.output: (*rows[n.output], n.weight.shape[1]) for n in products}
 
 
 def macs(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -24,11 +24,12 @@ from deployq.arithmetic.kernels.codes import quantize, torch_dtype
 from deployq.arithmetic.kernels.pieces import in_pieces
 from deployq.errors import InputError
 from deployq.qgraph.liveness import last_readers
-from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Node, Quantize
+from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Linear, Node, Quantize
 from deployq.qgraph.row_norms import rows_on_codes
 from deployq.qparams import QParams
 from deployq.simulator.fit import most_elements
 from deployq.simulator.floats import compute_float
+from deployq.simulator.linear_layers import linear_reals
 from deployq.simulator.operators import compute
 
 Array = npt.NDArray[Any]
@@ -124,7 +125,11 @@ class _Run:
             operands = [self.reals[name] for name in node.inputs]
             self.reals[node.output] = compute_float(node, operands, self.most)
             return
-        if isinstance(node, Dequantize):
+        if isinstance(node, Linear) and node.in_reals:
+            (name,) = node.inputs
+            reals = linear_reals(node, self.fed[name], qparams[name], self.contract)
+            self.reals[node.output] = reals.numpy()
+        elif isinstance(node, Dequantize):
             read = self.fed[node.inputs[0]].numpy()
             self.reals[node.output] = affine.dequantize(read, qparams[node.inputs[0]])
         elif isinstance(node, Quantize):

@@ -6,6 +6,7 @@ repeated for its cells, so that each pass over it is one long loop.
 
 from __future__ import annotations
 
+from math import prod
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +16,12 @@ from torch import Tensor
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.pieces import PIECE, SUMS, pieces
-from deployq.arithmetic.kernels.requantize import Requantize, fit_accumulator, requantizer
+from deployq.arithmetic.kernels.requantize import (
+    Requantize,
+    fit_accumulator,
+    real_sums,
+    requantizer,
+)
 from deployq.arithmetic.rounding import Float64Array
 from deployq.qgraph.nodes import Linear
 from deployq.qparams import FloatArray, IntArray, QParams
@@ -49,6 +55,24 @@ def linear_codes(node: Linear, x: Tensor, qx: QParams, out: QParams, contract: C
     if not convolves:
         return codes.view(shape)
     return codes.view(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)
+
+
+def linear_reals(node: Linear, x: Tensor, qx: QParams, contract: Contract) -> Tensor:
+    """What the sums of a product stand for, float32 (..., N); see ``requantize.real_sums``.
+
+    Args:
+        x: codes, (..., K).
+        qx: their parameters.
+    """
+    placed, shape = _placed(node, qx, contract), linear_shape(node, MOST, x.shape)
+    sums = layer_sums(node, qx, biased=placed.steps is not None)
+    rows, reals = x.reshape(-1, x.shape[-1]), torch.empty(prod(shape[:-1]), shape[-1])
+    for piece in pieces(len(rows), shape[-1], SUMS):
+        acc = fit_accumulator(sums(rows[piece]), contract.accumulator, "sum", channel_axis=-1)
+        reals[piece] = real_sums(
+            acc, qx.scale[()], node.weight_qparams.scale, channel_axis=-1, late=placed.reals
+        )
+    return reals.view(shape)
 
 
 def _placed(node: Linear, qx: QParams, contract: Contract) -> PlacedBias:

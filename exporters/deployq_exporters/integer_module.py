@@ -85,7 +85,15 @@ class _Builder:
         copied = self._copied(node)
         if is_movement(self.source, node) and is_on_grid(self.source, node):
             return self._grid(copied, name, grid_of(self.source, node))
-        return copied
+        return self._named(copied, name) if self._is_real_sum(node) else copied
+
+    def _is_real_sum(self, node: fx.Node) -> bool:
+        """A sum in float that no quantizer reads: nothing else would name it."""
+        reads = (self.source.get_submodule(str(u.target)) for u in node.users if _is_module(u))
+        return calls(node, aten.add.Tensor) and not any(isinstance(m, FakeQuantize) for m in reads)
+
+    def _named(self, x: fx.Node, name: str) -> fx.Node:
+        return self.graph.call_function(torch.ops.deployq.named.default, (x, name))
 
     def _quantized(self, node: fx.Node, name: str, qparams: QParams) -> fx.Node:
         """A tensor on its grid; a constant once, however many operators read it."""
@@ -175,6 +183,10 @@ class _Builder:
         return self.graph.call_function(
             torch.ops.deployq.layer.default, (self._arg(source), *operands, *facts)
         )
+
+
+def _is_module(node: fx.Node) -> bool:
+    return node.op == "call_module"
 
 
 def _holds(root: nn.Module, name: str) -> bool:

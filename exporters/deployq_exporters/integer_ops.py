@@ -1,7 +1,8 @@
-"""A grid and a linear layer as one torch operator each, for the trace that becomes ONNX.
+"""A grid, a linear layer and a name as one torch operator each, for the trace that becomes ONNX.
 
 They come out as nodes of the domain ``deployq`` that carry the tensor's name; the rewrites
-``typed_grids`` and ``typed_layers`` turn them into standard operators with typed codes.
+``typed_grids`` and ``typed_layers`` turn them into standard operators with typed codes,
+``named_reals`` gives the name away.
 
 The trace's time grows with its nodes, so a grid is one call with plain numbers, a layer one call
 with its reals, and neither has the autograd layer of ``torch.library.custom_op``.
@@ -31,6 +32,7 @@ torch.library.define(
     "deployq::layer",
     "(Tensor x, Tensor weight, Tensor bias, str op_type, int[] geometry, str tensor) -> Tensor",
 )
+torch.library.define("deployq::named", "(Tensor x, str tensor) -> Tensor")
 
 
 def grid(
@@ -57,7 +59,14 @@ def layer(
     return product(op_type, _geometry(op_type, geometry), x, weight, bias)
 
 
-for _name, _compute, _shape in (("grid", grid, _like), ("layer", layer, layer)):
+def named(x: Tensor, tensor: str) -> Tensor:
+    """``x``."""
+    return x.clone()  # an operator may not return its operand
+
+
+for _name, _compute, _shape in (
+    ("grid", grid, _like), ("layer", layer, layer), ("named", named, named),
+):  # fmt: skip
     torch.library.impl(f"deployq::{_name}", "CompositeExplicitAutograd")(_compute)
     torch.library.register_fake(f"deployq::{_name}", _shape)
 
@@ -100,6 +109,7 @@ _GRID = _operator(
     },
 )  # fmt: skip
 _LAYER = _operator("Layer", {"tensor": "STRING"})
+_NAMED = _operator("Named", {"tensor": "STRING"})
 
 
 def _to_onnx_grid(
@@ -116,8 +126,13 @@ def _to_onnx_layer(
     return _LAYER(x, tensor=tensor)
 
 
+def _to_onnx_named(x: Any, tensor: str) -> Any:
+    return _NAMED(x, tensor=tensor)
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.deployq.grid.default: _to_onnx_grid,
     torch.ops.deployq.layer.default: _to_onnx_layer,
+    torch.ops.deployq.named.default: _to_onnx_named,
 }
 """For ``torch.onnx.export(custom_translation_table=...)``."""

@@ -26,6 +26,7 @@ from deployq_exporters.rewrites import (
     integer_edges,
     mean_to_global_pool,
     name_after_tensors,
+    named_reals,
     pad_into_conv,
     reshape_to_flatten,
     table_on_codes,
@@ -42,6 +43,7 @@ from deployq_targets.words import Edges, Subbyte
 
 CANONICAL: tuple[Rewrite, ...] = (
     table_on_codes.RULE,  # before the grids, which it asks
+    named_reals.RULE,
     typed_grids.RULE,  # early, as the layers' own rule: later rules see standard operators
     mean_to_global_pool.RULE,
     reshape_to_flatten.RULE,

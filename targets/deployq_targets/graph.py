@@ -80,6 +80,12 @@ class Graph(Section):
     """When a ReLU or Clip costs nothing behind a weighted operator."""
     require_output_q: bool = False
     """Only an operator whose output is quantized runs in integers."""
+    real_outputs: tuple[OpType, ...] = ()
+    """Products that run in integers and may end in reals.
+
+    A sum that only operators in float read then stays in float, and the layers before it, which
+    only such sums read, return reals: the residual of a transformer has no grid.
+    """
     residual: Residual = Residual.ANY
     """Where Q and DQ stand on the inputs of an Add of two branches."""
     io: Edges = Edges.FLOAT

@@ -31,7 +31,7 @@ from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.oracle.requantize import overflow_error
 from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array, Int64Array
-from deployq.arithmetic.scales import cut_offsets, folded_zero
+from deployq.arithmetic.scales import cut_offsets, folded_zero, shape_along
 from deployq.qparams import FloatArray, IntArray, QParams
 
 Requantize: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -68,6 +68,23 @@ def requantize(
         channel_axis=channel_axis, bounds=bounds, bias=bias, removed=removed, late=late,
     )  # fmt: skip
     return made(acc, torch.empty_like(acc, dtype=torch_dtype(out.qtype)))
+
+
+def real_sums(
+    acc: Tensor,
+    x_scale: FloatArray | np.float32,
+    w_scale: FloatArray | np.float32,
+    *,
+    channel_axis: int = 1,
+    late: Float64Array | None = None,
+) -> Tensor:
+    """``acc * s_x * s_w`` as float32; see ``oracle.requantize.real_sums``."""
+    along = shape_along(acc.ndim, channel_axis)
+    factor = np.float64(x_scale) * np.asarray(w_scale, np.float64).reshape(along)
+    reals = acc.double().mul_(torch.as_tensor(factor, device=acc.device))
+    if late is not None:
+        reals.add_(torch.as_tensor(late.reshape(along), device=acc.device))
+    return reals.float()
 
 
 def _joined(

@@ -126,6 +126,32 @@ _FORMS: dict[Kind, Callable[[Int64Array, LayerScales, Form, _Late], Int64Array]]
 }
 
 
+def real_sums(
+    acc: Int64Array,
+    x_scale: FloatArray | np.float32,
+    w_scale: FloatArray | np.float32,
+    *,
+    channel_axis: int = 1,
+    late: Float64Array | None = None,
+) -> npt.NDArray[np.float32]:
+    """``acc * s_x * s_w`` and reals beside them, in float64, rounded once to float32.
+
+    What a product returns where no QuantizeLinear follows it. Runtimes compute it in float32, in
+    orders of their own (ONNX Runtime's MatMulIntegerToFloat): they differ in the last bit.
+
+    Args:
+        acc: finished sums.
+        x_scale, w_scale: float32, of the activation, and of the weight, one or (C,).
+        channel_axis: of the sums.
+        late: (C,) biases that the sums do not hold.
+    """
+    along = shape_along(acc.ndim, channel_axis)
+    reals = acc * (np.float64(x_scale) * np.asarray(w_scale, np.float64).reshape(along))
+    if late is not None:
+        reals = reals + late.reshape(along)
+    return np.asarray(reals, np.float32)
+
+
 def fit_accumulator(
     acc: Int64Array, accumulator: Accumulator, where: str, *, channel_axis: int = 1
 ) -> Int64Array:

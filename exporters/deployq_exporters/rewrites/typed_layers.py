@@ -46,6 +46,7 @@ def match(node: ir.Node) -> bool:
 def _rewrite(graph: ir.Graph, node: ir.Node, name: str, layer: StoredLayer) -> None:
     x = node.inputs[0]
     assert x is not None
+    node.outputs[0].name = f"{name}.real"
     on_map = layer.op_type == "Gemm" and (x.shape is None or len(x.shape) > 2)
     weight = (layer.weight, layer.weight_params)
     weight = _inputs_first(*weight) if on_map else weight

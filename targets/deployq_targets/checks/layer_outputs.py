@@ -16,7 +16,7 @@ from deployq.qgraph.nodes import Linear, MatMul
 from deployq.qparams import PerBlock
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule, Severity
-from deployq_targets.checks.weights import layers
+from deployq_targets.checks.weights import requantized_layers
 from deployq_targets.profile import TargetProfile
 from deployq_targets.words import ReluFusion
 
@@ -25,7 +25,7 @@ def layer_shift(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """The multiplier of a layer, {requant.kind}, has right shifts from {requant.shift_min} to
     {requant.shift_max}, one for each {requant.shift_scope}.
     """
-    for node in layers(file):
+    for node in requantized_layers(file):
         requant = profile.requant.for_op(node.form_name)
         x, y = file.graph.qparams[node.inputs[0]], file.graph.qparams[node.output]
         weight = node.weight_qparams
@@ -50,7 +50,7 @@ def counted_output(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach
     """
     wide = profile.activation.io.last_wide_bits
     for node in file.graph.nodes:
-        if not isinstance(node, Linear | MatMul):
+        if not isinstance(node, Linear | MatMul) or not node.writes_codes:
             continue
         counted = profile.requant.for_op(node.form_name).kind is Kind.THRESHOLDS
         bits = file.graph.qparams[node.output].qtype.bits
@@ -68,7 +68,7 @@ def fused_clamp(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     if fusion is ReluFusion.ALWAYS:
         return
     makers = {name: node for node in file.model.graph.node for name in node.output}
-    for node in layers(file):
+    for node in requantized_layers(file):
         border = makers.get(node.output)
         clamp = makers.get(border.input[0]) if border is not None else None
         if clamp is None or clamp.op_type not in CLAMPS:

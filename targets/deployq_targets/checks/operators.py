@@ -26,7 +26,7 @@ def operator(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
 
 def float_operator(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """An operator on reals runs where the target computes in float."""
-    for node in file.graph.floats:
+    for node in file.graph.in_reals:
         status = profile.op_status(node.op_type)
         elsewhere = status.computes_in_float or profile.runs_floats
         if not elsewhere and not _ends_in_reals(file, node, profile):
@@ -40,7 +40,7 @@ def leaves_the_target(file: CheckedFile, profile: TargetProfile) -> Iterator[Bre
     """An operator that the target runs in float or on its host costs time and two conversions."""
     for node in _computing(file):
         status = _status(node, profile)
-        in_float = isinstance(node, Float) and profile.runs_floats
+        in_float = not node.writes_codes and profile.runs_floats
         if status.computes_in_float or (in_float and not _ends_in_reals(file, node, profile)):
             yield Breach(
                 node.name, node.output, f"{node.op_type} runs as {_where(node, status)}",
@@ -58,11 +58,12 @@ def _status(node: Node, profile: TargetProfile) -> OpStatus:
 def _ends_in_reals(file: CheckedFile, node: Node, profile: TargetProfile) -> bool:
     """A layer on codes and stored weights that needs no Q behind it to run in integers."""
     stored = node.name in {weight.node for weight in file.weights}
-    return stored and file.reads_codes(node.name) and not profile.graph.require_output_q
+    may_end = not profile.graph.require_output_q or node.op_type in profile.graph.real_outputs
+    return stored and may_end and file.reads_codes(node.name)
 
 
 def _where(node: Node, status: OpStatus) -> str:
-    return "float" if isinstance(node, Float) and status is OpStatus.INTEGER else status.value
+    return "float" if not node.writes_codes and status is OpStatus.INTEGER else status.value
 
 
 def operator_shapes(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
@@ -133,13 +134,14 @@ RULES = (
         "A Gelu on a chip that knows ReLU.",
     ),
     Rule(
-        "float-operator", float_operator, ("op", "graph.unlisted_ops", "graph.require_output_q"),
+        "float-operator", float_operator, ("op", "graph.unlisted_ops", "graph.require_output_q", "graph.real_outputs"),
         "A chip without a float unit cannot run an operator on reals at all.",
         "A LayerNormalization between DequantizeLinear and QuantizeLinear.",
     ),
     Rule(
         "leaves-the-target", leaves_the_target,
-        ("op", "graph.unlisted_ops", "graph.require_output_q", "weight.constant"),
+        ("op", "graph.unlisted_ops", "graph.require_output_q", "graph.real_outputs",
+         "weight.constant"),
         "Each operator on the host moves its tensors out of the chip and back.",
         "A Softmax in the middle of a network.",
         Severity.WARNING,

@@ -8,6 +8,7 @@ from typing import Any
 
 from deployq.arithmetic.geometry import ConvTransposeGeometry
 from deployq.qgraph.nodes import Linear, Node, Pool
+from deployq.qgraph.sizes import with_reals
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.operator_shape import Extent, OperatorShape
 from deployq_targets.words import Group
@@ -38,7 +39,9 @@ def operator_shape(file: CheckedFile, node: Node) -> OperatorShape | None:
 
 
 def sample_shapes(file: CheckedFile) -> dict[str, tuple[int, ...]] | None:
-    """Every code tensor to its shape for a batch of one; None where an extent is not known."""
+    """Code tensors, and what products return as reals, to their shapes for a batch of one; None
+    where an extent is not known.
+    """
     graph = file.graph
     found: dict[str, tuple[int, ...]] = {n: codes.shape for n, codes in graph.constants.items()}
     for name in file.activations:
@@ -46,7 +49,7 @@ def sample_shapes(file: CheckedFile) -> dict[str, tuple[int, ...]] | None:
         if extents is None:
             return None
         found[name] = (1, *extents)
-    return found
+    return with_reals(graph, found)
 
 
 def _extents(file: CheckedFile, tensor: str) -> tuple[int, ...] | None:

@@ -23,6 +23,11 @@ def layers(file: CheckedFile) -> Iterator[Linear]:
     return (node for node in file.graph.nodes if isinstance(node, Linear))
 
 
+def requantized_layers(file: CheckedFile) -> Iterator[Linear]:
+    """Those whose sums become codes."""
+    return (node for node in layers(file) if node.writes_codes)
+
+
 def weight_width(node: Linear, profile: TargetProfile) -> int | None:
     """The least width of the profile that holds the codes of a layer; None: none does."""
     low, high = int(node.weight.min(initial=0)), int(node.weight.max(initial=0))
