@@ -69,6 +69,7 @@ BODIES = {
     "padded channels": lambda m, x: F.pad(m.a(x), (1, 1, 0, 2)),
     "kept mean": lambda m, x: m.a(x).mean(2, keepdim=True) * m.b(x),
     "mean of channels": lambda m, x: m.a(x).mean(1),
+    "slopes": lambda m, x: m.b(m.slopes(m.a(x))),
     "scaled": lambda m, x: m.a(x) + torch.ones(4, 1),
     "rounded up": lambda m, x: F.max_pool1d(m.a(x), 5, ceil_mode=True),
     "uncounted": lambda m, x: F.avg_pool1d(m.a(x), 3, 2, 1, False, False),
@@ -80,7 +81,7 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_outputs_stay(name: str) -> None:
-    operators(Net(BODIES[name], a=conv(), b=conv()))
+    operators(Net(BODIES[name], a=conv(), b=conv(), slopes=nn.PReLU(4)))
 
 
 def test_a_norm_of_two_calls_stays_one_of_rows() -> None:

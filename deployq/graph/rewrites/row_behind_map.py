@@ -15,26 +15,42 @@ from typing import Any
 
 from torch import fx, nn
 
-from deployq.graph.operators import UNARY
 from deployq.graph.rewrites.batch_norm_to_depthwise import is_batch_norm, norm_of_maps
 from deployq.graph.rewrites.build import aten
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
 
 ROW = 2
 """The axis of a map that a row lacks."""
+FUNCTIONS = (
+    aten.relu.default,
+    aten.clamp.default,
+    aten.leaky_relu.default,
+    aten.prelu.default,
+    aten.sigmoid.default,
+    aten.silu.default,
+    aten.tanh.default,
+    aten.hardsigmoid.default,
+    aten.hardswish.default,
+    aten.elu.default,
+    aten.gelu.default,
+    aten.mish.default,
+)
+"""Of each element alone."""
 JOINING = (aten.add.Tensor, aten.mul.Tensor, aten.cat.default)
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op not in ("call_function", "call_module"):
         return False
-    tensors = [n for n in node.all_input_nodes if n.op != "get_attr"]
-    if not tensors or not all(map(_is_row, tensors)) or len(tensors) < len(node.all_input_nodes):
+    tensors = list(node.all_input_nodes)
+    if calls(node, aten.prelu.default):
+        tensors.pop()  # a slope for each channel, or one
+    if not tensors or not all(map(_is_row, tensors)):
         return False
     if node.op == "call_module":
         return _is_alone(module, node) or isinstance(_child(module, node), nn.Dropout)
     return (
-        node.target in UNARY
+        calls(node, *FUNCTIONS)
         or (calls(node, aten.unsqueeze.default) and node.args[1] in (ROW, ROW - 4))
         or (calls(node, *JOINING) and argument(node, 1, "dim", 1) != 0)
         or (calls(node, aten.pad.default) and len(node.args[1]) == 2)  # type: ignore[arg-type] # a list
@@ -72,7 +88,7 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
         node.graph.erase_node(node)
         return
     value, keeps = node.meta["val"], True
-    for row in node.all_input_nodes:
+    for row in filter(_is_row, node.all_input_nodes):
         node.replace_input_with(row, row.all_input_nodes[0])
     if is_batch_norm(module, node):
         norm_of_maps(module, str(node.target))
