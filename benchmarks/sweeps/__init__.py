@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.sweeps.elementwise import broadcasts, functions, pairs, rescales
+from benchmarks.sweeps.elementwise import (
+    broadcasts,
+    functions,
+    hard_swishes,
+    pairs,
+    rescales,
+    slopes,
+)
 from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, pools
 from benchmarks.sweeps.sweep import Sweep
@@ -36,5 +43,7 @@ def every_sweep() -> Iterator[Sweep]:
     yield from rescales()
     yield from functions("LOGISTIC")
     yield from functions("TANH")
+    yield from slopes()
+    yield from hard_swishes()
     yield from pools("AVERAGE_POOL_2D")
     yield from pools("MAX_POOL_2D")

@@ -1,4 +1,4 @@
-"""Operators whose results depend on single codes: ADD, MUL, QUANTIZE, LOGISTIC, TANH."""
+"""Operators whose results depend on single codes: ADD, MUL, QUANTIZE and functions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 
 from benchmarks.sweeps.sweep import EVERY_CODE, UNITS, ZERO_POINTS, Sweep, grid, of
+from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.qgraph.nodes import Elementwise, Lookup, Rescale
 
 RATIOS = ((1, 1, 1), (1, 1, 2), (1, 2, 4), (1, 4, 2), (2, 1, 1), (3, 5, 7), (1, 3, 2), (7, 1, 16))
@@ -63,3 +64,28 @@ def functions(operator: str, seed: int = 0) -> Iterator[Sweep]:
         (1 / 16, 1 / 64, *rng.uniform(0.01, 0.2, 10)), ZERO_POINTS
     ):
         yield of(node, {"x": grid(scale, zero_point), "y": out}, x=EVERY_CODE.reshape(1, 256))
+
+
+def slopes(seed: int = 0) -> Iterator[Sweep]:
+    """Every code through LEAKY_RELU; both multipliers are at least 2**-8, XNNPACK's least."""
+    rng = np.random.default_rng(seed)
+    gains, slopes = (1, 2, 1 / 2, 3 / 2, 10 / 3, *rng.uniform(0.5, 4, 3)), (0.1, 0.01, 0.3, 1 / 8)
+    for gain, slope, unit, (zero_x, zero_y) in product(gains, slopes, UNITS, ZERO_POINTS):
+        if gain * slope < 1 / 128:
+            continue
+        node = Lookup(
+            name="LEAKY_RELU", op_type="LeakyRelu", inputs=("x",), output="y",
+            params=UnaryParams(alpha=slope),
+        )  # fmt: skip
+        grids = {"x": grid(unit, zero_x), "y": grid(unit / gain, zero_y)}
+        yield of(node, grids, x=EVERY_CODE.reshape(1, 256))
+
+
+def hard_swishes(seed: int = 0) -> Iterator[Sweep]:
+    """Every code through HARD_SWISH, of inputs whose gate is closed, open and between."""
+    rng = np.random.default_rng(seed)
+    node = Lookup(name="HARD_SWISH", op_type="HardSwish", inputs=("x",), output="y")
+    gains, scales = (1, 2, 1 / 2, *rng.uniform(0.5, 4, 3)), (1 / 256, 1 / 32, 0.1, 3 / 128)
+    for gain, scale, (zero_x, zero_y) in product(gains, scales, ZERO_POINTS):
+        grids = {"x": grid(scale, zero_x), "y": grid(scale / gain, zero_y)}
+        yield of(node, grids, x=EVERY_CODE.reshape(1, 256))

@@ -92,7 +92,7 @@ class Form:
         product: how Mul scales the product of two tensors, FIXED only.
         rescaling: how Concat brings its operands to one scale, FIXED only.
         averaging: how average pools divide, FIXED only.
-        functions: how tables of Sigmoid and Tanh are computed.
+        functions: how tables of functions of one value are computed.
         softmax: how Softmax over codes is computed.
         normalization: how LayerNormalization and RMSNormalization over codes are computed.
     """

@@ -65,10 +65,11 @@ class Rescaling(StrEnum):
 
 
 class Functions(StrEnum):
-    """How the tables of Sigmoid and Tanh are computed."""
+    """How functions of one value are computed; what a word does not speak of is exact."""
 
     EXACT = "exact"  # in float64, rounded to float32
-    RATIONAL = "rational"  # quotients of polynomials in float32, as ONNX Runtime's kernels
+    RATIONAL = "rational"  # Sigmoid, Tanh: quotients of polynomials in float32 (ONNX Runtime)
+    INTEGER = "integer"  # LeakyRelu by two fixed multipliers, HardSwish in 16-bit steps (LiteRT)
 
 
 class Softmax(StrEnum):

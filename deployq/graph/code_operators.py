@@ -180,9 +180,7 @@ def unary(node: fx.Node, function: str, value: Codes | Pending) -> Pending:
     params = unary_params(node)
 
     def finish(out: QParams, _: Bounds, form: Form) -> Tensor:
-        table = lookup.lookup_table(
-            function, value.qparams, out, params=params, functions=form.functions
-        )
+        table = lookup.lookup_table(function, value.qparams, out, params=params, form=form)
         narrow = table.to(torch_dtype(out.qtype))
         return lookup.apply_table(value.data, value.qparams.qtype, narrow)
 

@@ -19,6 +19,7 @@ from deployq.graph.constant_operands import quantize_constant
 from deployq.graph.conv_geometry import conv_geometry, conv_input
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.float_tensors import FLOAT_DIGEST, OWN, float_digest
+from deployq.graph.lacking import say_by_others
 from deployq.graph.layer_placement import clamp_is_redundant
 from deployq.graph.obeyed import refuse_unobeyed
 from deployq.graph.operators import onnx_type
@@ -128,6 +129,7 @@ def prepare_graph(
     """
     refuse_unobeyed(profile)
     module = _copy(captured)
+    say_by_others(module, profile)
     placement = place(module, profile, recipe or Recipe())
     computed = [site for site in placement.sites.values() if site.kind in INTEGER]
     readers = {site.core for site in computed if site.kind == "compute"}

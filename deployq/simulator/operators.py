@@ -152,8 +152,8 @@ def _rescale(
 
 def _lookup(node: Lookup, operands: Sequence[Operand], out: QParams, contract: Contract) -> Tensor:
     ((x, qx),) = operands
-    functions = contract.form(node.form_name).functions
-    table = lookup.lookup_table(node.op_type, qx, out, params=node.params, functions=functions)
+    form = contract.form(node.form_name)
+    table = lookup.lookup_table(node.op_type, qx, out, params=node.params, form=form)
     return lookup.apply_table(x, qx.qtype, table)
 
 

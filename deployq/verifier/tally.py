@@ -158,7 +158,6 @@ def _reachable(graph: IntegerGraph, node: Node, contract: Contract) -> int:
     low, high = node.bounds or (qparams.qtype.qmin, qparams.qtype.qmax)
     if not isinstance(node, Lookup):
         return high - low + 1
-    functions = contract.form(node.op_type).functions
-    qx = graph.qparams[node.inputs[0]]
-    table = lookup_table(node.op_type, qx, qparams, params=node.params, functions=functions)
+    form, qx = contract.form(node.op_type), graph.qparams[node.inputs[0]]
+    table = lookup_table(node.op_type, qx, qparams, params=node.params, form=form)
     return len(np.unique(table.clip(low, high)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from onnxscript import opset18 as op
 
@@ -42,13 +43,23 @@ def _interpolation(way: dict[str, Any]) -> Callable[..., Any]:
         scale_factors: Sequence[float] | None = None,
     ) -> Any:
         options = {**way, "coordinate_transformation_mode": ALIGNED if align_corners else CENTRES}
-        if output_size is None:
-            scales: Any = op.Constant(value_floats=list(scale_factors or ()))
-            return op.Resize(x, None, scales, None, axes=[2, 3], **options)
-        sizes: Any = op.Constant(value_ints=list(output_size))
-        return op.Resize(x, None, None, sizes, axes=[2, 3], **options)
+        lengths = list(x.shape)[2:]
+        factors = list(scale_factors or map(_factor, lengths, output_size or ()))
+        scales: Any = op.Constant(value_floats=[1.0, 1.0, *factors])
+        return op.Resize(x, None, scales, None, **options)
 
     return to_onnx
+
+
+def _factor(length: int, size: int) -> float:
+    """The least float32 from ``size / length`` on of which ``floor(length * factor)`` is the size.
+
+    All axes have one: ONNX Runtime 1.31 mixes up ``axes`` where it puts channels last.
+    """
+    factor = np.float32(size / length)
+    while length * float(factor) < size:
+        factor = np.nextafter(factor, np.float32(np.inf))
+    return float(factor)
 
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {

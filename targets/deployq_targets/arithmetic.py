@@ -89,7 +89,7 @@ class RequantChange(Section):
     averaging: Averaging | None = None
     """How average pools divide; absent: scaled_sum."""
     functions: Functions | None = None
-    """How tables of Sigmoid and Tanh are computed; absent: exact."""
+    """How tables of functions of one value are computed; absent: exact."""
     softmax: Softmax | None = None
     """How Softmax over codes is computed; absent: real."""
     normalization: Normalization | None = None

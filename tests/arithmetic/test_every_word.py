@@ -141,6 +141,7 @@ CASES = (
     forms(nets.WIDE_MEAN, EIGHT, averaging=(Averaging.SCALED_SUM, Averaging.DIVIDED_MANTISSA)),
     forms(nets.KEPT_MEAN, COARSE, averaging=(Averaging.SCALED_SUM, Averaging.RAW_CODES)),
     forms(nets.TABLE, functions=(Functions.EXACT, Functions.RATIONAL)),
+    forms(nets.SLOPED, EIGHT, functions=(Functions.EXACT, Functions.INTEGER)),
     forms(nets.ROWS, softmax=(Softmax.REAL, Softmax.SCALED_TABLE)),
     forms(nets.ROWS, EIGHT, softmax=(Softmax.REAL, Softmax.INTEGER)),
     forms(nets.NORMED, EIGHT, normalization=(Normalization.REAL, Normalization.INTEGER)),

@@ -15,6 +15,7 @@ import pytest
 
 from deployq.affine import dequantize
 from deployq.arithmetic import rational
+from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.float32 import Float32Array
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle import concat, elementwise, linear, lookup, pooling
@@ -246,7 +247,9 @@ def test_sigmoid(seed: int, codes: Codes, tmp_path: Path) -> None:
     qx, qtype = draw.params(codes.qtype), codes.qtype
     out = QParams(qtype, np.asarray(1 / 256, np.float32), np.asarray(qtype.qmin))
     found = run_unary("Sigmoid", x, qx, out, tmp_path, codes)
-    table = lookup.lookup_table("Sigmoid", qx, out, functions=Functions.RATIONAL)
+    table = lookup.lookup_table(
+        "Sigmoid", qx, out, form=Form(Kind.FLOAT32, functions=Functions.RATIONAL)
+    )
     np.testing.assert_array_equal(found, lookup.apply_table(x, codes.qtype, table))
 
 

@@ -115,6 +115,7 @@ KEPT_MEAN = net(Pool(**named("GlobalAveragePool")), MAPS[1], EVEN)
 SIGNED_WINDOWS = net(Pool(**named("AveragePool"), geometry=WINDOW), params(S8, 0.042, 1),
                      (MAPS[0] - 128, params(S8, 0.021, 3)))  # fmt: skip
 TABLE = net(Lookup(**named("Sigmoid")), params(S32, 2.0**-30), (ALL, params(U8, 0.03, 128)))
+SLOPED = net(Lookup(**named("LeakyRelu")), params(S8, 0.031, 5), (ALL - 128, params(S8, 0.02, -9)))
 NORMED = net(
     RowNormalization(
         **named("LayerNormalization"),

@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from benchmarks.litert_parity import NOT_DELEGATED
 from benchmarks.litert_runs import compare, compare_alone, kernels_of, merged, scalar_contract
 from benchmarks.sweeps import wide
-from benchmarks.sweeps.elementwise import broadcasts, functions, pairs, rescales
+from benchmarks.sweeps.elementwise import (
+    broadcasts,
+    functions,
+    hard_swishes,
+    pairs,
+    rescales,
+    slopes,
+)
 from benchmarks.sweeps.layers import ROUGH, every_sum, linear, rows, windows
 from benchmarks.sweeps.pools import means, pools
 from benchmarks.sweeps.sweep import Sweep
@@ -53,6 +60,8 @@ SWEEPS = {
     "MEAN": lambda: _some(means(), 13),
     "LOGISTIC": lambda: _some(functions("LOGISTIC"), 1),
     "TANH": lambda: _some(functions("TANH"), 1),
+    "LEAKY_RELU": lambda: _some(slopes(), 5),
+    "HARD_SWISH": lambda: _some(hard_swishes(), 3),
     "QUANTIZE": lambda: _some(rescales(), 3),
     "AVERAGE_POOL_2D": lambda: _some(pools("AVERAGE_POOL_2D"), 2),
     "MAX_POOL_2D": lambda: _some(pools("MAX_POOL_2D"), 2),

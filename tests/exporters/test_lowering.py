@@ -16,7 +16,10 @@ from torch.nn import functional as F
 from deployq import pipeline
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
+from deployq_exporters.dialects import translate
+from deployq_exporters.dialects.onnxruntime import ONNXRUNTIME
 from deployq_exporters.lowering import lower, to_proto
+from tests.exporters.graphs import run
 from tests.graph.networks import Net, calibrated, conv, images, profile_with, residual_for
 
 Make = Callable[..., PreparedModel]
@@ -126,6 +129,23 @@ def test_pictures_are_interpolated_in_float(mode: str, aligned: bool, way: dict[
     torch.testing.assert_close(
         torch.from_numpy(output), prepared.module(x).detach(), rtol=0, atol=1.01 * step
     )
+
+
+@pytest.mark.parametrize(
+    "way", [{"size": (9, 4)}, {"size": (11, 13)}, {"scale_factor": 2}], ids=str
+)
+def test_a_picture_between_convolutions_keeps_its_size_where_channels_lie_last(
+    way: dict[str, Any],
+) -> None:
+    def body(m: Net, x: Tensor) -> Tensor:
+        return cast(Tensor, m.head(F.interpolate(m.conv(x), mode="bilinear", **way)))
+
+    prepared = calibrated(Net(body, conv=conv(3, 4), head=conv(4, 2)).eval(), "ort-cpu")
+    model = translate(canonical(prepared), ONNXRUNTIME)
+    x = images(3, seed=5)
+    found = run(model, x.numpy(), optimised=True)
+    np.testing.assert_array_equal(found, run(model, x.numpy()))
+    assert found.shape == tuple(prepared.module(x).shape)
 
 
 def test_codes_under_eight_bits_in_bytes_where_the_target_holds_no_others() -> None:

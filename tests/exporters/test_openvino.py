@@ -22,12 +22,13 @@ from deployq.simulator import run_graph
 from deployq_exporters.dialects import translate
 from deployq_exporters.dialects.openvino import OPENVINO
 from deployq_exporters.lowering import lower, to_proto
+from deployq_exporters.rewrites import pad_before_average
 from deployq_exporters.runtimes import openvino_package
 from deployq_exporters.runtimes.openvino import Session
 from deployq_exporters.runtimes.openvino_coverage import Coverage, Layer
 from deployq_targets import TargetProfile, load_profile
-from tests.exporters.graphs import operators, parse, run
-from tests.exporters.test_openvino_rewrites import MAPS, NETWORKS, PARTED, ROUNDED, summed
+from tests.exporters.graphs import operators, parse, rewritten, run
+from tests.exporters.test_openvino_rewrites import COUNTED, MAPS, NETWORKS, PARTED, ROUNDED, summed
 from tests.graph.networks import Net, calibrated, conv, images, profile_with, residual_for
 
 installed = importlib.util.find_spec("openvino") is not None
@@ -225,3 +226,12 @@ def test_a_sum_beside_another_convolution_stays_in_the_one_that_it_joins() -> No
     (name,) = Session(file).outputs
     apart = np.abs(Session(file).run({"x": X})[name] - run(model, X))
     assert (apart > 0).mean() < 1e-3  # float32 steps of its own, one code each
+
+
+@openvino
+def test_padding_that_an_average_counts_is_the_real_zero() -> None:
+    model = parse(COUNTED)
+    found = Session(rewritten(model, pad_before_average.RULE)).run({"x": MAPS})["y"]
+    np.testing.assert_array_equal(found, run(model, MAPS))
+    wrong = Session(model).run({"x": MAPS})["y"]  # when this holds, the rewrite can go
+    assert np.abs(wrong.astype(int) - found).max() > 20

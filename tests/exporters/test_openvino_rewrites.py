@@ -10,7 +10,7 @@ from deployq.graph.recipe import Recipe
 from deployq_exporters.dialects import translate
 from deployq_exporters.dialects.openvino import OPENVINO
 from deployq_exporters.lowering import lower, to_proto
-from deployq_exporters.rewrites import join_slices, part_sums, signed_weights
+from deployq_exporters.rewrites import join_slices, pad_before_average, part_sums, signed_weights
 from tests.exporters.graphs import operators, parse, rewritten, run
 from tests.graph.networks import images, residual_for
 
@@ -157,3 +157,36 @@ def test_slices_along_two_axes_are_one() -> None:
 def test_other_slices_stay(model: str) -> None:
     parsed = parse(model)
     assert rewritten(parsed, join_slices.RULE) == rewritten(parsed)
+
+
+def averaged(words: str, made: str = "a = DequantizeLinear(q, s, z)") -> str:
+    """A mean over windows of codes whose zero point is 110; ``words`` are its attributes."""
+    return f"""(float[N,2,4,4] x) => (uint8[N,2,R,M] y)
+    <float s = {{0.0313}}, uint8 z = {{110}}>
+    {{ q = QuantizeLinear(x, s, z)  {made}
+       e = AveragePool<kernel_shape = [3,3], {words}>(a)  y = QuantizeLinear(e, s, z) }}"""
+
+
+COUNTED = averaged("pads = [1,0,1,2], strides = [2,1], count_include_pad = 1")
+
+
+def test_counted_padding_stands_before_its_average() -> None:
+    model = parse(COUNTED)
+    after = rewritten(model, pad_before_average.RULE)
+    assert operators(after) == [
+        "QuantizeLinear", "Pad", "DequantizeLinear", "AveragePool", "QuantizeLinear",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(run(after, MAPS), run(model, MAPS))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        averaged("pads = [1,1,1,1]"),
+        averaged("pads = [0,0,0,0], count_include_pad = 1"),
+        averaged("pads = [1,1,1,1], count_include_pad = 1", "a = Identity(x)"),
+    ],
+    ids=["not counted", "none", "of reals"],
+)
+def test_other_averages_stay(model: str) -> None:
+    assert operators(rewritten(parse(model), pad_before_average.RULE)) == operators(parse(model))

@@ -284,7 +284,11 @@ OTHER = grid(0.2, 5)
             _one(Lookup(op_type="Tanh", **TWO), x=grid(0.1, 0, S16), y=grid(1 / 128, 0, S16)),
             "the output of TANH has one grid", "s16[-32768,32767], 0.0078125, 0",
         ),
-        (_one(Lookup(op_type="HardSwish", **TWO)), "the codes that LiteRT computes", "HardSwish"),
+        (_one(Lookup(op_type="Elu", **TWO)), "the codes that LiteRT computes", "Elu"),
+        (
+            _one(Lookup(op_type="HardSwish", **TWO), x=grid(0.1, 0, S16), y=grid(0.1, 0, S16)),
+            "the steps of HARD_SWISH are known for codes of 8 bits", "s16",
+        ),
         (_one(Lookup(op_type="Sigmoid", **TWO)), "the output of LOGISTIC has one grid", ", 5"),
         (
             IntegerGraph((Quantize(op_type="QuantizeLinear", bounds=(0, 9), **TWO),),

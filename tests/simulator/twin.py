@@ -59,9 +59,7 @@ def _compute(graph: IntegerGraph, contract: Contract, node: Any, codes: dict[str
     if isinstance(node, n.Rescale):
         return concat.rescale(x, qx, out, form, **rest)
     if isinstance(node, n.Lookup):
-        table = lookup.lookup_table(
-            node.op_type, qx, out, params=node.params, functions=form.functions
-        )
+        table = lookup.lookup_table(node.op_type, qx, out, params=node.params, form=form)
         return lookup.apply_table(x, qx.qtype, table)
     if isinstance(node, n.Softmax):
         return softmax.softmax(x, qx, out, form, **rest)

@@ -272,6 +272,11 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {**FLOAT, "requant.softmax": "integer"},
         "requant.softmax",
     ),
+    "integer_slopes_have_multipliers": (
+        {"requant.functions": "integer"},
+        {**FLOAT, "requant.functions": "integer"},
+        "requant.functions",
+    ),
     "integer_normalizations_round_once": (
         {"requant.normalization": "integer", "requant.rounding": "half_up"},
         {"requant.normalization": "integer", "requant.rounding": "double"},

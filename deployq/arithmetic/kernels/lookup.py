@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from deployq.arithmetic.contract import QDQ, Form
 from deployq.arithmetic.oracle import lookup as oracle
 from deployq.arithmetic.oracle.lookup import DEFAULT_PARAMS, UnaryParams, check_table
-from deployq.arithmetic.requant_words import Functions
 from deployq.qparams import IntArray, QParams
 from deployq.qtypes import QType
 
@@ -18,10 +18,10 @@ def lookup_table(
     out: QParams,
     *,
     params: UnaryParams = DEFAULT_PARAMS,
-    functions: Functions = Functions.EXACT,
+    form: Form = QDQ.default,
 ) -> Tensor:
     """Output codes for the input codes qmin..qmax, int64 on the processor: the oracle's table."""
-    table = oracle.lookup_table(function, qx, out, params=params, functions=functions)
+    table = oracle.lookup_table(function, qx, out, params=params, form=form)
     return torch.from_numpy(table)
 
 

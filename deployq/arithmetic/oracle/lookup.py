@@ -11,7 +11,10 @@ import numpy as np
 from deployq.affine import dequantize, quantize
 from deployq.arithmetic import rational
 from deployq.arithmetic.codes import scale_and_zero
+from deployq.arithmetic.contract import QDQ, Form
 from deployq.arithmetic.float32 import Float32Array
+from deployq.arithmetic.oracle.codes import centred, to_codes
+from deployq.arithmetic.oracle.integer_functions import INTEGER_FUNCTIONS
 from deployq.arithmetic.requant_words import Functions
 from deployq.arithmetic.rounding import Float64Array, Int64Array
 from deployq.errors import QuantizationError, UnsupportedError
@@ -19,6 +22,8 @@ from deployq.qparams import IntArray, QParams
 from deployq.qtypes import QType
 
 MAX_TABLE_BITS = 16
+LEAKY_ALPHA = 0.01
+"""Slope of a LeakyRelu that states none (ONNX)."""
 
 
 @dataclass(frozen=True)
@@ -49,25 +54,26 @@ def lookup_table(
     out: QParams,
     *,
     params: UnaryParams = DEFAULT_PARAMS,
-    functions: Functions = Functions.EXACT,
+    form: Form = QDQ.default,
 ) -> Int64Array:
     """Output codes for the input codes qmin..qmax.
 
     The input reals are float32 (law 1), the function is evaluated in float64 and rounded to
-    float32, or as ``functions`` says, and the result is quantized by law 1.
+    float32, or as ``form.functions`` says, and the result is quantized by law 1.
 
     Args:
         function: ONNX operator type: Relu, Clip, LeakyRelu, Sigmoid, Tanh, HardSigmoid, HardSwish,
             Elu, Gelu, Mish.
-        functions: how Sigmoid and Tanh are computed.
         qx, out: parameters, per tensor; the input has at most 16 bits.
+        form: how some functions are computed.
 
     Returns:
         (2**bits,) int64 (one less for a narrow range); entry 0 belongs to ``qx.qtype.qmin``.
 
     Raises:
-        UnsupportedError: an unknown function, or an input of more than 16 bits.
-        QuantizationError: parameters that are not per tensor.
+        UnsupportedError: an unknown function, an input of more than 16 bits, or one that the form's
+            arithmetic does not take.
+        QuantizationError: parameters that are not per tensor, or multipliers beyond the form's.
     """
     if function not in _FUNCTIONS:
         raise UnsupportedError(
@@ -87,8 +93,12 @@ def lookup_table(
         )
     scale_and_zero(qx, function), scale_and_zero(out, function)
     codes = np.arange(qx.qtype.qmin, qx.qtype.qmax + 1)
+    if form.functions is Functions.INTEGER and function in INTEGER_FUNCTIONS:
+        alpha = _attribute(params.alpha, LEAKY_ALPHA)
+        steps = INTEGER_FUNCTIONS[function](centred(codes, qx), qx, out, form, alpha)
+        return to_codes(steps, out, None).astype(np.int64)
     reals = dequantize(codes, qx)
-    if functions is Functions.RATIONAL and function in _RATIONAL:
+    if form.functions is Functions.RATIONAL and function in _RATIONAL:
         values = _RATIONAL[function](reals)
     else:
         values = _FUNCTIONS[function](reals.astype(np.float64), params).astype(np.float32)
@@ -122,7 +132,7 @@ def _sigmoid(x: Float64Array, params: UnaryParams) -> Float64Array:
 
 
 def _leaky_relu(x: Float64Array, params: UnaryParams) -> Float64Array:
-    return np.where(x < 0, x * _attribute(params.alpha, 0.01), x)
+    return np.where(x < 0, x * _attribute(params.alpha, LEAKY_ALPHA), x)
 
 
 def _hard_sigmoid(x: Float64Array, params: UnaryParams) -> Float64Array:
@@ -153,7 +163,7 @@ _RATIONAL: dict[str, Callable[[Float32Array], Float32Array]] = {
     "Sigmoid": rational.logistic,
     "Tanh": rational.tanh,
 }
-BY_CONTRACT = frozenset(_RATIONAL)
+BY_CONTRACT = frozenset([*_RATIONAL, *INTEGER_FUNCTIONS])
 """Functions whose table depends on the contract."""
 
 _FUNCTIONS: dict[str, Callable[[Float64Array, UnaryParams], Float64Array]] = {

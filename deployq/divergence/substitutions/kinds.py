@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from deployq.arithmetic.contract import Form, Kind
+from deployq.arithmetic.requant_words import Functions
 from deployq.divergence.layer import Layer
 
 
@@ -22,9 +23,11 @@ def keeps_zero(layer: Layer) -> bool:
 def to_kind(layer: Layer, kind: Kind) -> Layer:
     """The layer under a multiplier that is no integer, which rounds half to even.
 
-    Take the codes of float32 with :meth:`Layer.with_zero_after`. Tables stay as they are.
+    Take the codes of float32 with :meth:`Layer.with_zero_after`. Tables stay as they are, but for
+    those that integer multipliers make.
     """
     form = layer.form
+    functions = Functions.EXACT if form.functions is Functions.INTEGER else form.functions
     return layer.with_form(
-        Form(kind, s8_as_u8=form.s8_as_u8, functions=form.functions, softmax=form.softmax)
+        Form(kind, s8_as_u8=form.s8_as_u8, functions=functions, softmax=form.softmax)
     )

@@ -67,11 +67,7 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
 
 def _as_map(module: fx.GraphModule, node: fx.Node) -> fx.Node:
     """bn(x) of (N, C) becomes flatten(bn(x[:, :, None, None])); its tensors stay what they are."""
-    flat: Any = module.get_submodule(str(node.target))
-    norm = nn.BatchNorm2d(flat.num_features, flat.eps, flat.momentum, affine=flat.affine)
-    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
-        setattr(norm, name, getattr(flat, name))
-    attach(module, str(node.target), norm.train(flat.training))
+    norm_of_maps(module, str(node.target))
     value, graph = node.meta["val"], node.graph
     column, cell = value[:, :, None], value[:, :, None, None]
     with graph.inserting_before(node):
@@ -86,6 +82,15 @@ def _as_map(module: fx.GraphModule, node: fx.Node) -> fx.Node:
     node.replace_all_uses_with(back)
     graph.erase_node(node)
     return made
+
+
+def norm_of_maps(module: fx.GraphModule, path: str) -> None:
+    """Put a BatchNorm2d of the same tensors in the place of a BatchNorm of rows."""
+    flat: Any = module.get_submodule(path)
+    norm = nn.BatchNorm2d(flat.num_features, flat.eps, flat.momentum, affine=flat.affine)
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+        setattr(norm, name, getattr(flat, name))
+    attach(module, path, norm.train(flat.training))
 
 
 RULE = Rewrite("lone BatchNorm to depthwise convolution", match, rewrite)

@@ -9,7 +9,7 @@ from deployq.graph.tensors import read_tensor
 
 def owns_parameters(module: fx.GraphModule, layer: fx.Node) -> bool:
     """True for weight and bias of the model that no other call reads, by any name."""
-    reads = [read for read in layer.args[1:] if read is not None]
+    reads = [read for read in layer.args[1:3] if read is not None]
     if not all(isinstance(read, fx.Node) and read.op == "get_attr" for read in reads):
         return False
     owned = {id(read_tensor(module, read)) for read in reads}

@@ -3,7 +3,8 @@ convolutions before them, padding on codes, one Slice for several axes.
 
 Biases stay as they are: it folds integer ones of any width into reals. So do operators in float,
 which it leaves in float. Version 2026.4.1 pads channels of reals whose codes have the zero point
--128 with the real of code 0: padding codes states the code.
+-128 with the real of code 0, and averages with code 0 beyond the edges: padding codes states the
+code.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from deployq_exporters.dialects.dialect import Dialect
 from deployq_exporters.rewrites import (
     edge_containers,
     join_slices,
+    pad_before_average,
     pad_on_codes,
     part_sums,
     signed_weights,
@@ -27,6 +29,7 @@ OPENVINO = Dialect(
         signed_weights.RULE,
         join_slices.RULE,
         pad_on_codes.RULE,
+        pad_before_average.RULE,
         part_sums.RULE,
     ),
 )

@@ -239,7 +239,7 @@ def _moved(qx: QParams, out: QParams, form: Form) -> Scaling:
 def _lookup(
     node: Lookup, inputs: Sequence[QParams], out: QParams, form: Form, shapes: Shapes
 ) -> Plan:
-    table = lookup_table(node.op_type, inputs[0], out, params=node.params, functions=form.functions)
+    table = lookup_table(node.op_type, inputs[0], out, params=node.params, form=form)
     return Plan(op="lookup", table=table, clip=_bounds(node, out))
 
 

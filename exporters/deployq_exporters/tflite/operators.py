@@ -1,9 +1,10 @@
-"""ADD, MUL, pools, MEAN, CONCATENATION, QUANTIZE, LOGISTIC and TANH."""
+"""ADD, MUL, pools, MEAN, CONCATENATION, QUANTIZE and functions of one value."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from deployq.arithmetic.oracle.lookup import LEAKY_ALPHA
 from deployq.qgraph.nodes import Concat, Elementwise, Lookup, Node, Pool, Rescale
 from deployq_exporters.tflite.layout import onnx_axes
 from deployq_exporters.tflite.refusals import refuse
@@ -13,6 +14,8 @@ from deployq_exporters.tflite.writing import Writing
 
 FUNCTIONS = {"Sigmoid": ("LOGISTIC", 1 / 256, -128), "Tanh": ("TANH", 1 / 128, 0)}
 """ONNX operator to TFLite's, with the scale and zero point of its output."""
+STEPS = {"LeakyRelu": "LEAKY_RELU", "HardSwish": "HARD_SWISH"}
+"""Functions that LiteRT computes from any grid to any other, in integer steps."""
 
 
 def write_elementwise(writing: Writing, node: Elementwise) -> None:
@@ -87,22 +90,28 @@ def write_rescale(writing: Writing, node: Rescale) -> None:
 
 
 def write_lookup(writing: Writing, node: Lookup) -> None:
-    """LOGISTIC or TANH, whose codes are those of the function itself in every kernel set.
-
-    Others are not written: LiteRT computes LEAKY_RELU and HARD_SWISH in steps of its own, which no
-    word of a contract states.
+    """LOGISTIC or TANH, on the grid that LiteRT fixes, LEAKY_RELU or HARD_SWISH.
 
     Raises:
-        UnsupportedError: another function, or an output on another grid than LiteRT fixes. Of 16
-            bits, LiteRT computes both from tables of its own.
+        UnsupportedError: another function, an output on another grid than LiteRT fixes, or codes of
+            16 bits, whose tables and steps are others.
     """
-    if node.op_type not in FUNCTIONS:
+    if node.op_type in FUNCTIONS:
+        _check_fixed_grid(writing, node)
+        code, options = FUNCTIONS[node.op_type][0], None
+    elif node.op_type in STEPS:
+        code, options = STEPS[node.op_type], _options(writing, node)
+    else:
         raise refuse(
             node,
             "a function has the codes that LiteRT computes",
             found=node.op_type,
-            allowed=", ".join(FUNCTIONS),
+            allowed=", ".join((*FUNCTIONS, *STEPS)),
         )
+    writing.emit(node, code, [writing.operand(node.inputs[0])], options)
+
+
+def _check_fixed_grid(writing: Writing, node: Lookup) -> None:
     code, scale, zero_point = FUNCTIONS[node.op_type]
     out = writing.qparams(node.output)
     if out.qtype != S8 or (float(out.scale), int(out.zero_point)) != (scale, zero_point):
@@ -113,7 +122,23 @@ def write_lookup(writing: Writing, node: Lookup) -> None:
             allowed=f"{S8}, {scale}, {zero_point}",
             next_step="state activation.fixed_output in the profile",
         )
-    writing.emit(node, code, [writing.operand(node.inputs[0])])
+
+
+def _options(writing: Writing, node: Lookup) -> Any:
+    qtype, schema = writing.qparams(node.output).qtype, writing.file.schema
+    if qtype != S8:
+        raise refuse(
+            node,
+            f"the steps of {STEPS[node.op_type]} are known for codes of 8 bits",
+            found=str(qtype),
+            allowed=str(S8),
+            next_step="quantize activations to 8 bits",
+        )
+    if node.op_type == "HardSwish":
+        return schema.HardSwishOptionsT()
+    options: Any = schema.LeakyReluOptionsT()
+    options.alpha = LEAKY_ALPHA if node.params.alpha is None else node.params.alpha
+    return options
 
 
 def same_grid(writing: Writing, node: Node, inputs: tuple[str, ...]) -> None:

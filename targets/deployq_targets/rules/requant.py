@@ -11,6 +11,7 @@ from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
     BiasOrder,
+    Functions,
     Mantissa,
     Normalization,
     Product,
@@ -33,7 +34,7 @@ OWNERS = {
     "product": ("Mul",),
     "rescaling": ("Concat",),
     "averaging": POOLS,
-    "functions": ("Sigmoid", "Tanh"),
+    "functions": ("Sigmoid", "Tanh", "LeakyRelu", "HardSwish"),
     "softmax": ("Softmax",),
     "normalization": NORMALIZATIONS,
 }
@@ -157,6 +158,14 @@ def integer_shares_have_a_multiplier(profile: TargetProfile) -> Iterator[Clash]:
             yield Clash(f"{key}.softmax", found, "kind fixed, kind shift")
 
 
+def integer_slopes_have_multipliers(profile: TargetProfile) -> Iterator[Clash]:
+    """A LeakyRelu in integers has a fixed multiplier for each side of zero."""
+    for key, op_type, own, form in _stated(profile):
+        speaks = op_type in ("", "LeakyRelu") and own.functions is Functions.INTEGER
+        if speaks and form.kind is not Kind.FIXED:
+            yield Clash(f"{key}.functions", f"integer with kind {form.kind}", "kind fixed")
+
+
 def integer_normalizations_round_once(profile: TargetProfile) -> Iterator[Clash]:
     """A normalization in integers ends in a fixed multiplier, its bias before the one shift."""
     for key, _, own, form in _stated(profile):
@@ -189,6 +198,7 @@ RULES = (
     divided_mantissa_needs_one,
     means_of_raw_codes_keep_the_scale,
     integer_shares_have_a_multiplier,
+    integer_slopes_have_multipliers,
     integer_normalizations_round_once,
     integer_rms_needs_its_operator,
 )
