@@ -118,6 +118,22 @@ def test_what_has_no_meaning_is_refused(requantize: Any) -> None:
         requantize(acc, ONE, ONE, channels, EXACT)
 
 
+@given(seed=st.integers(0, 2**32 - 1), axis=st.sampled_from([-1, 1]), late=st.booleans())
+def test_reals_of_sums_are_the_oracle_and_rounded_once(seed: int, axis: int, late: bool) -> None:
+    draw = np.random.default_rng(seed)
+    acc = draw.integers(-(2**31), 2**31, (3, 4, 4))
+    x, w = np.float32(draw.random() + 1e-3), (draw.random(4) + 1e-3).astype(np.float32)
+    biases = draw.normal(size=4) if late else None
+    wanted = oracle.real_sums(acc, x, w, channel_axis=axis, late=biases)
+    found = kernels.real_sums(torch.from_numpy(acc), x, w, channel_axis=axis, late=biases)
+    assert np.array_equal(found.numpy(), wanted)
+    index = (2, 3, 3) if axis == -1 else (2, 3, 0)
+    if not late:  # a product of float32 numbers is exact in float64, times an int32 not quite
+        scale = Fraction(float(x)) * Fraction(float(w[3]))
+        exact = float(int(acc[index]) * scale)
+        assert wanted[index] == pytest.approx(exact, rel=2.0**-23)
+
+
 def fit_both(acc: list[int], accumulator: Accumulator) -> list[int]:
     sums = np.array([acc])
     found: list[int] = oracle.fit_accumulator(sums, accumulator, "conv1")[0].tolist()

@@ -101,6 +101,7 @@ def saved_with(ir_version: int) -> onnx.ModelProto:
 GOOD = net()
 PLAIN = reals("y = Conv(x, f)", f=np.ones((4, 3, 1, 1), np.float32))
 ENDS_IN_REALS = reals(CODED + WEIGHT + "y = Conv(xd, wd)")
+QUANTIZED: dict[str, Any] = {"graph.require_output_q": True}
 ONLY_WEIGHTS = reals(WEIGHT + "y = Conv(x, wd)")
 SIGNED = net(zx=np.int8(3), zy=np.int8(5))
 ADDED = TWICE.format(second="w", zero="zw")
@@ -176,6 +177,8 @@ OPERATOR_CASES = (
     Case("float-operator", ("graph.unlisted_ops",), GOOD, PLAIN, NO_FLOATS, {}, "Conv on reals"),
     Case("float-operator", ("graph.require_output_q",), GOOD, ENDS_IN_REALS,
          NO_FLOATS | {"graph.require_output_q": True}, NO_FLOATS, "Conv on reals"),
+    Case("float-operator", ("graph.real_outputs",), GOOD, ENDS_IN_REALS, NO_FLOATS | QUANTIZED,
+         NO_FLOATS | QUANTIZED | {"graph.real_outputs": ["Conv"]}, "Conv on reals"),
     Case("leaves-the-target", ("op",), net(POOL), GOOD,
          {"graph.unlisted_ops": "integer"} | conv(status="cpu"), {"graph.unlisted_ops": "integer"},
          "Conv runs as cpu"),
@@ -183,6 +186,8 @@ OPERATOR_CASES = (
          {"graph.unlisted_ops": "integer"}, "MaxPool runs as float"),
     Case("leaves-the-target", ("graph.require_output_q",), GOOD, ENDS_IN_REALS,
          {"graph.require_output_q": True}, {}, "Conv runs as float"),
+    Case("leaves-the-target", ("graph.real_outputs",), GOOD, ENDS_IN_REALS, QUANTIZED,
+         QUANTIZED | {"graph.real_outputs": ["Conv"]}, "Conv runs as float"),
     Case("leaves-the-target", ("weight.constant",), GOOD, net("v = MatMul(xd, xd)"),
          {"weight.constant": True, "graph.unlisted_ops": "cpu"},
          {"graph.unlisted_ops": "integer"}, "MatMul runs as cpu"),

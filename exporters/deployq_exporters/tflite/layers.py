@@ -27,15 +27,9 @@ def write_linear(writing: Writing, node: Linear) -> None:
 
     Raises:
         UnsupportedError: a transposed convolution, weights of another type than s8 or with a zero
-            point, a bias beyond 32 bits, a sum that joins the layer, or reals as its output.
+            point, a bias beyond 32 bits, or a sum that joins the layer.
     """
     _check_weight(node)
-    if node.in_reals:
-        raise refuse(
-            node, "an integer layer of a .tflite file returns codes", found="reals",
-            allowed="a QuantizeLinear behind it",
-            next_step="take a target without graph.real_outputs",
-        )  # fmt: skip
     if node.addend is not None:
         raise refuse(
             node, "a layer of a .tflite file rounds what it computed itself",

@@ -87,6 +87,12 @@ def _write(writing: Writing, node: Node) -> None:
             found=f"{node.op_type} ({type(node).__name__})",
             allowed=", ".join(kind.__name__ for kind in _WRITERS),
         )
+    if isinstance(node, Linear) and node.in_reals:
+        raise refuse(
+            node, "an integer layer of a .tflite file returns codes", found="reals",
+            allowed="a QuantizeLinear behind it",
+            next_step="take a target without graph.real_outputs",
+        )  # fmt: skip
     _check_width(writing, node)
     write(writing, node)
 

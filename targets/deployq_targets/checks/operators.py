@@ -134,7 +134,8 @@ RULES = (
         "A Gelu on a chip that knows ReLU.",
     ),
     Rule(
-        "float-operator", float_operator, ("op", "graph.unlisted_ops", "graph.require_output_q", "graph.real_outputs"),
+        "float-operator", float_operator,
+        ("op", "graph.unlisted_ops", "graph.require_output_q", "graph.real_outputs"),
         "A chip without a float unit cannot run an operator on reals at all.",
         "A LayerNormalization between DequantizeLinear and QuantizeLinear.",
     ),

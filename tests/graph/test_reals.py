@@ -1,0 +1,131 @@
+"""Residuals that operators in float read stay in reals, and file, simulator and reference agree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deployq import pipeline
+from deployq.arithmetic.contract import QDQ
+from deployq.data import Dataset
+from deployq.errors import UnsupportedError
+from deployq.golden_vectors.tracing import integer_nodes
+from deployq.graph.codes import evaluate_codes
+from deployq.graph.preparation import PreparedModel
+from deployq.inspection.shapes import code_shapes
+from deployq.qgraph import read_graph
+from deployq.qgraph.nodes import Linear
+from deployq.simulator import run_graph
+from deployq_calibration.calibration_settings import CalibrationSettings
+from deployq_exporters.lowering import lower, to_proto
+from deployq_exporters.tflite import write_tflite
+from tests.graph.networks import Net, conv, graph_of, prepared_for
+
+SIZE = 8
+
+
+def rows(count: int = 16) -> torch.Tensor:
+    """One channel of the residual is a hundred times as large as the others."""
+    x = torch.randn(count, 5, SIZE, generator=torch.Generator().manual_seed(0))
+    x[..., 0] *= 100
+    return x
+
+
+def body(m: Any, x: torch.Tensor) -> Any:
+    y = m.embed(x)
+    y = y + m.second(m.first(m.norm(y)))
+    return m.head(m.last(y)[:, 0])
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = {name: nn.Linear(SIZE, SIZE) for name in ("embed", "first", "second")}
+    norms = {name: nn.LayerNorm(SIZE) for name in ("norm", "last")}
+    return Net(body, **layers, **norms, head=nn.Linear(SIZE, 3)).eval()
+
+
+def prepared(target: str = "ort-cpu") -> PreparedModel:
+    made = pipeline.prepare(network(), [rows(2)], target)
+    pipeline.calibrate(made, Dataset({"x": rows().numpy()}), CalibrationSettings(corrections=()))
+    return made
+
+
+def test_a_residual_has_no_grid_and_its_layers_return_reals() -> None:
+    made = prepared()
+    assert [t.name for t in made.plan.tensors] == ["x", "norm", "first", "last", "head"]
+    assert "add: float, a sum of reals" in made.plan.floats
+    graph = read_graph(to_proto(lower(made, made.profile)))
+    ends = {node.name: node.output for node in graph.in_reals if isinstance(node, Linear)}
+    assert ends == {"embed.product": "embed.real", "second.product": "second.real"}
+    assert "add" in {node.name for node in graph.floats}  # named after the user's sum
+
+
+def test_a_target_without_such_products_has_the_residual_on_grids() -> None:
+    assert {"embed", "second", "add"} <= {t.name for t in prepared("int8-npu").plan.tensors}
+
+
+def test_simulator_and_reference_agree_on_every_code_in_any_batch() -> None:
+    made = prepared()
+    graph, x = read_graph(to_proto(lower(made, made.profile))), rows()
+    simulated = run_graph(graph, QDQ, {"x": x.numpy()}).codes
+    for count in (16, 3):
+        for name, codes in evaluate_codes(made, QDQ, x[:count]).items():
+            assert torch.equal(codes.long(), simulated[f"{name}.codes"][:count].long()), name
+
+
+def test_the_reals_are_exact_sums_times_both_scales() -> None:
+    made = prepared()
+    graph = read_graph(to_proto(lower(made, made.profile)))
+    (layer,) = (n for n in graph.nodes if isinstance(n, Linear) and n.output == "embed.real")
+    codes = run_graph(graph, QDQ, {"x": rows().numpy()}).codes[layer.inputs[0]].numpy()
+    qx = graph.qparams[layer.inputs[0]]
+    sums = (codes.astype(np.int64) - qx.zero_point) @ layer.weight + layer.bias
+    wanted = sums * (np.float64(qx.scale) * layer.weight_qparams.scale.astype(np.float64))
+    cut = replace(graph, outputs=("embed.real",))
+    found = run_graph(cut, QDQ, {"x": rows().numpy()}).outputs["embed.real"]
+    assert np.array_equal(found, wanted.astype(np.float32))
+
+
+def test_the_bundle_is_verified_and_runs_its_products_in_integers(tmp_path: Path) -> None:
+    made = prepared()
+    data = Dataset({"x": rows(64).numpy()})
+    pipeline.export(made, tmp_path / "bundle", data)
+    report = pipeline.verify(tmp_path / "bundle", data, latency_runs=1)
+    assert [p.name for p in report.parities if p.misses()] == []
+    assert report.latency is not None and report.latency.integer_share == 1.0
+
+
+def test_a_sum_that_an_integer_layer_reads_too_gets_its_grid_behind_it() -> None:
+    def forked(m: Any, x: torch.Tensor) -> Any:
+        y = x + m.embed(x)
+        return m.first(y) + m.second(m.norm(y))
+
+    layers = {name: nn.Linear(SIZE, SIZE) for name in ("embed", "first", "second")}
+    made = pipeline.prepare(Net(forked, norm=nn.LayerNorm(SIZE), **layers), [rows(2)], "ort-cpu")
+    assert "add" in {t.name for t in made.plan.tensors}
+    assert "add: float, a sum of reals" in made.plan.floats
+
+
+def test_convolutions_and_their_sums_stay_on_grids() -> None:
+    layers = {"first": conv(3, 4), "second": conv(3, 4), "last": conv(4, 2)}
+    made = prepared_for(
+        graph_of(lambda m, x: m.last(m.first(x) + m.second(x)), **layers), "ort-cpu"
+    )
+    assert {t.name for t in made.plan.tensors} >= {"first", "second", "add"}
+
+
+def test_what_has_no_form_for_reals_says_so() -> None:
+    made = prepared()
+    model = to_proto(lower(made, made.profile))
+    graph = read_graph(model)
+    assert all(node.writes_codes for node in integer_nodes(graph))  # golden vectors leave them out
+    shapes = code_shapes(model, graph)
+    assert shapes is not None and shapes["embed.real"] == (1, 5, SIZE)
+    with pytest.raises(UnsupportedError, match="returns codes"):
+        write_tflite(graph, shapes)
