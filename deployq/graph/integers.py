@@ -116,15 +116,21 @@ def _late(
     prepared: PreparedModel, call: LinearCall, codes: LinearCodes, input_scale: np.float32
 ) -> LinearCodes:
     profile, bias = prepared.profile, call.unit.real_bias(call.weight, *call.rest)
-    out = output_quantizer(prepared, call.name).qparams()
+    out = output_scale(output_quantizer(prepared, call.name))
     form, bits = profile.contract().form(call.unit.form_name(call.weight)), profile.bias.bits
     return with_late_bias(call.name, codes, bias.cpu().numpy(), input_scale, out, form, bits)
 
 
-def output_quantizer(prepared: PreparedModel, layer: str) -> FakeQuantize:
-    """The quantizer of a layer's output."""
+def output_quantizer(prepared: PreparedModel, layer: str) -> FakeQuantize | None:
+    """The quantizer of a layer's output; None of a layer that returns reals."""
     quantizers = prepared.quantizers()
-    return next(quantizers[g.name] for g in prepared.plan.tensors if layer in g.tensors)
+    found = (quantizers[g.name] for g in prepared.plan.tensors if layer in g.tensors)
+    return next(found, None)
+
+
+def output_scale(quantizer: FakeQuantize | None) -> np.float32:
+    """Scale of a layer's output; 1 of reals."""
+    return np.float32(1 if quantizer is None else quantizer.qparams().scale)
 
 
 def rescued_channels(integers: Mapping[str, LayerIntegers]) -> dict[str, tuple[int, ...]]:

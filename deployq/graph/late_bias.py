@@ -12,7 +12,6 @@ from deployq.arithmetic.precisions import real_multiplier
 from deployq.arithmetic.rounding import Float64Array
 from deployq.errors import UnsupportedError
 from deployq.graph.batch_norm import LateBias, LinearCodes
-from deployq.qparams import QParams
 
 
 def with_late_bias(
@@ -20,7 +19,7 @@ def with_late_bias(
     found: LinearCodes,
     bias: Float64Array,
     input_scale: np.float32,
-    out: QParams,
+    output_scale: np.float32,
     form: Form,
     bits: int,
 ) -> LinearCodes:
@@ -30,8 +29,7 @@ def with_late_bias(
         name: of the layer.
         found: its integers.
         bias: float64 (C,), with the BatchNorm absorbed.
-        input_scale: float32.
-        out: parameters of the layer's output.
+        input_scale, output_scale: float32.
         form: its requantization, of kind fixed or shift.
         bits: width of a bias code.
 
@@ -39,11 +37,11 @@ def with_late_bias(
         QuantizationError: the form cannot express a multiplier.
         UnsupportedError: a code leaves its width.
     """
-    real = real_multiplier(input_scale, found.scale, np.float32(out.scale), form.precision)
+    real = real_multiplier(input_scale, found.scale, output_scale, form.precision)
     shift = choose_fixed(real, form).shift
     if form.shared_shift:
         shift = shift.max(initial=form.shift_min)
-    scale = np.asarray(np.ldexp(np.float32(out.scale), -shift), np.float32)
+    scale = np.asarray(np.ldexp(output_scale, -shift), np.float32)
     late = LateBias(np.rint(bias / scale.astype(np.float64)).astype(np.int64), scale)
     _check_width(name, late, bits)
     steps = np.rint(late.reals / found.bias_scale.astype(np.float64)).astype(np.int64)

@@ -14,7 +14,7 @@ from deployq.arithmetic.addends import JOINING_KINDS, joins
 from deployq.arithmetic.requant_words import BiasOrder
 from deployq.errors import ProfileError
 from deployq.graph.bias_type import ACCUMULATOR_BITS
-from deployq.qgraph.floats import PRODUCTS
+from deployq.qgraph.floats import MATRIX, PRODUCTS
 from deployq.qtypes import QType
 from deployq_targets import TargetProfile
 from deployq_targets.inequality import POSITION_NAMES, SHAPE_NAMES, parse_inequality
@@ -227,6 +227,21 @@ def _joined_sums(profile: TargetProfile) -> Iterator[Unobeyed]:
             return
 
 
+def _products_in_reals(profile: TargetProfile) -> Iterator[Unobeyed]:
+    """A product that returns reals has no multiplier, whose form scales would have to follow."""
+    products = profile.graph.real_outputs
+    unread = set(products) - set(MATRIX)
+    if unread:
+        yield Unobeyed("graph.real_outputs", _text(products), ", ".join(MATRIX))
+    for operator in set(products) & set(MATRIX):
+        kind, order = profile.contract().form(operator).kind, profile.bias.order
+        if kind not in JOINING_KINDS or order is BiasOrder.AFTER_SCALE:
+            found = f"{_text(products)}, requant.kind {kind}, bias.order {order}"
+            allowed = f"this, with requant.kind {' or '.join(JOINING_KINDS)} and an early bias"
+            yield Unobeyed("graph.real_outputs", found, allowed)
+            return
+
+
 def _clipped_codes(profile: TargetProfile) -> Iterator[Unobeyed]:
     """Codes under 8 bits are lowered in their own types, or in bytes."""
     narrow = min(*profile.activation.bits, *profile.weight.bits) < 8
@@ -252,6 +267,7 @@ FINDERS: tuple[Finder, ...] = (
     _long_biases,
     _coarse_biases,
     _joined_sums,
+    _products_in_reals,
     _clipped_codes,
     _position_rules,
 )

@@ -56,7 +56,7 @@ def _layer(plan: SelectionPlan, grid: QParams, profile: TargetProfile) -> Stored
     codes = unit.integers(scale, weight)
     if profile.bias.order is BiasOrder.AFTER_SCALE:
         late = np.zeros(len(plan.channels))
-        codes = with_late_bias(plan.name, codes, late, scale, grid, form, profile.bias.bits)
+        codes = with_late_bias(plan.name, codes, late, scale, scale, form, profile.bias.bits)
     check_scale_form(f"{plan.name}.weight", codes.scale, profile.weight)
     _check_codes(plan.name, grid, form, late is not None)
     return stored(unit, LayerIntegers(codes, grid, unit.weight_qparams(codes)))

@@ -14,7 +14,13 @@ from torch import nn
 
 import deployq
 from deployq.errors import UnsupportedError
-from deployq.graph.integers import grid_of, layer_integers, linear_calls, output_quantizer
+from deployq.graph.integers import (
+    grid_of,
+    layer_integers,
+    linear_calls,
+    output_quantizer,
+    output_scale,
+)
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.scales.weight_lattice import has_multiplier
 from deployq_calibration.calibration_settings import CalibrationSettings
@@ -111,7 +117,7 @@ def has_multipliers(prepared: PreparedModel) -> bool:
             call.unit.weight_quantizer.qparams_scale(),
             contract.form(call.unit.form_name(call.weight)),
             (np.float32(grid_of(prepared.module, call.source).scale),
-             np.float32(output_quantizer(prepared, call.name).qparams().scale)),
+             output_scale(output_quantizer(prepared, call.name))),
         )
         for call in linear_calls(prepared)
     )  # fmt: skip

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from deployq import pipeline
+from deployq import evolve_scales, pipeline
 from deployq.arithmetic.contract import QDQ
 from deployq.data import Dataset
-from deployq.errors import UnsupportedError
+from deployq.errors import ProfileError, UnsupportedError
 from deployq.golden_vectors.tracing import integer_nodes
 from deployq.graph.codes import evaluate_codes
 from deployq.graph.preparation import PreparedModel
@@ -23,9 +23,10 @@ from deployq.qgraph import read_graph
 from deployq.qgraph.nodes import Linear
 from deployq.simulator import run_graph
 from deployq_calibration.calibration_settings import CalibrationSettings
+from deployq_calibration.evolq import EvolveSettings
 from deployq_exporters.lowering import lower, to_proto
 from deployq_exporters.tflite import write_tflite
-from tests.graph.networks import Net, conv, graph_of, prepared_for
+from tests.graph.networks import Net, conv, graph_of, prepared_for, profile_with
 
 SIZE = 8
 
@@ -129,3 +130,21 @@ def test_what_has_no_form_for_reals_says_so() -> None:
     assert shapes is not None and shapes["embed.real"] == (1, 5, SIZE)
     with pytest.raises(UnsupportedError, match="returns codes"):
         write_tflite(graph, shapes)
+
+
+def test_scales_of_layers_in_reals_are_searched() -> None:
+    made, x = prepared(), rows(32)
+    before = made.units()["second"].weight_quantizer.scale.clone()
+    settings = EvolveSettings(passes=1, samples=32, batch=8, searched="all", activations=True)
+    evolve_scales(made, Dataset({"x": x.numpy()}), settings, teacher=network())
+    assert not torch.equal(before, made.units()["second"].weight_quantizer.scale)
+    graph = read_graph(to_proto(lower(made, made.profile)))
+    simulated = run_graph(graph, QDQ, {"x": x.numpy()}).codes["head.codes"]
+    assert torch.equal(evaluate_codes(made, QDQ, x)["head"].long(), simulated.long())
+
+
+@pytest.mark.parametrize(("products", "base"), [(["Conv"], "ort-cpu"), (["Gemm"], "int8-npu")])
+def test_products_in_reals_need_a_form_without_multipliers(products: list[str], base: str) -> None:
+    profile = profile_with(base, graph__real_outputs=products)
+    with pytest.raises(ProfileError, match=r"graph\.real_outputs"):
+        pipeline.prepare(network(), [rows(2)], profile)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deployq.arithmetic.contract import Form, Kind
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.graph.integers import LinearCall, grid_of, output_quantizer
+from deployq.graph.integers import LinearCall, grid_of, output_quantizer, output_scale
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.scales.lattice import lattice_of, needs_lattice
 from deployq.graph.scales.weight_lattice import has_multiplier, least_scale, set_weight_grid
@@ -28,7 +28,7 @@ class WeightSite:
         codes: that stay whatever the scale is, or None where they are rounded again.
         prepared: the network.
         form: of the layer on the target; None where any scale will do.
-        output: quantizer of the layer's output.
+        output: quantizer of the layer's output; None of one that returns reals.
     """
 
     call: LinearCall
@@ -36,7 +36,7 @@ class WeightSite:
     codes: Tensor | None
     prepared: PreparedModel
     form: Form | None
-    output: FakeQuantize
+    output: FakeQuantize | None
 
     @property
     def name(self) -> str:
@@ -88,7 +88,7 @@ class WeightSite:
     def ends(self) -> tuple[np.float32, np.float32]:
         """Scales of the layer's input and output."""
         x = grid_of(self.prepared.module, self.call.source).scale
-        return np.float32(x), np.float32(self.output.qparams().scale)
+        return np.float32(x), output_scale(self.output)
 
     @torch.no_grad()
     def _keep_codes(self, codes: Tensor, scale: Tensor) -> None:

@@ -13,7 +13,7 @@ from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.precisions import real_multiplier
 from deployq.errors import QuantizationError
 from deployq.graph.batch_norm import SMALLEST_BIAS_SCALE
-from deployq.graph.integers import LinearCall, grid_of, output_quantizer
+from deployq.graph.integers import LinearCall, grid_of, output_quantizer, output_scale
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.scales.lattice import (
     lattice_of,
@@ -49,7 +49,7 @@ def _snapped(prepared: PreparedModel, call: LinearCall, grid: Grid) -> Grid:
         return grid
     quantizer = call.unit.weight_quantizer
     x_scale = np.float32(grid_of(prepared.module, call.source).scale)
-    y_scale = np.float32(output_quantizer(prepared, call.name).qparams().scale)
+    y_scale = output_scale(output_quantizer(prepared, call.name))
     least = least_scale(call, grid[0], x_scale, y_scale, form).reshape(grid[0].shape)
     rows = weight_rows(call.seen_weight(), quantizer)
 
