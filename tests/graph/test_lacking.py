@@ -100,3 +100,19 @@ def test_no_operator_of_the_network_is_left_in_float() -> None:
     gates = [grid for name, grid in prepared.grids().items() if name.endswith("hardsigmoid")]
     assert len(gates) == 2
     assert all(float(np.float32(g.qtype.qmax - g.zero_point) * g.scale) <= 1 for g in gates)
+
+
+@pytest.mark.parametrize(
+    ("target", "kernel", "found"),
+    [
+        ("qnn-htp", (4, 5), ["GlobalAveragePool"]),
+        ("qnn-htp", (3, 5), ["Slice", "GlobalAveragePool"]),
+        ("qnn-htp", (2, 5), ["AveragePool"]),  # two windows
+        ("int8-npu", (4, 5), ["AveragePool"]),  # which it has
+    ],
+)
+def test_one_window_for_the_whole_map_is_a_global_average(
+    target: str, kernel: tuple[int, int], found: list[str]
+) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.AvgPool2d(kernel))
+    assert operators(model, torch.randn(2, 2, 4, 5), load_profile(target)) == ["Conv", *found]
