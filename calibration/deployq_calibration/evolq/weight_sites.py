@@ -59,7 +59,8 @@ class WeightSite:
         if self.form is None:
             return True
         ends, scale = self.ends(), self._quantizer.qparams_scale().reshape(-1)
-        fits = scale.double() >= least_scale(self.call, scale, *ends, self.form).reshape(-1)
+        least = least_scale(self.call, scale, ends[0], self.output.qparams(), self.form)
+        fits = scale.double() >= least.reshape(-1)
         if not isinstance(self.genes, FloatGenes) and not bool(fits.all()):
             return False
         return has_multiplier(scale[fits], self.form, ends)
