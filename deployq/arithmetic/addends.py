@@ -11,7 +11,6 @@ import numpy as np
 
 from deployq.arithmetic.codes import scale_and_zero
 from deployq.arithmetic.contract import Form, Kind
-from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.errors import UnsupportedError
 from deployq.qparams import QParams
 
@@ -23,7 +22,7 @@ would do with two scales is its own affair, and no profile has stated it.
 
 def joins(form: Form) -> bool:
     """Whether an addend has a place in a form."""
-    return form.kind in JOINING_KINDS and form.zero_point is not ZeroPointPlace.ACCUMULATOR
+    return form.kind in JOINING_KINDS and not form.folds_zero
 
 
 def addend_ratio(addend: QParams, out: QParams, form: Form) -> np.float64 | np.float32:

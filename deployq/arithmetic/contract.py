@@ -125,6 +125,11 @@ class Form:
         own = ScalePrecision.F32 if self.kind is Kind.FLOAT32 else ScalePrecision.F64
         return self.scale_precision or own
 
+    @property
+    def folds_zero(self) -> bool:
+        """The output's zero point is added before the scale, in whole steps of the sum."""
+        return self.zero_point in (ZeroPointPlace.ACCUMULATOR, ZeroPointPlace.ACCUMULATOR_APART)
+
 
 @dataclass(frozen=True)
 class Accumulator:

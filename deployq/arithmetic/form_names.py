@@ -13,7 +13,10 @@ DEPTHWISE_BY_2 = f"Conv{KIND}depthwise_by_2"
 DILATED_IN_STEPS = f"Conv{KIND}dilated_in_steps"
 """Windows with gaps, in steps of more than 1, but for the kind above."""
 
-KINDS = (DEPTHWISE_BY_2, DILATED_IN_STEPS)
+GROUPED = f"Conv{KIND}grouped"
+"""More than one group, but for the kinds above."""
+
+KINDS = (DEPTHWISE_BY_2, DILATED_IN_STEPS, GROUPED)
 """All that a contract may name beside the operators."""
 
 WIDE = f"{KIND}wide"
@@ -31,9 +34,11 @@ def form_name(op_type: str, weight: tuple[int, ...], geometry: ConvGeometry) -> 
         weight: shape, (O, C/g, kh, kw) of Conv.
         geometry: of the convolution; that of other operators is not looked at.
     """
-    if op_type != "Conv" or max(geometry.strides) == 1:
+    if op_type != "Conv":
         return op_type
     depthwise = geometry.groups == weight[0] > 1 == weight[1] and geometry.strides == (2, 2)
     if depthwise and all(side in _SIDES for side in weight[2:]):
         return DEPTHWISE_BY_2
-    return DILATED_IN_STEPS if max(geometry.dilations) > 1 else op_type
+    if max(geometry.strides) > 1 and max(geometry.dilations) > 1:
+        return DILATED_IN_STEPS
+    return GROUPED if geometry.groups > 1 else op_type

@@ -34,7 +34,7 @@ _PRODUCT: Mapping[Kind, Words] = {
         "post_shift": _SPLIT,
         "sum_cut": _SPLIT,
         "scale_precision": _PRECISIONS,
-        "zero_point": (_AFTER, ZeroPointPlace.ACCUMULATOR),
+        "zero_point": (_AFTER, ZeroPointPlace.ACCUMULATOR, ZeroPointPlace.ACCUMULATOR_APART),
     },
     Kind.FLOAT32: {"scale_precision": _PRECISIONS, "zero_point": (_AFTER,)},
 }

@@ -7,7 +7,6 @@ import numpy as np
 from deployq.arithmetic.codes import scale_and_zero
 from deployq.arithmetic.contract import Form, Kind, Rounding
 from deployq.arithmetic.multiplier import DOUBLE_ROUNDINGS, FixedMultiplier
-from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import MAX_SHIFT, Float64Array, Int64Array, round_real
 from deployq.errors import AccumulatorOverflowError, UnsupportedError
 from deployq.qparams import QParams
@@ -27,7 +26,7 @@ def late_units(bias: Float64Array, rank: int, axis: int, out: QParams, form: For
         UnsupportedError: the form has no place between multiplication and rounding.
     """
     single = form.rounding not in (*DOUBLE_ROUNDINGS, Rounding.NATURAL_PLUS_ONE)
-    plain = form.post_shift is None and form.zero_point is not ZeroPointPlace.ACCUMULATOR
+    plain = form.post_shift is None and not form.folds_zero
     if form.kind not in LATE_KINDS or not (single and plain):
         raise UnsupportedError(
             "bias",

@@ -206,6 +206,17 @@ def _check_shift(chosen: FixedMultiplier, real: Float64Array, form: Form) -> Non
     )
 
 
+def least_multiplier(form: Form) -> float:
+    """The least real multiplier that a form has a right shift for; 0 where it has no shift."""
+    if form.kind is Kind.SHIFT:
+        return float(2.0**-form.shift_max)
+    if form.kind is not Kind.FIXED:
+        return 0.0
+    # a mantissa that is rounded up to a power of two takes one shift less
+    half = 1 + 2.0**-form.multiplier_bits
+    return float(half * 2.0 ** (form.multiplier_bits - 1 - form.shift_max - form.sum_cut))
+
+
 def multiply(
     acc: Int64Array, m: FixedMultiplier, mode: Rounding, addend: Int64Array | None = None
 ) -> Int64Array:

@@ -33,15 +33,26 @@ def real_multiplier(
     return np.asarray(real, np.float64)
 
 
-def _relative(x: np.float32, w: FloatArray, y: np.float32) -> FloatArray:
+LEAST, RAISED = np.float32(2**-24), np.float32(7e-8)
+"""What some of HTP's kernels take for a multiplier below the first: the second."""
+
+
+def relative(x: np.float32, w: FloatArray, y: np.float32) -> FloatArray:
+    """By way of the largest weight scale, in steps of float32."""
     return np.asarray(x * w.max() / y * (w / w.max()))
+
+
+def _raised(x: np.float32, w: FloatArray, y: np.float32) -> FloatArray:
+    real = relative(x, w, y)
+    return np.where(real < LEAST, RAISED, real)
 
 
 _STEPS: Mapping[ScalePrecision, _Steps] = {
     ScalePrecision.F64: lambda x, w, y: np.float64(x) * w.astype(np.float64) / np.float64(y),
     ScalePrecision.F32: lambda x, w, y: x * w / y,
     ScalePrecision.F32_PRODUCT: lambda x, w, y: (x * w).astype(np.float64) / np.float64(y),
-    ScalePrecision.F32_RELATIVE: _relative,
+    ScalePrecision.F32_RELATIVE: relative,
+    ScalePrecision.F32_RELATIVE_RAISED: _raised,
     ScalePrecision.F32_RECIPROCAL: lambda x, w, y: x * w * (np.float32(1) / y),
     ScalePrecision.F32_QUOTIENT: lambda x, w, y: x / y * w,
 }

@@ -13,7 +13,8 @@ class ScalePrecision(StrEnum):
     F32_PRODUCT = "f32_product"  # s_x * s_w rounded to float32, the quotient in float64
     F32_PRODUCT_OF_ONE = "f32_product_of_one"  # so with one scale a weight, else float64 (LiteRT)
     F32_INVERSE = "f32_inverse"  # of means: s_x / s_y, 1 / n and their product, each in float32
-    F32_RELATIVE = "f32_relative"  # f32 of the largest s_w, then * s_w / largest (HTP's layers)
+    F32_RELATIVE = "f32_relative"  # f32 of the largest s_w, * s_w / largest (HTP's layers)
+    F32_RELATIVE_RAISED = "f32_relative_raised"  # so, 7e-8 where it is below 2**-24 (HTP)
     F32_RECIPROCAL = "f32_reciprocal"  # the float32 1 / s_y multiplies, also in float32 (HTP's Add)
     F32_QUOTIENT = "f32_quotient"  # s_x / s_y, then * s_w, each rounded to float32 (HTP's Mul)
 
@@ -24,6 +25,7 @@ class ZeroPointPlace(StrEnum):
     AFTER_ROUNDING = "after_rounding"  # to the rounded integer
     BEFORE_ROUNDING = "before_rounding"  # to the real value: ties go to the even code
     ACCUMULATOR = "accumulator"  # as z_y / real multiplier, rounded with the bias, to the sum (HTP)
+    ACCUMULATOR_APART = "accumulator_apart"  # so, rounded alone (HTP, depthwise in steps of 2)
     APART = "apart"  # z_y and z_x * s_x / s_y as one number, to the scaled sum of raw codes
 
 

@@ -15,7 +15,7 @@ from deployq.arithmetic.precisions import real_multiplier
 from deployq.arithmetic.requant_words import Addition, Averaging, ScalePrecision
 from deployq.arithmetic.rounding import Float64Array, Int64Array, round_real
 from deployq.errors import QuantizationError
-from deployq.qparams import FloatArray, IntArray, QParams
+from deployq.qparams import FloatArray, QParams
 
 
 def along_axis(w_scale: FloatArray | np.float32, rank: int, axis: int) -> FloatArray:
@@ -49,35 +49,6 @@ def layer_multiplier(
     return real_multiplier(np.float32(x_scale), weights, y_scale, form.precision)
 
 
-def folded_zero(
-    real: Float64Array,
-    x_scale: FloatArray | np.float32,
-    w_scale: FloatArray | np.float32,
-    bias: IntArray | None,
-    out: QParams,
-    rank: int,
-    axis: int,
-) -> Int64Array:
-    """What joins sums that hold their bias, so that they hold the output's zero point as well.
-
-    ``round_half_up(b s / s + z_y / real) - b`` with s of the layer's largest weight scale, all in
-    float32: HTP rounds bias and zero point as one number. Within a unit in the last place of a
-    half, 4 % of the channels go the other way there, where their scales differ.
-
-    Args:
-        real: multipliers, broadcastable to the sums.
-        bias: (C,) codes in the sums, if any.
-        rank, axis: of the sums, of their channels.
-    """
-    zero = np.float32(scale_and_zero(out, "output")[1]) / real.astype(np.float32)
-    if bias is None:
-        return round_real(zero.astype(np.float64), Rounding.HALF_UP)
-    step = np.float32(x_scale) * np.asarray(w_scale, np.float32).max()
-    codes = bias.astype(np.int64).reshape(shape_along(rank, axis))
-    both = (codes.astype(np.float32) * step / step + zero).astype(np.float64)
-    return round_real(both, Rounding.HALF_UP) - codes
-
-
 def float64_scales(*qparams: QParams) -> list[np.float64]:
     """The scales of per-tensor parameters in float64."""
     return [np.float64(scale_and_zero(q, "operand")[0]) for q in qparams]
@@ -95,32 +66,6 @@ def add_constants(
     za, zb, zy = (kernel_zero(q, form) for q in (qa, qb, out))
     ra, rb = sa / sy, sb / sy
     return ra, rb, np.float32(zy - fma(ra, za, rb * zb))
-
-
-def cut_offsets(
-    bias: IntArray | None,
-    zero: Int64Array,
-    removed: IntArray | None,
-    cut: int,
-    rank: int,
-    axis: int,
-) -> tuple[Int64Array, Int64Array]:
-    """What joins sums before and behind the cut of their lowest bits (HTP, 16-bit activations)::
-
-        ((acc + before) >> cut) + after = (sum of raw codes >> cut)
-            - (z_x * sum of weights rounded half up) + (bias with output zero point rounded down)
-
-    Args:
-        bias: (C,) codes in the sums, if any.
-        zero: of :func:`folded_zero`.
-        removed: (C,) ``z_x * sum of weights``, which the sums hold no more; None: 0.
-        rank, axis: of the sums, of their channels.
-    """
-    shape, none = shape_along(rank, axis), np.zeros(1, np.int64)
-    added = (none if bias is None else bias.astype(np.int64)).reshape(shape)
-    crossed = (none if removed is None else removed.astype(np.int64)).reshape(shape)
-    back = (crossed + (1 << (cut - 1))) >> cut
-    return crossed - added, ((added + zero) >> cut) - back
 
 
 def mul_multiplier(qa: QParams, qb: QParams, out: QParams, form: Form) -> np.float32 | np.float64:

@@ -21,6 +21,9 @@ from deployq.graph.sites import moved_from
 from deployq.graph.tensors import read_tensor
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import QParams
+from deployq.qtypes import QType
+
+REALS = QParams(QType(32, True), np.ones((), np.float32))
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def _late(
     prepared: PreparedModel, call: LinearCall, codes: LinearCodes, input_scale: np.float32
 ) -> LinearCodes:
     profile, bias = prepared.profile, call.unit.real_bias(call.weight, *call.rest)
-    out = output_scale(output_quantizer(prepared, call.name))
+    out = np.float32(output_params(output_quantizer(prepared, call.name)).scale)
     form, bits = profile.contract().form(call.unit.form_name(call.weight)), profile.bias.bits
     return with_late_bias(call.name, codes, bias.cpu().numpy(), input_scale, out, form, bits)
 
@@ -128,9 +131,9 @@ def output_quantizer(prepared: PreparedModel, layer: str) -> FakeQuantize | None
     return next(found, None)
 
 
-def output_scale(quantizer: FakeQuantize | None) -> np.float32:
-    """Scale of a layer's output; 1 of reals."""
-    return np.float32(1 if quantizer is None else quantizer.qparams().scale)
+def output_params(quantizer: FakeQuantize | None) -> QParams:
+    """Parameters of a layer's output; reals count in units of 1."""
+    return REALS if quantizer is None else quantizer.qparams()
 
 
 def rescued_channels(integers: Mapping[str, LayerIntegers]) -> dict[str, tuple[int, ...]]:

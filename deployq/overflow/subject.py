@@ -16,10 +16,10 @@ from functools import cached_property
 import numpy as np
 
 from deployq.arithmetic.contract import Accumulator
+from deployq.arithmetic.folding import folded_zero
 from deployq.arithmetic.intervals import Interval
-from deployq.arithmetic.requant_words import ZeroPointPlace
+from deployq.arithmetic.layer_scales import LayerScales
 from deployq.arithmetic.rounding import Int64Array
-from deployq.arithmetic.scales import folded_zero, layer_multiplier
 from deployq.errors import ProfileError
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.nodes import Linear, MatMul
@@ -88,11 +88,10 @@ class Subject:
     def folded(self, node: Linear | MatMul) -> Int64Array:
         """What stands for the output's zero point: one for each channel, or one for all."""
         form = self.profile.requant.for_op(node.form_name).form()
-        if form.zero_point is not ZeroPointPlace.ACCUMULATOR or not node.writes_codes:
+        if not form.folds_zero or not node.writes_codes:
             return np.zeros((), np.int64)
         scales = [self.graph.qparams[name].scale for name in node.inputs]
         weight = node.weight_qparams.scale if isinstance(node, Linear) else scales[1]
         out = self.graph.qparams[node.output]
-        real = layer_multiplier(1, 0, scales[0], weight, out, form)
         bias = node.bias if isinstance(node, Linear) else None
-        return folded_zero(real, scales[0], weight, bias, out, 1, 0)
+        return folded_zero(LayerScales(scales[0], weight, out, 1, 0), form, bias)

@@ -124,12 +124,15 @@ CASES = (
     *(forms(nets.WIDE, scale_precision=(F64, word)) for word in (
         ScalePrecision.F32, ScalePrecision.F32_PRODUCT, ScalePrecision.F32_RELATIVE,
         ScalePrecision.F32_RECIPROCAL, ScalePrecision.F32_QUOTIENT)),
+    forms(nets.FAINT, scale_precision=(
+        ScalePrecision.F32_RELATIVE, ScalePrecision.F32_RELATIVE_RAISED)),
     forms(nets.WIDE_OF_ONE, scale_precision=(F64, ScalePrecision.F32_PRODUCT_OF_ONE)),
     forms(nets.WIDE_MEAN, FLOAT32,
           scale_precision=(ScalePrecision.F32, ScalePrecision.F32_INVERSE)),
     forms(nets.TIED_MUL, FLOAT32,
           zero_point=(ZeroPointPlace.AFTER_ROUNDING, ZeroPointPlace.BEFORE_ROUNDING)),
     forms(nets.SHARES, zero_point=(None, ZeroPointPlace.ACCUMULATOR)),
+    forms(nets.HALVES, zero_point=(ZeroPointPlace.ACCUMULATOR, ZeroPointPlace.ACCUMULATOR_APART)),
     forms(nets.MEAN, zero_point=(None, ZeroPointPlace.APART)),
     *(forms(nets.ADD, COARSE, addition=(Addition.RESCALED, word))
       for word in (Addition.RESCALED_ONCE, Addition.WEIGHTED_SUM)),

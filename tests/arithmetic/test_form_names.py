@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployq.arithmetic.form_names import DEPTHWISE_BY_2, DILATED_IN_STEPS, form_name
+from deployq.arithmetic.form_names import DEPTHWISE_BY_2, DILATED_IN_STEPS, GROUPED, form_name
 from deployq.arithmetic.geometry import ConvGeometry
 
 NO_PADS = (0, 0, 0, 0)
@@ -15,17 +15,19 @@ NO_PADS = (0, 0, 0, 0)
     [
         ((8, 1, 3, 3), (2, 2), (1, 1), 8, DEPTHWISE_BY_2),
         ((8, 1, 7, 2), (2, 2), (2, 2), 8, DEPTHWISE_BY_2),
-        ((8, 1, 3, 3), (1, 1), (1, 1), 8, "Conv"),
-        ((8, 1, 3, 3), (2, 1), (1, 1), 8, "Conv"),
-        ((8, 1, 3, 3), (3, 3), (1, 1), 8, "Conv"),
-        ((8, 1, 8, 3), (2, 2), (1, 1), 8, "Conv"),
-        ((8, 1, 1, 1), (2, 2), (1, 1), 8, "Conv"),
-        ((16, 1, 3, 3), (2, 2), (1, 1), 8, "Conv"),  # two outputs a channel
+        ((8, 1, 3, 3), (1, 1), (1, 1), 8, GROUPED),
+        ((8, 1, 3, 3), (2, 1), (1, 1), 8, GROUPED),
+        ((8, 1, 3, 3), (3, 3), (1, 1), 8, GROUPED),
+        ((8, 1, 8, 3), (2, 2), (1, 1), 8, GROUPED),
+        ((8, 1, 1, 1), (2, 2), (1, 1), 8, GROUPED),
+        ((16, 1, 3, 3), (2, 2), (1, 1), 8, GROUPED),  # two outputs a channel
         ((1, 1, 3, 3), (2, 2), (1, 1), 1, "Conv"),
         ((8, 4, 3, 3), (2, 2), (1, 1), 1, "Conv"),
         ((8, 4, 3, 3), (1, 1), (2, 2), 1, "Conv"),
         ((8, 4, 3, 3), (2, 2), (2, 2), 1, DILATED_IN_STEPS),
         ((8, 4, 3, 3), (3, 1), (1, 2), 1, DILATED_IN_STEPS),
+        ((8, 4, 3, 3), (3, 1), (1, 2), 2, DILATED_IN_STEPS),
+        ((8, 4, 3, 3), (1, 1), (1, 2), 2, GROUPED),
     ],
 )
 def test_kind_of_a_convolution(

@@ -38,7 +38,10 @@ def word(value: int) -> int:
 def test_a_sum_of_raw_codes_loses_its_lowest_bits_first(seed: int) -> None:
     rng, form = np.random.default_rng(seed), contract().form("Conv")
     x, weight = rng.integers(0, 65536, (40, 6)), rng.integers(-127, 128, (6, 5))
-    bias, zx, zy = rng.integers(-(10**6), 10**6, 5), *map(int, rng.integers(0, 65536, 2))
+    bias, zx, zy = (
+        rng.integers(0, 10 ** rng.integers(5, 10), 5),
+        *map(int, rng.integers(0, 65536, 2)),
+    )
     sx, sw, sy = F32(2**-16), F32(rng.uniform(0.001, 0.01, 5)), F32(2**-16)
     out, removed = params(sy, zy), zx * weight.sum(0)
     raw, step = x @ weight, sx * sw.max()
@@ -46,13 +49,14 @@ def test_a_sum_of_raw_codes_loses_its_lowest_bits_first(seed: int) -> None:
     found = requantize.requantize(
         acc, sx, sw, out, form, channel_axis=-1, bias=bias, removed=removed
     )
+    unit = np.abs(bias.astype(F32) * step).max() / F32(1 << 28)
     for row, codes in zip(raw, found, strict=True):
         for c, code in enumerate(codes):
             real = step / sy * (sw[c] / sw.max())
             exponent = math.frexp(float(real))[1]
             mantissa = math.floor(float(real) * 2.0 ** (11 - exponent) + 0.5)
-            both = F32(bias[c]) * step / step + F32(zy) / real
-            joined = math.floor(float(both) + 0.5) >> CUT
+            steps = np.rint(F32(bias[c]) * step * (F32(1) / unit)) * unit / step
+            joined = int(steps + F32(zy) / real + F32(0.5)) >> CUT
             kept = (int(row[c]) >> CUT) - ((int(removed[c]) + 128) >> CUT) + joined
             shift = 11 - exponent - CUT
             assert code == word((kept * mantissa + (1 << shift >> 1)) >> shift)

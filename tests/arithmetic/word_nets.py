@@ -91,6 +91,12 @@ LONG = sums([(1 << 24) + (1 << 17) + 1], 2.0**-18, params(S8))
 DEEP = sums([3000, -3000], 2.0**-6, params(S8))
 """Sums of 13 bits."""
 
+FAINT = sums([1 << 30, 5], [5e-8, 1.0], params(S8))
+"""A multiplier below 2**-24."""
+
+HALVES = sums(np.arange(-400, 0), 1.0, params(S32, 0.5, 61))
+"""The zero point is worth 30 steps and a half, which less any of these sums are negative."""
+
 MIXED = sums(np.full(4, 999), [0.5, 0.031, 0.0171, 0.00093], params(S32, 1e-5))
 """Channels of very different scales."""
 

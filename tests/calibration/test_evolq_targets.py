@@ -19,7 +19,6 @@ from deployq.graph.integers import (
     layer_integers,
     linear_calls,
     output_quantizer,
-    output_scale,
 )
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.scales.weight_lattice import has_multiplier
@@ -117,7 +116,7 @@ def has_multipliers(prepared: PreparedModel) -> bool:
             call.unit.weight_quantizer.qparams_scale(),
             contract.form(call.unit.form_name(call.weight)),
             (np.float32(grid_of(prepared.module, call.source).scale),
-             output_scale(output_quantizer(prepared, call.name))),
+             np.float32(output_params(output_quantizer(prepared, call.name)).scale)),
         )
         for call in linear_calls(prepared)
     )  # fmt: skip

@@ -16,7 +16,7 @@ from deployq.arithmetic.precisions import real_multiplier
 from deployq.errors import InputError, QuantizationError
 from deployq.graph.capture import capture
 from deployq.graph.codes import evaluate_codes, evaluate_steps
-from deployq.graph.integers import layer_integers, output_quantizer, output_scale
+from deployq.graph.integers import layer_integers, output_params, output_quantizer
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.scales import weight_lattice
 from deployq_calibration import calibrate_model
@@ -103,7 +103,7 @@ def test_the_multiplier_of_the_file_is_one_of_the_contracts(scope: str) -> None:
     prepared = calibrated(short(10, scope))
     form = prepared.profile.contract().form("Conv")
     for name, layer in layer_integers(prepared).items():
-        y_scale = output_scale(output_quantizer(prepared, name))
+        y_scale = np.float32(output_params(output_quantizer(prepared, name)).scale)
         real = real_multiplier(np.float32(layer.input.scale), layer.weight.scale, y_scale)
         derived = choose_fixed(real, form)
         # the real number is the contract's to the precision of a float32

@@ -17,7 +17,8 @@ from benchmarks.sweeps.qdq import qdq_file
 from benchmarks.sweeps.sweep import Sweep
 from benchmarks.sweeps.unsigned_wide import widths
 from deployq.arithmetic.contract import Contract
-from deployq.arithmetic.scales import folded_zero, layer_multiplier
+from deployq.arithmetic.folding import folded_zero
+from deployq.arithmetic.layer_scales import LayerScales
 from deployq.data import Dataset
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.preparation import PreparedModel
@@ -38,7 +39,7 @@ from deployq_targets.words import Edges
 htp = pytest.mark.skipif(not installed(), reason="needs deployq[qnn]")
 CONTRACT = load_profile("qnn-htp").contract()
 SEEN = {
-    "Conv s8 u16", "Conv s4 u16", "Conv s4 u8", "Gemm s8 u16", "Gemm s4 u8", "Add  u16",
+    "Conv s8 u16", "Conv s4 u16", "Conv_grouped s4 u8", "Gemm s8 u16", "Gemm s4 u8", "Add  u16",
     "GlobalAveragePool  u16",
 }  # fmt: skip
 
@@ -114,9 +115,8 @@ def _on_an_edge(layer: Linear, graph: IntegerGraph) -> bool:
     """
     form, out = CONTRACT.for_codes(16).form(layer.form_name), graph.qparams[layer.output]
     scales = graph.qparams[layer.inputs[0]].scale[()], layer.weight_qparams.scale
-    real = layer_multiplier(1, 0, *scales, out, form)
     assert layer.bias is not None
-    both = folded_zero(real, *scales, layer.bias, out, 1, 0) + layer.bias
+    both = folded_zero(LayerScales(*scales, out, 1, 0), form, layer.bias) + layer.bias
     return bool(((both + 1) % (1 << form.sum_cut) <= 2).any())
 
 

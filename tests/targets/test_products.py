@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from deployq.arithmetic.contract import Kind, Rounding
+from deployq.arithmetic.form_names import DEPTHWISE_BY_2
 from deployq.arithmetic.requant_words import (
     Addition,
     Product,
@@ -152,8 +153,10 @@ def test_htp_states_the_form_of_its_convolutions() -> None:
     assert contract.form("Conv") == contract.form("Gemm")
     assert contract.form("Conv").multiplier_bits == 11
     assert contract.form("Conv").post_shift == 14
-    assert contract.form("Conv").precision is ScalePrecision.F32_RELATIVE
+    assert contract.form("Conv").precision is ScalePrecision.F32_RELATIVE_RAISED
+    assert contract.form("Conv_grouped").precision is ScalePrecision.F32_RELATIVE
     assert contract.form("Conv").zero_point is ZeroPointPlace.ACCUMULATOR
+    assert contract.form(DEPTHWISE_BY_2).zero_point is ZeroPointPlace.ACCUMULATOR_APART
     assert contract.form("Add").addition is Addition.CUT_SUM
     assert contract.form("Mul").product is Product.CENTRED
     assert contract.form("Concat").rescaling is Rescaling.TWICE

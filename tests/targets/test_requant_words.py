@@ -92,7 +92,7 @@ def test_kinds_of_an_operator_have_forms_of_their_own(parse: Make) -> None:
     words = {"Conv": {"post_shift": 14}, DEPTHWISE_BY_2: {"post_shift": 9}}
     contract = parse({f"requant.by_op.{name}": change for name, change in words.items()}).contract()
     found = [contract.form(name).post_shift for name in ("Conv", *KINDS, "Gemm")]
-    assert found == [14, 9, 14, None]
+    assert found == [14, 9, 14, 14, None]
     with pytest.raises(ProfileError, match=r"requant\.by_op\.Conv_sideways"):
         parse({"requant.by_op.Conv_sideways": {"post_shift": 9}})
 
@@ -108,7 +108,11 @@ def test_word_of_one_operator_leaves_the_others_alone(parse: Make) -> None:
     [
         ("requant.post_shift", 0, "an integer >= 1, <= 62"),
         ("requant.scale_precision", "f16", "f64, f32, f32_product"),
-        ("requant.zero_point", "before", "after_rounding, before_rounding, accumulator, apart"),
+        (
+            "requant.zero_point",
+            "before",
+            "after_rounding, before_rounding, accumulator, accumulator_apart, apart",
+        ),
         ("requant.addition", "sum", "rescaled, rescaled_once, weighted_sum, cut_sum"),
         ("requant.product", "half", "whole, centred"),
         ("requant.rescaling", "thrice", "once, twice"),

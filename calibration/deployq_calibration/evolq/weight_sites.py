@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deployq.arithmetic.contract import Form, Kind
 from deployq.graph.fake_quantize import FakeQuantize
-from deployq.graph.integers import LinearCall, grid_of, output_quantizer, output_scale
+from deployq.graph.integers import LinearCall, grid_of, output_params, output_quantizer
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.scales.lattice import lattice_of, needs_lattice
 from deployq.graph.scales.weight_lattice import has_multiplier, least_scale, set_weight_grid
@@ -59,7 +59,8 @@ class WeightSite:
         if self.form is None:
             return True
         ends, scale = self.ends(), self._quantizer.qparams_scale().reshape(-1)
-        fits = scale.double() >= least_scale(self.call, scale, *ends, self.form).reshape(-1)
+        least = least_scale(self.call, scale, ends[0], output_params(self.output), self.form)
+        fits = scale.double() >= least.reshape(-1)
         if not isinstance(self.genes, FloatGenes) and not bool(fits.all()):
             return False
         return has_multiplier(scale[fits], self.form, ends)
@@ -88,7 +89,7 @@ class WeightSite:
     def ends(self) -> tuple[np.float32, np.float32]:
         """Scales of the layer's input and output."""
         x = grid_of(self.prepared.module, self.call.source).scale
-        return np.float32(x), output_scale(self.output)
+        return np.float32(x), np.float32(output_params(self.output).scale)
 
     @torch.no_grad()
     def _keep_codes(self, codes: Tensor, scale: Tensor) -> None:

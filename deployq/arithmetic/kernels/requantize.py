@@ -13,6 +13,7 @@ from deployq.arithmetic.addends import addend_ratio
 from deployq.arithmetic.codes import Bounds
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
+from deployq.arithmetic.folding import cut_offsets, folded_zero
 from deployq.arithmetic.kernels.codes import (
     centred,
     coder,
@@ -29,9 +30,8 @@ from deployq.arithmetic.late_bias import late_steps, late_units
 from deployq.arithmetic.layer_scales import LayerScales
 from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.oracle.requantize import overflow_error
-from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array, Int64Array
-from deployq.arithmetic.scales import cut_offsets, folded_zero, shape_along
+from deployq.arithmetic.scales import shape_along
 from deployq.qparams import FloatArray, IntArray, QParams
 
 Requantize: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -123,14 +123,13 @@ def requantizer(
     """
     layer = LayerScales(x_scale, w_scale, out, rank, channel_axis)
     rescale = _rescale(layer, form, late, device)
-    if form.zero_point is not ZeroPointPlace.ACCUMULATOR:
+    if not form.folds_zero:
         codes = coder(out, bounds)
         return lambda acc, into: codes(rescale(acc), into)
-    real = layer.real(form)
-    zero = folded_zero(real, x_scale, w_scale, bias, out, rank, channel_axis)
+    zero = folded_zero(layer, form, bias)
     if form.sum_cut:
-        return _cut(rescale, cut_offsets(bias, zero, removed, form.sum_cut, rank, channel_axis),
-                    out, form, bounds, device)  # fmt: skip
+        offsets = cut_offsets(bias, zero, removed, form.sum_cut, layer)
+        return _cut(rescale, offsets, out, form, bounds, device)
     folded = torch.as_tensor(zero, device=device)
     return lambda acc, into: into.copy_(saturate(rescale(acc.long() + folded), out, bounds))
 
@@ -143,7 +142,7 @@ def _cut(
     bounds: Bounds | None,
     device: torch.device,
 ) -> Requantize:
-    """Of sums whose lowest bits are dropped; see ``scales.cut_offsets``."""
+    """Of sums whose lowest bits are dropped; see ``folding.cut_offsets``."""
     before, after = (torch.as_tensor(offset, device=device) for offset in offsets)
 
     def requantized(acc: Tensor, into: Tensor) -> Tensor:

@@ -12,13 +12,13 @@ from deployq.arithmetic.addends import addend_ratio
 from deployq.arithmetic.codes import Bounds
 from deployq.arithmetic.contract import Accumulator, Form, Kind, Overflow
 from deployq.arithmetic.dispatch import pick
+from deployq.arithmetic.folding import cut_offsets, folded_zero
 from deployq.arithmetic.late_bias import late_steps, late_units
 from deployq.arithmetic.layer_scales import LayerScales
 from deployq.arithmetic.multiplier import choose_fixed, multiply, multiply_split
 from deployq.arithmetic.oracle.codes import centred, nearest, saturate, to_codes
-from deployq.arithmetic.requant_words import ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array, Int64Array
-from deployq.arithmetic.scales import cut_offsets, folded_zero, shape_along
+from deployq.arithmetic.scales import shape_along
 from deployq.errors import AccumulatorOverflowError
 from deployq.qparams import FloatArray, IntArray, QParams
 
@@ -70,12 +70,10 @@ def requantize(
         value: Reals = _reals(acc, layer, form, added)
         more = centred(*addend).astype(value.dtype) * addend_ratio(addend[1], out, form)
         return to_codes(nearest(value + more), out, bounds)
-    if form.zero_point is ZeroPointPlace.ACCUMULATOR:
-        real = layer.real(form)
-        folded = folded_zero(real, x_scale, w_scale, bias, out, acc.ndim, channel_axis)
+    if form.folds_zero:
+        folded = folded_zero(layer, form, bias)
         if form.sum_cut:
-            parts = bias, folded, removed, form.sum_cut, acc.ndim, channel_axis
-            before, after = cut_offsets(*parts)
+            before, after = cut_offsets(bias, folded, removed, form.sum_cut, layer)
             kept = ((acc + before) >> form.sum_cut) + after
             return saturate(rescale(kept, layer, form, None), out, bounds)
         return saturate(rescale(acc + folded, layer, form, None), out, bounds)

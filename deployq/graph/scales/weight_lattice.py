@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from deployq.arithmetic.contract import Form, Kind
-from deployq.arithmetic.multiplier import choose_fixed
+from deployq.arithmetic.folding import roomy_multiplier
+from deployq.arithmetic.multiplier import choose_fixed, least_multiplier
 from deployq.arithmetic.precisions import real_multiplier
 from deployq.errors import QuantizationError
 from deployq.graph.batch_norm import SMALLEST_BIAS_SCALE
-from deployq.graph.integers import LinearCall, grid_of, output_quantizer, output_scale
+from deployq.graph.integers import LinearCall, grid_of, output_params, output_quantizer
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.scales.lattice import (
     lattice_of,
@@ -27,6 +28,7 @@ from deployq.graph.scales.ranges import Grid
 from deployq.graph.scales.weight_errors import weight_error
 from deployq.graph.weight_rows import weight_rows
 from deployq.qgraph.values import located
+from deployq.qparams import QParams
 
 
 def set_weight_grid(prepared: PreparedModel, call: LinearCall, grid: Grid) -> None:
@@ -49,16 +51,17 @@ def _snapped(prepared: PreparedModel, call: LinearCall, grid: Grid) -> Grid:
         return grid
     quantizer = call.unit.weight_quantizer
     x_scale = np.float32(grid_of(prepared.module, call.source).scale)
-    y_scale = output_scale(output_quantizer(prepared, call.name))
-    least = least_scale(call, grid[0], x_scale, y_scale, form).reshape(grid[0].shape)
+    out = output_params(output_quantizer(prepared, call.name))
+    ends = (x_scale, np.float32(out.scale))
+    least = least_scale(call, grid[0], x_scale, out, form).reshape(grid[0].shape)
     rows = weight_rows(call.seen_weight(), quantizer)
 
     def error(scales: Tensor) -> Tensor:
         flat = scales.reshape(len(scales), -1)
         return weight_error(rows, quantizer, (flat, grid[1].reshape(-1).expand_as(flat)))
 
-    scale = _snap(prepared, grid[0], least, error, form, (x_scale, y_scale))
-    _check_multiplier(call.name, scale, form, (x_scale, y_scale))
+    scale = _snap(prepared, grid[0], least, error, form, ends)
+    _check_multiplier(call.name, scale, form, ends)
     return scale, grid[1]
 
 
@@ -84,16 +87,20 @@ def _snap(
 
 
 def least_scale(
-    call: LinearCall, wished: Tensor, x_scale: np.float32, y_scale: np.float32, form: Form
+    call: LinearCall, wished: Tensor, x_scale: np.float32, out: QParams, form: Form
 ) -> Tensor:
-    """(C,) or (1,): lowest weight scale whose bias fits its type and whose shift the target has."""
+    """(C,) or (1,): lowest weight scale whose bias fits its type and whose shift the target has.
+
+    Where a form folds the output's zero point into the sum, also the lowest with room for both.
+    """
     bias = call.unit.real_bias(call.weight, *call.rest)
     steps = bias.cpu().numpy() / (float(x_scale) * wished.double().reshape(-1).cpu().numpy())
     limit = call.unit.bias_type.bearable(steps)
     least: Tensor = (bias.abs().cpu() / (float(x_scale) * limit)) * (1 + 2.0**-20)
     least = least.clamp(min=SMALLEST_BIAS_SCALE / float(x_scale))
-    if form.kind is Kind.SHIFT:
-        least = least.clamp(min=2.0**-form.shift_max * float(y_scale) / float(x_scale))
+    units = bias.double().cpu().numpy() / float(out.scale)
+    room = roomy_multiplier(units, int(out.zero_point), form).clip(least_multiplier(form))
+    least = torch.maximum(least, torch.from_numpy(room * (float(out.scale) / float(x_scale))))
     per_channel = call.unit.weight_quantizer.scale.ndim > 0
     return least if per_channel else least.amax().reshape(1)
 

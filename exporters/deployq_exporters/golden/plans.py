@@ -13,13 +13,14 @@ import numpy as np
 
 from deployq.arithmetic.codes import Bounds, clip_range, code_offset, scale_and_zero
 from deployq.arithmetic.contract import Form, Kind
+from deployq.arithmetic.folding import folded_zero
+from deployq.arithmetic.layer_scales import LayerScales
 from deployq.arithmetic.multiplier import FixedMultiplier
 from deployq.arithmetic.oracle.lookup import lookup_table
 from deployq.arithmetic.requant_words import Addition, Product, Rescaling, ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array
 from deployq.arithmetic.scales import (
     add_constants,
-    folded_zero,
     kernel_zero,
     layer_multiplier,
     mul_multiplier,
@@ -153,11 +154,10 @@ def _product(
         x_scale = scale_and_zero(qx, "input")[0]
         made = Counted.of(x_scale, qw.scale, out, _bounds(node, out), form.rounding)
         last = replace(last, counted=made, rounding=form.rounding.value)
-    if form.zero_point is ZeroPointPlace.ACCUMULATOR:
+    if form.folds_zero:
         bias = node.bias if isinstance(node, Linear) else None
-        folded = np.atleast_1d(
-            folded_zero(real, scale_and_zero(qx, "input")[0], qw.scale, bias, out, 1, 0)
-        )
+        layer = LayerScales(scale_and_zero(qx, "input")[0], qw.scale, out, 1, 0)
+        folded = np.atleast_1d(folded_zero(layer, form, bias))
         last = replace(last.of_channels(folded.size), folded=folded)
     else:
         last = last.with_offset(_zero(out))

@@ -142,7 +142,7 @@ def late_biases_stand_before_one_shift(profile: TargetProfile) -> Iterator[Clash
     if profile.bias.order is not BiasOrder.AFTER_SCALE:
         return
     for key, op_type, _, form in _stated(profile):
-        late = form.post_shift is not None or form.zero_point is ZeroPointPlace.ACCUMULATOR
+        late = form.post_shift is not None or form.form().folds_zero
         room = form.kind in (Kind.FIXED, Kind.SHIFT) and form.rounding not in STEPS and not late
         if op_type not in ("", *PRODUCTS) or room or form.kind is Kind.VENDOR:
             continue
