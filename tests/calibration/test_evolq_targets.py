@@ -18,6 +18,7 @@ from deployq.graph.integers import (
     grid_of,
     layer_integers,
     linear_calls,
+    output_params,
     output_quantizer,
 )
 from deployq.graph.preparation import PreparedModel
