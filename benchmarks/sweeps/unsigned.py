@@ -8,6 +8,7 @@ from itertools import chain, product
 
 import numpy as np
 
+from benchmarks.sweeps.biases import crowded
 from benchmarks.sweeps.elementwise import RATIOS, pairs
 from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, pools
@@ -27,7 +28,8 @@ def unsigned_sweeps() -> Iterator[Sweep]:
         pools("MAX_POOL_2D"),
     )  # fmt: skip
     every = chain.from_iterable(signed)
-    return (unsigned(sweep) for sweep in every if sweep.graph.nodes[0].bounds is None)
+    yield from (unsigned(sweep) for sweep in every if sweep.graph.nodes[0].bounds is None)
+    yield from crowded()
 
 
 def unsigned(sweep: Sweep) -> Sweep:

@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 
 from benchmarks.sweeps import wide
+from benchmarks.sweeps.biases import crowded
 from benchmarks.sweeps.layers import rows, windows
 from benchmarks.sweeps.sweep import Sweep
 from benchmarks.sweeps.unsigned import unsigned
@@ -34,6 +35,7 @@ def widths() -> Iterator[Sweep]:
     for sweep in chain.from_iterable(sixteen):
         if sweep.graph.nodes[0].bounds is None and not is_uneven(sweep):
             yield unsigned16(sweep)
+    yield from crowded(16)
     for layers in (wide.windows("CONV_2D"), wide.rows()):
         yield from (four_bits(unsigned16(sweep)) for sweep in layers)
     for layers in (windows("CONV_2D"), windows("DEPTHWISE_CONV_2D"), rows()):

@@ -23,6 +23,7 @@ from deployq.arithmetic.codes import scale_and_zero
 from deployq.arithmetic.contract import Form
 from deployq.arithmetic.float32 import Float32Array
 from deployq.arithmetic.layer_scales import LayerScales
+from deployq.arithmetic.multiplier import least_multiplier
 from deployq.arithmetic.precisions import LEAST, RAISED, relative
 from deployq.arithmetic.requant_words import ScalePrecision, ZeroPointPlace
 from deployq.arithmetic.rounding import Float64Array, Int64Array
@@ -58,7 +59,7 @@ def folded_zero(layer: LayerScales, form: Form, bias: IntArray | None) -> Int64A
 
 
 def roomy_multiplier(units: Float64Array, zero_point: int, form: Form) -> Float64Array:
-    """(C,): from which real multiplier on both numbers keep all of their bits.
+    """(C,): from which real multiplier on both numbers keep all of their bits, and it has a shift.
 
     Args:
         units: (C,) biases over the output's scale.
@@ -67,7 +68,9 @@ def roomy_multiplier(units: Float64Array, zero_point: int, form: Form) -> Float6
     if not form.folds_zero:
         return np.zeros_like(units)
     wide = float(1 << (ZERO_BITS + form.sum_cut))
-    return np.maximum(np.abs(units) / float(UNITS), zero_point / wide)
+    own = form.precision is ScalePrecision.F32_RELATIVE_RAISED and float(LEAST)
+    least = max(zero_point / wide, least_multiplier(form), own)
+    return np.maximum(np.abs(units) / float(UNITS), least)
 
 
 def _reals(codes: Int64Array, layer: LayerScales, form: Form) -> Float32Array:

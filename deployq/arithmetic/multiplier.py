@@ -207,14 +207,12 @@ def _check_shift(chosen: FixedMultiplier, real: Float64Array, form: Form) -> Non
 
 
 def least_multiplier(form: Form) -> float:
-    """The least real multiplier that a form has a right shift for; 0 where it has no shift."""
-    if form.kind is Kind.SHIFT:
-        return float(2.0**-form.shift_max)
-    if form.kind is not Kind.FIXED:
-        return 0.0
-    # a mantissa that is rounded up to a power of two takes one shift less
-    half = 1 + 2.0**-form.multiplier_bits
-    return float(half * 2.0 ** (form.multiplier_bits - 1 - form.shift_max - form.sum_cut))
+    """The least real multiplier that a FIXED form surely has a right shift for.
+
+    A little less is rounded up to a mantissa with one shift less, or not.
+    """
+    least = 2.0 ** (form.multiplier_bits - 1 - form.shift_max - form.sum_cut)
+    return float(least * (1 + 2.0**-form.multiplier_bits))
 
 
 def multiply(

@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from benchmarks.qnn_runs import compare, merged
+from benchmarks.sweeps.biases import crowded
 from benchmarks.sweeps.elementwise import pairs
 from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, pools
@@ -39,6 +40,7 @@ def _some(sweeps: Iterator[Sweep], first: int, step: int) -> list[Sweep]:
 SWEPT = {
     "Conv": lambda: (*_some(every_sum("CONV_2D"), 3, 46), *_some(windows("CONV_2D"), 4, 12)),
     "Conv depthwise": lambda: _some(windows("DEPTHWISE_CONV_2D"), 0, 7),
+    "biases": lambda: list(islice(crowded(), 3, None, 7)),
     "Gemm": lambda: _some(rows(), 1, 29),
     "Add": lambda: _some(pairs("ADD"), 5, 31),
     "Mul": lambda: _some(pairs("MUL"), 5, 31),

@@ -17,15 +17,13 @@ from benchmarks.sweeps.qdq import qdq_file
 from benchmarks.sweeps.sweep import Sweep
 from benchmarks.sweeps.unsigned_wide import widths
 from deployq.arithmetic.contract import Contract
-from deployq.arithmetic.folding import folded_zero
-from deployq.arithmetic.layer_scales import LayerScales
 from deployq.data import Dataset
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
 from deployq.qgraph import read_graph
 from deployq.qgraph.edges import feed
-from deployq.qgraph.nodes import IntegerGraph, Linear
+from deployq.qgraph.nodes import Linear
 from deployq.simulator import run_graph
 from deployq.simulator.operators import finish
 from deployq_exporters.dialects.dialect import translate
@@ -61,7 +59,7 @@ def test_layers_of_other_widths_have_the_codes_of_htp() -> None:
     for sweep in islice(widths(), 0, None, 17):
         with suppress(InputError):  # shapes that the provider has no kernel for
             found[_kind(sweep)] += [replace(t, operator="") for t in _tallies(sweep, CONTRACT)]
-    tallies = {kind: merged(each)[0] for kind, each in found.items()}
+    tallies = {kind: merged(each)[0] for kind, each in found.items() if each}
     assert {kind for kind, tally in tallies.items() if tally.codes} >= SEEN
     assert {kind: t.different for kind, t in tallies.items() if t.different} == {}
 
@@ -108,18 +106,6 @@ def test_a_finished_sum_has_lost_the_bits_that_are_cut() -> None:
     assert caught.value.found == "sum_cut = 8"
 
 
-def _on_an_edge(layer: Linear, graph: IntegerGraph) -> bool:
-    """Bias and zero point of a channel lie within a step of where the cut rounds otherwise.
-
-    The emulator computes them in float32, in an order that is not known (docs/qnn.md).
-    """
-    form, out = CONTRACT.for_codes(16).form(layer.form_name), graph.qparams[layer.output]
-    scales = graph.qparams[layer.inputs[0]].scale[()], layer.weight_qparams.scale
-    assert layer.bias is not None
-    both = folded_zero(LayerScales(*scales, out, 1, 0), form, layer.bias) + layer.bias
-    return bool(((both + 1) % (1 << form.sum_cut) <= 2).any())
-
-
 @htp
 @pytest.mark.parametrize(("weights", "activations"), [(4, 8), (8, 16), (4, 16)])
 def test_a_network_of_other_widths_has_the_codes_of_htp(
@@ -129,12 +115,9 @@ def test_a_network_of_other_widths_has_the_codes_of_htp(
     prepared = make_prepared("qnn-htp", recipe, ())
     model = translate(to_proto(lower(prepared, prepared.profile, Edges.FLOAT)), QNN)
     fed = feed(read_graph(model), {"x": unseen.inputs["x"][:4]})
-    tallies, graph = compare(model, CONTRACT, fed), read_graph(model)
+    tallies = compare(model, CONTRACT, fed)
     assert all(tally.codes for tally in tallies.values())
-    apart = {name: tally.largest for name, tally in tallies.items() if tally.different}
-    layers = {node.output: node for node in graph.nodes if isinstance(node, Linear)}
-    assert {name: largest for name, largest in apart.items() if largest > 1} == {}
-    assert all(_on_an_edge(layers[name], graph) for name in apart)
+    assert {name: tally.largest for name, tally in tallies.items() if tally.different} == {}
     operators = {tally.operator for tally in tallies.values()}
     assert any(f"a{activations}" in name for name in operators) is (activations != 8)
     assert any(f"w{weights}" in name for name in operators) is (weights != 8)

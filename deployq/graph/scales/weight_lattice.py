@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.folding import roomy_multiplier
-from deployq.arithmetic.multiplier import choose_fixed, least_multiplier
+from deployq.arithmetic.multiplier import choose_fixed
 from deployq.arithmetic.precisions import real_multiplier
 from deployq.errors import QuantizationError
 from deployq.graph.batch_norm import SMALLEST_BIAS_SCALE
@@ -98,9 +98,12 @@ def least_scale(
     limit = call.unit.bias_type.bearable(steps)
     least: Tensor = (bias.abs().cpu() / (float(x_scale) * limit)) * (1 + 2.0**-20)
     least = least.clamp(min=SMALLEST_BIAS_SCALE / float(x_scale))
+    step = float(out.scale) / float(x_scale)
+    if form.kind is Kind.SHIFT:
+        least = least.clamp(min=2.0**-form.shift_max * step)
     units = bias.double().cpu().numpy() / float(out.scale)
-    room = roomy_multiplier(units, int(out.zero_point), form).clip(least_multiplier(form))
-    least = torch.maximum(least, torch.from_numpy(room * (float(out.scale) / float(x_scale))))
+    room = roomy_multiplier(units, int(out.zero_point), form)
+    least = torch.maximum(least, torch.from_numpy(room * step))
     per_channel = call.unit.weight_quantizer.scale.ndim > 0
     return least if per_channel else least.amax().reshape(1)
 
