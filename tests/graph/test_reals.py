@@ -113,6 +113,26 @@ def test_a_sum_that_an_integer_layer_reads_too_gets_its_grid_behind_it() -> None
     assert "add: float, a sum of reals" in made.plan.floats
 
 
+@pytest.mark.parametrize("is_read_twice", [False, True])
+def test_a_sum_in_reals_of_operands_that_have_grids(is_read_twice: bool, tmp_path: Path) -> None:
+    """Integer operators read both operands too; and the sum, where it is read twice."""
+
+    def crossed(m: Any, x: torch.Tensor) -> Any:
+        a, b = m.first(x), m.second(x)
+        y = a + b
+        scores = m.head(m.norm(y)) + m.head(a * b)
+        return scores + m.head(y) if is_read_twice else scores
+
+    layers = {name: nn.Linear(SIZE, SIZE) for name in ("first", "second")}
+    net = Net(crossed, norm=nn.LayerNorm(SIZE), head=nn.Linear(SIZE, 3), **layers).eval()
+    made, data = pipeline.prepare(net, [rows(2)], "ort-cpu"), Dataset({"x": rows(64).numpy()})
+    assert "add: float, a sum of reals" in made.plan.floats
+    pipeline.calibrate(made, data, CalibrationSettings(corrections=()))
+    pipeline.export(made, tmp_path / "bundle", data)
+    report = pipeline.verify(tmp_path / "bundle", data, latency_runs=1)
+    assert [p.name for p in report.parities if p.misses()] == []
+
+
 def test_convolutions_and_their_sums_stay_on_grids() -> None:
     layers = {"first": conv(3, 4), "second": conv(3, 4), "last": conv(4, 2)}
     made = prepared_for(

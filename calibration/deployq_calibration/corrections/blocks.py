@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, fx
 
-from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import is_constant
 from deployq.graph.layer_placement import count_reads
-from deployq.graph.operators import SHAPE, clamp_bounds
+from deployq.graph.operators import SHAPE
+from deployq.graph.reals import ends_in_reals, is_quantizer
 from deployq.graph.rewrites.rule import argument, calls
 from deployq.graph.tensors import read_tensor
 from deployq.graph.units import QuantizedLinear
@@ -107,16 +107,11 @@ def _carries_all(
 
 def _is_quantizer(module: fx.GraphModule, node: fx.Node) -> bool:
     """Of a computed tensor; those of constants stand in the block that reads them."""
-    if node.op != "call_module" or is_constant(node):
-        return False
-    return isinstance(module.get_submodule(str(node.target)), FakeQuantize)
+    return not is_constant(node) and is_quantizer(module, node)
 
 
 def _is_sum_in_reals(module: fx.GraphModule, node: fx.Node) -> bool:
-    """True for a sum that something reads without a grid; a clamp in between belongs to the sum."""
-    return calls(node, torch.ops.aten.add.Tensor) and any(
-        clamp_bounds(user) is None and not _is_quantizer(module, user) for user in node.users
-    )
+    return calls(node, torch.ops.aten.add.Tensor) and ends_in_reals(module, node)
 
 
 def linear_nodes(module: fx.GraphModule, nodes: Collection[fx.Node]) -> list[fx.Node]:
