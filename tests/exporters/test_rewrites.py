@@ -226,7 +226,7 @@ def test_quantized_weights_and_nearest_pixels_need_no_copy() -> None:
 )  # fmt: skip
 def test_reals_that_leave_the_network_need_no_copy(body: str) -> None:
     text = f"""(float[N,3,4,4] x) => (float[N,3,H,W] y) <float scale = {{0.02}},
-    uint8 zero = {{128}}, float[0] none = {{}}, float[4] doubled = {{1.0, 1.0, 2.0, 2.0}}>
+    uint8 zero = {{128}}, float[0] none = {{}}, float[4] twice = {{1.0, 1.0, 2.0, 2.0}}>
     {{ q = QuantizeLinear(x, scale, zero)  a = DequantizeLinear(q, scale, zero)  {body} }}"""
     model = parse(text)
     after = rewritten(model, keep_float.RULE)

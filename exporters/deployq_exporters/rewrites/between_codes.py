@@ -1,6 +1,6 @@
 """Movements between DequantizeLinear and QuantizeLinear on one grid, put on the codes themselves.
 
-    q -> DQ -> movement -> Q        becomes        q -> movement of codes
+q -> DQ -> movement -> Q        becomes        q -> movement of codes
 """
 
 from __future__ import annotations
