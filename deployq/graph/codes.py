@@ -214,11 +214,12 @@ class CodesInterpreter(fx.Interpreter):
             return args[0]  # Dropout between a layer and the sum that joins it
         operands = [a for a in _flat(args) if isinstance(a, (Codes, Pending, Tensor))]
         codes = [operand for operand in operands if isinstance(operand, Codes)]
-        if is_compute(n) and len(codes) == len(operands) and not ends_in_reals(graph, n):
-            return compute(n, codes, self.contract.accumulator)
-        waiting = [operand for operand in operands if isinstance(operand, Pending)]
-        if calls(n, aten.add.Tensor) and waiting and codes:
-            return waiting[0].with_sum(codes[0])
+        if is_compute(n) and not ends_in_reals(graph, n):
+            waiting = [operand for operand in operands if isinstance(operand, Pending)]
+            if len(codes) == len(operands):
+                return compute(n, codes, self.contract.accumulator)
+            if calls(n, aten.add.Tensor) and waiting and codes:
+                return waiting[0].with_sum(codes[0])
         if self._is_on_rows(n) and isinstance(args[0], Codes) and self._is_quantized(n):
             return softmax_of(args[0]) if is_softmax(n) else row_norm_of(n, args, kwargs)
         if n.target in UNARY and isinstance(args[0], (Codes, Pending)):
