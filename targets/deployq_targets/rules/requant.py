@@ -39,6 +39,10 @@ OWNERS = {
     "normalization": NORMALIZATIONS,
 }
 """Words that speak of single operators."""
+LANES = (
+    ("product", Product.CENTRED), ("rescaling", Rescaling.TWICE),
+    ("rescaling", Rescaling.BY_MAKERS),
+)  # fmt: skip
 
 
 def _stated(profile: TargetProfile) -> Iterator[tuple[str, str, RequantChange, Requant]]:
@@ -112,7 +116,7 @@ def lanes_need_a_mantissa(profile: TargetProfile) -> Iterator[Clash]:
     for key, _, own, form in _stated(profile):
         if form.kind is Kind.FIXED and form.rounding not in STEPS:
             continue
-        for word, value in (("product", Product.CENTRED), ("rescaling", Rescaling.TWICE)):
+        for word, value in LANES:
             if getattr(own, word) is value:
                 found = f"{value} with kind {form.kind}, rounding {form.rounding}"
                 yield Clash(f"{key}.{word}", found, "kind fixed and a rounding of one step")
@@ -158,6 +162,13 @@ def integer_shares_have_a_multiplier(profile: TargetProfile) -> Iterator[Clash]:
             yield Clash(f"{key}.softmax", found, "kind fixed, kind shift")
 
 
+def shares_of_pairs_are_exact(profile: TargetProfile) -> Iterator[Clash]:
+    """A Softmax of pairs is a function of its own, of kind exact."""
+    for key, _, own, form in _stated(profile):
+        if own.softmax is Softmax.PAIRS and form.kind is not Kind.EXACT:
+            yield Clash(f"{key}.softmax", f"pairs with kind {form.kind}", "kind exact")
+
+
 def integer_slopes_have_multipliers(profile: TargetProfile) -> Iterator[Clash]:
     """A LeakyRelu in integers has a fixed multiplier for each side of zero."""
     for key, op_type, own, form in _stated(profile):
@@ -198,6 +209,7 @@ RULES = (
     divided_mantissa_needs_one,
     means_of_raw_codes_keep_the_scale,
     integer_shares_have_a_multiplier,
+    shares_of_pairs_are_exact,
     integer_slopes_have_multipliers,
     integer_normalizations_round_once,
     integer_rms_needs_its_operator,
