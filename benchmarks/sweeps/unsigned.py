@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.sweeps.biases import crowded
 from benchmarks.sweeps.elementwise import RATIOS, pairs
 from benchmarks.sweeps.layers import every_sum, rows, windows
-from benchmarks.sweeps.pools import means, pools
+from benchmarks.sweeps.pools import means, means_by_2, pools
 from benchmarks.sweeps.sweep import EVERY_CODE, UNITS, ZERO_POINTS, Sweep, grid, of
 from deployq.qgraph.nodes import Concat, Softmax
 from deployq.qparams import QParams
@@ -25,8 +25,8 @@ def unsigned_sweeps() -> Iterator[Sweep]:
     """Operator by operator; HTP takes a clamp only where the output's range makes it idle."""
     signed = (
         every_sum("CONV_2D"), windows("CONV_2D"), windows("DEPTHWISE_CONV_2D"), rows(),
-        pairs("ADD"), pairs("MUL"), joined(), means(), pools("AVERAGE_POOL_2D"),
-        pools("MAX_POOL_2D"),
+        pairs("ADD"), pairs("MUL"), joined(), means(), means_by_2(),
+        pools("AVERAGE_POOL_2D"), pools("MAX_POOL_2D"),
     )  # fmt: skip
     every = chain.from_iterable(signed)
     yield from (unsigned(sweep) for sweep in every if sweep.graph.nodes[0].bounds is None)

@@ -96,4 +96,5 @@ class Averaging(StrEnum):
 
     SCALED_SUM = "scaled_sum"  # one multiplier for s_x / (n * s_y)
     DIVIDED_MANTISSA = "divided_mantissa"  # mantissa of s_x / s_y, cut off after division by n
+    KEPT_SUM = "kept_sum"  # so, where scale and zero point stay; other means are not known (HTP)
     RAW_CODES = "raw_codes"  # raw codes, half away from zero; scale and zero point stay

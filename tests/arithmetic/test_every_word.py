@@ -144,6 +144,8 @@ CASES = (
     forms(nets.JOINED_SUM, replace(BASE, multiplier_bits=15),
           rescaling=(Rescaling.TWICE, Rescaling.BY_MAKERS)),
     forms(nets.WIDE_MEAN, EIGHT, averaging=(Averaging.SCALED_SUM, Averaging.DIVIDED_MANTISSA)),
+    forms(nets.MEAN, averaging=(
+        Averaging.SCALED_SUM, Averaging.KEPT_SUM, "scale and zero point of its input")),
     forms(nets.KEPT_MEAN, COARSE, averaging=(Averaging.SCALED_SUM, Averaging.RAW_CODES)),
     forms(nets.TABLE, functions=(Functions.EXACT, Functions.RATIONAL)),
     forms(nets.SLOPED, EIGHT, functions=(Functions.EXACT, Functions.INTEGER)),

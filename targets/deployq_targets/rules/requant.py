@@ -131,14 +131,16 @@ def divided_mantissa_needs_one(profile: TargetProfile) -> Iterator[Clash]:
 
 
 def means_of_raw_codes_keep_the_scale(profile: TargetProfile) -> Iterator[Clash]:
-    """A mean of raw codes has the scale and zero point of its input."""
+    """A mean of raw codes, or one that is known so, has the scale and zero point of its input."""
     for key, op_type, own, _ in _stated(profile):
-        if own.averaging is not Averaging.RAW_CODES:
+        if own.averaging not in (Averaging.RAW_CODES, Averaging.KEPT_SUM):
             continue
-        for pool in (op_type,) if op_type in POOLS else POOLS:
+        operator = op_type.partition(KIND)[0]
+        for pool in (operator,) if operator in POOLS else POOLS:
             if pool not in profile.graph.same_qparams:
                 step = f"add {pool} to graph.same_qparams"
-                yield Clash(f"{key}.averaging", f"raw_codes, {pool} rescales", "scaled_sum", step)
+                found = f"{own.averaging}, {pool} rescales"
+                yield Clash(f"{key}.averaging", found, "scaled_sum", step)
 
 
 def late_biases_stand_before_one_shift(profile: TargetProfile) -> Iterator[Clash]:
