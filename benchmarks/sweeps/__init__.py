@@ -20,6 +20,7 @@ from benchmarks.sweeps.elementwise import (
 )
 from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, pools
+from benchmarks.sweeps.shares import shares
 from benchmarks.sweeps.sweep import Sweep
 from benchmarks.sweeps.wide import wide_sweeps
 
@@ -45,5 +46,6 @@ def every_sweep() -> Iterator[Sweep]:
     yield from functions("TANH")
     yield from slopes()
     yield from hard_swishes()
+    yield from shares()
     yield from pools("AVERAGE_POOL_2D")
     yield from pools("MAX_POOL_2D")

@@ -28,6 +28,7 @@ from benchmarks.sweeps.elementwise import (
 )
 from benchmarks.sweeps.layers import ROUGH, every_sum, linear, rows, windows
 from benchmarks.sweeps.pools import means, pools
+from benchmarks.sweeps.shares import shares
 from benchmarks.sweeps.sweep import Sweep
 from deployq import pipeline
 from deployq.arithmetic.contract import Rounding
@@ -63,6 +64,7 @@ SWEEPS = {
     "LEAKY_RELU": lambda: _some(slopes(), 5),
     "HARD_SWISH": lambda: _some(hard_swishes(), 3),
     "QUANTIZE": lambda: _some(rescales(), 3),
+    "SOFTMAX": lambda: _some(shares(), 4),
     "AVERAGE_POOL_2D": lambda: _some(pools("AVERAGE_POOL_2D"), 2),
     "MAX_POOL_2D": lambda: _some(pools("MAX_POOL_2D"), 2),
 }  # fmt: skip
@@ -258,7 +260,7 @@ def test_the_manifest_names_the_file(exported: tuple[Bundle, Dataset]) -> None:
 
 
 def test_a_graph_that_the_format_cannot_say_leaves_the_file_out(tmp_path: Path) -> None:
-    bundle, _ = export(nn.Sequential(nn.Softmax(-1)), "litert-ref", tmp_path / "b")
+    bundle, _ = export(nn.Sequential(nn.Softmax(1)), "litert-ref", tmp_path / "b")
     assert "model.tflite" not in {file.path for file in bundle.files}
     (line,) = left_out(bundle)
     assert line.startswith("no model.tflite: node ")

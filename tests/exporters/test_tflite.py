@@ -110,6 +110,21 @@ def test_movements(sweep: Sweep, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((9, 7), ["SOFTMAX"]),
+        ((2, 5, 7), ["SOFTMAX"]),
+        ((2, 3, 5, 7), ["TRANSPOSE", "SOFTMAX", "TRANSPOSE"]),
+        ((2, 1, 5, 7), ["TRANSPOSE", "SOFTMAX", "TRANSPOSE"]),
+    ],
+)
+def test_shares_are_along_the_last_axis(shape: tuple[int, ...], expected: list[str]) -> None:
+    node = Softmax(name="s", op_type="Softmax", inputs=("x",), output="y")
+    sweep = of(node, {"x": grid(0.03, 5), "y": grid(1 / 256, -128)}, x=codes(*shape))
+    assert agrees(sweep, [Kernels.REFERENCE]) == expected
+
+
+@pytest.mark.parametrize(
     ("pads", "stride", "expected"),
     [
         ((1, 1, 1, 1), 1, "SAME"),
@@ -240,7 +255,7 @@ OTHER = grid(0.2, 5)
 @pytest.mark.parametrize(
     ("graph", "rule", "found"),
     [
-        (_one(Softmax(op_type="Softmax", **TWO)), "integer form in a .tflite", "Softmax"),
+        (_one(Softmax(op_type="Softmax", **TWO)), "the output of SOFTMAX has one grid", "0.1000"),
         (
             _one(Concat(op_type="Concat", axis=1, **TWO), y=OTHER),
             "inputs and output have one scale", "x: 0.1",

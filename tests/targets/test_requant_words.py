@@ -117,7 +117,7 @@ def test_word_of_one_operator_leaves_the_others_alone(parse: Make) -> None:
         ("requant.product", "half", "whole, centred"),
         ("requant.rescaling", "thrice", "once, twice"),
         ("requant.averaging", "mean", "scaled_sum, divided_mantissa, raw_codes"),
-        ("requant.softmax", "polynomial", "real, scaled_table, integer"),
+        ("requant.softmax", "polynomial", "real, scaled_table, integer, float_table, gemmlowp"),
         ("requant.normalization", "float", "real, integer"),
         ("bias.max_channels", 0, "an integer >= 1"),
         ("bias.scale_rule", "shifted", "act_times_weight, act_times_weight_pow2, act_times"),

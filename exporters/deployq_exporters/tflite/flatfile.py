@@ -26,7 +26,8 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
         "ADD": 2, "AVERAGE_POOL_2D": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3,
         "FULLY_CONNECTED": 4, "HARD_SWISH": 1, "LEAKY_RELU": 2, "LOGISTIC": 2, "MAXIMUM": 2,
         "MAX_POOL_2D": 2, "MEAN": 2, "MINIMUM": 2, "MUL": 2, "PAD": 2, "PADV2": 2, "QUANTIZE": 2,
-        "RESHAPE": 1, "RESIZE_NEAREST_NEIGHBOR": 2, "STRIDED_SLICE": 2, "TANH": 2, "TRANSPOSE": 2,
+        "RESHAPE": 1, "RESIZE_NEAREST_NEIGHBOR": 2, "SOFTMAX": 2, "STRIDED_SLICE": 2, "TANH": 2,
+        "TRANSPOSE": 2,
     }
 )  # fmt: skip
 """Operator to the first version that takes 8-bit codes (tflite, ``op_version.cc``)."""
