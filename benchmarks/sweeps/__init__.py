@@ -22,6 +22,7 @@ from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, pools
 from benchmarks.sweeps.shares import shares
 from benchmarks.sweeps.sweep import Sweep
+from benchmarks.sweeps.transposed import turned
 from benchmarks.sweeps.wide import wide_sweeps
 
 
@@ -35,6 +36,7 @@ def every_sweep() -> Iterator[Sweep]:
     for operator in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         yield from every_sum(operator)
         yield from windows(operator)
+    yield from turned()
     yield from every_sum("FULLY_CONNECTED")
     yield from rows()
     for operator in ("ADD", "MUL"):

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.latency_match import matched, owner_of, spearman
 from benchmarks.sweeps.sweep import grid
+from benchmarks.sweeps.transposed import turned
 from deployq.arithmetic.geometry import ConvGeometry
 from deployq.arithmetic.litert_softmax import fixed_exponentials
 from deployq.errors import InputError
@@ -94,6 +95,14 @@ def test_a_softmax_runs_there_by_the_simulator_s_table(name: str) -> None:
     assert output.report.cpu == () and output.report.npu
     table = fixed_exponentials(qx)[::-1].astype("<u4").tobytes()
     assert table in output.file
+
+
+def test_a_cut_transposed_convolution_runs_there() -> None:
+    sweep = list(turned())[16]
+    shapes = {"x": (1, 16, 8, 7), "y": (1, 32, 16, 14)}
+    report = compile_by_vela(write_tflite(sweep.graph, shapes), U55).report
+    assert report.cpu == ()
+    assert {op.kind for op in report.npu} == {"TransposeConv2D", "StridedSlice"}
 
 
 def test_options_of_the_profile_are_flags() -> None:
