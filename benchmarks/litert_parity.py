@@ -51,7 +51,7 @@ CODES, DISTINCT = 10_000, 32
 """Fewer of an operator's are thin evidence; of a network's operator only the distinct codes count.
 """
 BATCH = 64
-NOT_DELEGATED = ("AVERAGE_POOL_2D", "HARD_SWISH")
+NOT_DELEGATED = ("AVERAGE_POOL_2D", "HARD_SWISH", "SOFTMAX")
 """Operators that XNNPACK leaves to the optimised kernels."""
 
 

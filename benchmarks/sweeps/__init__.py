@@ -20,7 +20,9 @@ from benchmarks.sweeps.elementwise import (
 )
 from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, pools
+from benchmarks.sweeps.shares import shares
 from benchmarks.sweeps.sweep import Sweep
+from benchmarks.sweeps.transposed import turned
 from benchmarks.sweeps.wide import wide_sweeps
 
 
@@ -34,6 +36,7 @@ def every_sweep() -> Iterator[Sweep]:
     for operator in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         yield from every_sum(operator)
         yield from windows(operator)
+    yield from turned()
     yield from every_sum("FULLY_CONNECTED")
     yield from rows()
     for operator in ("ADD", "MUL"):
@@ -45,5 +48,6 @@ def every_sweep() -> Iterator[Sweep]:
     yield from functions("TANH")
     yield from slopes()
     yield from hard_swishes()
+    yield from shares()
     yield from pools("AVERAGE_POOL_2D")
     yield from pools("MAX_POOL_2D")

@@ -11,6 +11,7 @@ from benchmarks.sweeps.elementwise import RATIOS
 from benchmarks.sweeps.layers import EXACT, MULTIPLIERS, ROUGH, WINDOWS, linear
 from benchmarks.sweeps.pools import POOLS
 from benchmarks.sweeps.sweep import S16, UNITS, Sweep, grid, of
+from benchmarks.sweeps.transposed import turned
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.qgraph.nodes import Concat, Elementwise, Pool, Rescale
 from deployq.qparams import FloatArray, IntArray, QParams
@@ -28,6 +29,7 @@ def wide_sweeps() -> Iterator[Sweep]:
     for operator in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         yield from every_sum(operator)
         yield from windows(operator)
+    yield from turned(qtype=S16)
     yield from every_sum("FULLY_CONNECTED")
     yield from rows()
     for operator in ("ADD", "MUL"):

@@ -82,6 +82,12 @@ class Softmax(StrEnum):
     SCALED_TABLE = "scaled_table"  # float32 exponentials from a table, as QLinearSoftmax
     INTEGER = "integer"  # 16-bit exponentials from a table, one integer division a row
     PAIRS = "pairs"  # rows of two: the second as a logistic function, the first what is left (HTP)
+    FLOAT_TABLE = "float_table"  # float32 exponentials and division (LiteRT, optimised; XNNPACK)
+    GEMMLOWP = "gemmlowp"  # 31-bit exponentials, a reciprocal by Newton (LiteRT's reference)
+
+
+LITERT_SHARES = (Softmax.FLOAT_TABLE, Softmax.GEMMLOWP)
+"""Of 8-bit codes, onto the one grid that LiteRT has for shares."""
 
 
 class Normalization(StrEnum):

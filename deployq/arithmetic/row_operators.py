@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from deployq.arithmetic.contract import Form
-from deployq.arithmetic.requant_words import Normalization, Softmax
+from deployq.arithmetic.requant_words import LITERT_SHARES, Normalization, Softmax
 
 NORMALIZATIONS = ("LayerNormalization", "RMSNormalization")
 ROW_OPERATORS = ("Softmax", *NORMALIZATIONS)
+SHARES = (Softmax.INTEGER, Softmax.PAIRS, *LITERT_SHARES)
+"""From codes to codes in steps of their own, whatever kind of form they stand in."""
 
 
 def in_integers(operator: str, form: Form) -> bool:
-    """True where a form has one of :data:`ROW_OPERATORS` in integers from codes to codes."""
+    """True where a form has one of :data:`ROW_OPERATORS` from codes to codes, in known steps."""
     if operator == "Softmax":
-        return form.softmax is Softmax.INTEGER
+        return form.softmax in SHARES
     return form.normalization is Normalization.INTEGER

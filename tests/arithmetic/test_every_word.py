@@ -152,6 +152,8 @@ CASES = (
     forms(nets.ROWS, softmax=(Softmax.REAL, Softmax.SCALED_TABLE)),
     forms(nets.ROWS_OF_TWO, softmax=(Softmax.REAL, Softmax.PAIRS)),
     forms(nets.ROWS, EIGHT, softmax=(Softmax.REAL, Softmax.INTEGER)),
+    forms(nets.EVEN_ROW, softmax=(Softmax.REAL, Softmax.FLOAT_TABLE)),
+    forms(nets.SHARED_ROWS, softmax=(Softmax.FLOAT_TABLE, Softmax.GEMMLOWP)),
     forms(nets.NORMED, EIGHT, normalization=(Normalization.REAL, Normalization.INTEGER)),
     registers(nets.DEEP, Accumulator(32, Overflow.WRAP), Accumulator(12, Overflow.WRAP)),
     registers(nets.DEEP, Accumulator(12, Overflow.WRAP), Accumulator(12, Overflow.SATURATE)),

@@ -150,3 +150,9 @@ ROWS_OF_TWO = net(Softmax(**named("Softmax")), params(U8, 1 / 256),
                   (RNG.integers(0, 256, (200, 2)), params(U8, 0.04, 3)))  # fmt: skip
 ROWS = net(Softmax(**named("Softmax")), params(U8, 1 / 255.7),
            (RNG.integers(0, 256, (200, 7)), params(U8, 0.04, 3)))  # fmt: skip
+SHARED_ROWS = net(Softmax(**named("Softmax")), params(U8, 1 / 256),
+                  (RNG.integers(100, 140, (6000, 10)), params(U8, 0.0173, 3)))  # fmt: skip
+"""Onto LiteRT's grid; a few of these shares are next to a tie."""
+
+EVEN_ROW = net(Softmax(**named("Softmax")), params(U8, 1 / 256), (np.full((1, 512), 9), params(U8)))
+"""Shares of half a code."""

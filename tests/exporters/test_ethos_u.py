@@ -11,9 +11,11 @@ import pytest
 
 from benchmarks.latency_match import matched, owner_of, spearman
 from benchmarks.sweeps.sweep import grid
+from benchmarks.sweeps.transposed import turned
 from deployq.arithmetic.geometry import ConvGeometry
+from deployq.arithmetic.litert_softmax import fixed_exponentials
 from deployq.errors import InputError
-from deployq.qgraph.nodes import Elementwise, IntegerGraph, Linear, Node
+from deployq.qgraph.nodes import Elementwise, IntegerGraph, Linear, Node, Softmax
 from deployq.qparams import PerChannel, QParams
 from deployq.qtypes import QType
 from deployq_exporters.runtimes.ethos_u import compile_by_vela
@@ -81,6 +83,26 @@ def test_a_layer_beyond_the_target_is_the_processor_s() -> None:
     report = compile_by_vela(file, U55).report
     assert (report.layers, report.npu, report.cycles.total) == ((), (), 0)
     assert [(op.kind, op.name) for op in report.cpu] == [("Conv2D", "y.codes")]
+
+
+@pytest.mark.parametrize("name", ["u55-128", "u55-256", "u65-512", "u85-512"])
+def test_a_softmax_runs_there_by_the_simulator_s_table(name: str) -> None:
+    node = Softmax(name="s", op_type="Softmax", inputs=("x",), output="y.codes")
+    qx = grid(0.0173, 5)
+    graph = IntegerGraph((node,), {"x": qx, "y.codes": grid(1 / 256, -128)}, ("x",), ("y.codes",))
+    file = write_tflite(graph, {"x": (1, 4420, 2), "y.codes": (1, 4420, 2)})
+    output = compile_by_vela(file, load_profile(f"ethos-{name}"))
+    assert output.report.cpu == () and output.report.npu
+    table = fixed_exponentials(qx)[::-1].astype("<u4").tobytes()
+    assert table in output.file
+
+
+def test_a_cut_transposed_convolution_runs_there() -> None:
+    sweep = list(turned())[16]
+    shapes = {"x": (1, 16, 8, 7), "y": (1, 32, 16, 14)}
+    report = compile_by_vela(write_tflite(sweep.graph, shapes), U55).report
+    assert report.cpu == ()
+    assert {op.kind for op in report.npu} == {"TransposeConv2D", "StridedSlice"}
 
 
 def test_options_of_the_profile_are_flags() -> None:

@@ -28,7 +28,9 @@ from benchmarks.sweeps.elementwise import (
 )
 from benchmarks.sweeps.layers import ROUGH, every_sum, linear, rows, windows
 from benchmarks.sweeps.pools import means, pools
-from benchmarks.sweeps.sweep import Sweep
+from benchmarks.sweeps.shares import shares
+from benchmarks.sweeps.sweep import S16, Sweep
+from benchmarks.sweeps.transposed import turned
 from deployq import pipeline
 from deployq.arithmetic.contract import Rounding
 from deployq.arithmetic.geometry import ConvGeometry
@@ -54,6 +56,7 @@ SWEEPS = {
     "DEPTHWISE_CONV_2D": lambda: (
         *_some(every_sum("DEPTHWISE_CONV_2D"), 19), *_some(windows("DEPTHWISE_CONV_2D"), 6),
     ),
+    "TRANSPOSE_CONV": lambda: _some(turned(), 2),
     "FULLY_CONNECTED": lambda: (*_some(every_sum("FULLY_CONNECTED"), 19), *_some(rows(), 7)),
     "ADD": lambda: (*_some(pairs("ADD"), 9), *_some(broadcasts("ADD"), 4)),
     "MUL": lambda: (*_some(pairs("MUL"), 9), *_some(broadcasts("MUL"), 4)),
@@ -63,6 +66,7 @@ SWEEPS = {
     "LEAKY_RELU": lambda: _some(slopes(), 5),
     "HARD_SWISH": lambda: _some(hard_swishes(), 3),
     "QUANTIZE": lambda: _some(rescales(), 3),
+    "SOFTMAX": lambda: _some(shares(), 4),
     "AVERAGE_POOL_2D": lambda: _some(pools("AVERAGE_POOL_2D"), 2),
     "MAX_POOL_2D": lambda: _some(pools("MAX_POOL_2D"), 2),
 }  # fmt: skip
@@ -75,6 +79,7 @@ WIDE = {
         *_some(wide.every_sum("DEPTHWISE_CONV_2D"), 2),
         *_some(wide.windows("DEPTHWISE_CONV_2D"), 6),
     ),
+    "TRANSPOSE_CONV": lambda: _some(turned(qtype=S16), 5),
     "FULLY_CONNECTED": lambda: (*wide.every_sum("FULLY_CONNECTED"), *_some(wide.rows(), 3)),
     "ADD": lambda: _some(wide.pairs("ADD"), 5),
     "MUL": lambda: _some(wide.pairs("MUL"), 9),
@@ -246,6 +251,40 @@ def test_an_exported_network_computes_what_the_simulator_says(
     assert all(tally.different == 0 for tally in found.tallies)
 
 
+class Decoder(nn.Module):
+    """Transposed convolutions that SAME cuts and that it does not, reflected cells, shares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, 2, padding=1, padding_mode="reflect")
+        self.up = nn.ConvTranspose2d(16, 16, 4, 2, 1)
+        self.last = nn.ConvTranspose2d(16, 16, 3, 2, 1, output_padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.last(torch.relu(self.up(torch.relu(self.first(x))))))
+        return x.mean((2, 3)).softmax(-1)
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Dataset]:
+    torch.manual_seed(0)
+    return export(Decoder(), "litert-ref", tmp_path_factory.mktemp("bundles") / "decoder")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_exported_decoder_computes_what_the_simulator_says(
+    target: str, decoder: tuple[Bundle, Dataset]
+) -> None:
+    bundle, data = decoder
+    content = (bundle.path / "model.tflite").read_bytes()
+    few = {name: x[:4] for name, x in data.inputs.items()}  # a sample at a time
+    found = compare(open_file(bundle.path).graph, content, load_profile(target), [few])
+    assert found.end_to_end == 0 and all(tally.different == 0 for tally in found.tallies)
+    assert {tally.operator for tally in found.tallies} >= {
+        "CONV_2D", "TRANSPOSE_CONV", "MIRROR_PAD", "STRIDED_SLICE", "SOFTMAX",
+    }  # fmt: skip
+
+
 def test_the_manifest_names_the_file(exported: tuple[Bundle, Dataset]) -> None:
     bundle, _ = exported
     assert bundle.facts["vendor_file"] == {"name": "model.tflite", "left_out": None}
@@ -258,7 +297,7 @@ def test_the_manifest_names_the_file(exported: tuple[Bundle, Dataset]) -> None:
 
 
 def test_a_graph_that_the_format_cannot_say_leaves_the_file_out(tmp_path: Path) -> None:
-    bundle, _ = export(nn.Sequential(nn.Softmax(-1)), "litert-ref", tmp_path / "b")
+    bundle, _ = export(nn.Sequential(nn.Softmax(1)), "litert-ref", tmp_path / "b")
     assert "model.tflite" not in {file.path for file in bundle.files}
     (line,) = left_out(bundle)
     assert line.startswith("no model.tflite: node ")

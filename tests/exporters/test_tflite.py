@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.sweeps.layers import linear
 from benchmarks.sweeps.sweep import S8, S16, Sweep, grid, of
-from deployq.arithmetic.geometry import ConvGeometry, Pads, PoolGeometry
+from deployq.arithmetic.geometry import ConvGeometry, ConvTransposeGeometry, Pads, PoolGeometry
 from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import (
     Concat,
@@ -101,12 +101,32 @@ def moved(op_type: str, size: tuple[int, ...], /, **attributes: Any) -> Sweep:
             moved("Pad", (2, 3, 4), pads=[1, 2], axes=[-1], mode="constant", value=-100),
             ["PADV2"],
         ),
+        (
+            moved("Pad", (2, 3, 4, 5), pads=[0, 2, 1, 0, 0, 1, 0, 2], axes=None, mode="reflect",
+                  value=None),
+            ["MIRROR_PAD"],
+        ),
         (moved("Resize", (2, 3, 4, 5), scales=[2, 3], sizes=None), ["RESIZE_NEAREST_NEIGHBOR"]),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
 def test_movements(sweep: Sweep, expected: list[str]) -> None:
     assert agrees(sweep) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((9, 7), ["SOFTMAX"]),
+        ((2, 5, 7), ["SOFTMAX"]),
+        ((2, 3, 5, 7), ["TRANSPOSE", "SOFTMAX", "TRANSPOSE"]),
+        ((2, 1, 5, 7), ["TRANSPOSE", "SOFTMAX", "TRANSPOSE"]),
+    ],
+)
+def test_shares_are_along_the_last_axis(shape: tuple[int, ...], expected: list[str]) -> None:
+    node = Softmax(name="s", op_type="Softmax", inputs=("x",), output="y")
+    sweep = of(node, {"x": grid(0.03, 5), "y": grid(1 / 256, -128)}, x=codes(*shape))
+    assert agrees(sweep, [Kernels.REFERENCE]) == expected
 
 
 @pytest.mark.parametrize(
@@ -240,7 +260,7 @@ OTHER = grid(0.2, 5)
 @pytest.mark.parametrize(
     ("graph", "rule", "found"),
     [
-        (_one(Softmax(op_type="Softmax", **TWO)), "integer form in a .tflite", "Softmax"),
+        (_one(Softmax(op_type="Softmax", **TWO)), "the output of SOFTMAX has one grid", "0.1000"),
         (
             _one(Concat(op_type="Concat", axis=1, **TWO), y=OTHER),
             "inputs and output have one scale", "x: 0.1",
@@ -264,8 +284,8 @@ OTHER = grid(0.2, 5)
         ),
         (
             _one(Move(op_type="Pad", attributes={"pads": [0, 0, 1, 1] * 2, "axes": None,
-                                                 "mode": "reflect", "value": None}, **TWO)),
-            "padding adds constant cells", "mode reflect",
+                                                 "mode": "edge", "value": None}, **TWO)),
+            "padding adds constant or reflected cells", "mode edge",
         ),
         (
             _one(Rescale(op_type="QuantizeLinear", **TWO),
@@ -296,8 +316,10 @@ OTHER = grid(0.2, 5)
             "the codes that enter are all of their type", "a clamp to (0, 9)",
         ),
         (
-            replace(LAYER.graph, nodes=(replace(WEIGHTED, op_type="ConvTranspose"),)),
-            "the layers of a .tflite file", "ConvTranspose",
+            replace(LAYER.graph, nodes=(replace(
+                WEIGHTED, op_type="ConvTranspose",
+                geometry=ConvTransposeGeometry(dilations=(2, 1))),)),
+            "one group and a window without gaps", "dilations (2, 1)",
         ),
         (
             replace(LAYER.graph, nodes=(replace(WEIGHTED, bias=np.asarray([1 << 31] * 4)),)),

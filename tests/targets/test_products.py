@@ -14,6 +14,7 @@ from deployq.arithmetic.requant_words import (
     Product,
     Rescaling,
     ScalePrecision,
+    Softmax,
     ZeroPointPlace,
 )
 from deployq_targets import builtin_names, load_profile
@@ -139,7 +140,8 @@ def test_ethos_family_shares_one_arithmetic(name: str, macs: int, bias: int) -> 
     assert profile.bias.signed_bits_max == bias
     assert profile.contract().by_op == base.contract().by_op
     assert profile.op == base.op
-    assert profile.op_status("Softmax") is OpStatus.CPU
+    assert profile.op_status("LayerNormalization") is OpStatus.CPU
+    assert profile.contract().form("Softmax").softmax is Softmax.GEMMLOWP
 
 
 def test_internal_buffer_of_the_u85_is_not_known() -> None:

@@ -120,7 +120,11 @@ def test_word_of_one_operator_leaves_the_others_alone(parse: Make) -> None:
         ("requant.product", "half", "whole, centred"),
         ("requant.rescaling", "thrice", "once, twice, by_makers"),
         ("requant.averaging", "mean", "scaled_sum, divided_mantissa, kept_sum, raw_codes"),
-        ("requant.softmax", "polynomial", "real, scaled_table, integer, pairs"),
+        (
+            "requant.softmax",
+            "polynomial",
+            "real, scaled_table, integer, pairs, float_table, gemmlowp",
+        ),
         ("requant.normalization", "float", "real, integer"),
         ("bias.max_channels", 0, "an integer >= 1"),
         ("bias.scale_rule", "shifted", "act_times_weight, act_times_weight_pow2, act_times"),

@@ -52,6 +52,14 @@ def nearest(x: Tensor) -> Tensor:
     return x.round().clamp(-(2.0**40), 2.0**40).long()
 
 
+def in_order_sum(parts: Tensor) -> Tensor:
+    """(..., 1) sums along the last axis, in the type and the order of the elements."""
+    total = torch.zeros_like(parts[..., :1])
+    for index in range(parts.shape[-1]):
+        total += parts[..., index : index + 1]
+    return total
+
+
 def saturate(values: Tensor, out: QParams, bounds: Bounds | None) -> Tensor:
     """Integers clipped to the codes of ``out`` (and to ``bounds``), in its torch type."""
     low, high = clip_range(out, bounds)

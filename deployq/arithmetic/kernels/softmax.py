@@ -15,11 +15,12 @@ from deployq.arithmetic.exponentials import (
     scaled_exponentials,
     whole_inverse,
 )
-from deployq.arithmetic.kernels.codes import nearest, saturate, scale_tensor, to_codes
+from deployq.arithmetic.kernels.codes import in_order_sum, nearest, saturate, scale_tensor, to_codes
+from deployq.arithmetic.kernels.litert_softmax import litert_softmax
 from deployq.arithmetic.kernels.requantize import requantize
 from deployq.arithmetic.kernels.row_shares import row_shares
 from deployq.arithmetic.pairs import LEVELS, check_pairs, second_shares
-from deployq.arithmetic.requant_words import Softmax
+from deployq.arithmetic.requant_words import LITERT_SHARES, Softmax
 from deployq.arithmetic.row_shares import SHARE_STEP
 from deployq.qparams import QParams
 
@@ -30,16 +31,18 @@ def softmax(
     """Codes of the shares along the last axis; see ``oracle.softmax.softmax``."""
     wide = x.int() if x.element_size() < 4 else x.long()
     below = wide.amax(-1, keepdim=True) - wide
+    if form.softmax in LITERT_SHARES:
+        return litert_softmax(below, qx, out, form.softmax, bounds)
     if form.softmax is Softmax.INTEGER:
         return pick("Softmax", _INTEGER, form)(below, qx, out, form, bounds)
     if form.softmax is Softmax.PAIRS:
         return saturate(_pairs(wide, qx, out), out, bounds)
     if form.softmax is Softmax.REAL or not is_table(qx, out):
         powers = torch.exp(below.double() * -float(scale_and_zero(qx, "Softmax")[0]))
-        shares = powers.div_(_total(powers)).float()
+        shares = powers.div_(in_order_sum(powers)).float()
         return to_codes(shares.div_(scale_tensor(out, x, "Softmax")), out, bounds)
     table = torch.from_numpy(scaled_exponentials(qx, x.shape[-1])).to(x.device)[below.long()]
-    values = nearest(table * float(whole_inverse(out)) / _total(table))
+    values = nearest(table * float(whole_inverse(out)) / in_order_sum(table))
     return saturate(values + scale_and_zero(out, "Softmax")[1], out, bounds)
 
 
@@ -58,11 +61,3 @@ def _integer(below: Tensor, qx: QParams, out: QParams, form: Form, bounds: Bound
 
 
 _INTEGER = {Kind.FIXED: _integer, Kind.SHIFT: _integer}
-
-
-def _total(powers: Tensor) -> Tensor:
-    """(..., 1) sums in the type and the order of the elements."""
-    total = torch.zeros_like(powers[..., :1])
-    for index in range(powers.shape[-1]):
-        total += powers[..., index : index + 1]
-    return total

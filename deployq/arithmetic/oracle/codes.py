@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 from deployq.arithmetic.codes import Bounds, clip_range, scale_and_zero
 from deployq.arithmetic.rounding import Float64Array, Int64Array
 from deployq.qparams import FloatArray, IntArray, QParams
+
+Reals = TypeVar("Reals", FloatArray, Float64Array)
 
 
 def centred(codes: IntArray, qparams: QParams) -> Int64Array:
@@ -17,6 +21,14 @@ def centred(codes: IntArray, qparams: QParams) -> Int64Array:
 def nearest(x: FloatArray | Float64Array) -> Int64Array:
     """Nearest integer, ties to even; beyond 2**40 every code saturates."""
     return np.clip(np.rint(x), -(2.0**40), 2.0**40).astype(np.int64)
+
+
+def in_order_sum(parts: Reals) -> Reals:
+    """(..., 1) sums along the last axis, in the type and the order of the elements."""
+    total = np.zeros_like(parts[..., :1])
+    for index in range(parts.shape[-1]):
+        total += parts[..., index : index + 1]
+    return total
 
 
 def saturate(values: Int64Array, out: QParams, bounds: Bounds | None) -> IntArray:

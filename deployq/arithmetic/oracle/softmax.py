@@ -14,11 +14,12 @@ from deployq.arithmetic.exponentials import (
     scaled_exponentials,
     whole_inverse,
 )
-from deployq.arithmetic.oracle.codes import nearest, saturate
+from deployq.arithmetic.oracle.codes import in_order_sum, nearest, saturate
+from deployq.arithmetic.oracle.litert_softmax import litert_softmax
 from deployq.arithmetic.oracle.requantize import requantize
 from deployq.arithmetic.pairs import LEVELS, check_pairs, second_shares
-from deployq.arithmetic.requant_words import Softmax
-from deployq.arithmetic.rounding import Float64Array, Int64Array, shift_right
+from deployq.arithmetic.requant_words import LITERT_SHARES, Softmax
+from deployq.arithmetic.rounding import Int64Array, shift_right
 from deployq.arithmetic.row_shares import DIVIDEND_BITS, SHARE_STEP, share_shift
 from deployq.qparams import IntArray, QParams
 
@@ -40,6 +41,7 @@ def softmax(
         y_i = saturate(requantize(n_i * 2**-20 / s_y) + z_y)
 
     The last step is the form's own multiplier, shift and rounding. Sums have 31 bits, products 51.
+    LiteRT's two ways are in :func:`~deployq.arithmetic.oracle.litert_softmax.litert_softmax`.
     Rows of two may have a function of their own (see ``pairs``).
 
     Args:
@@ -49,21 +51,25 @@ def softmax(
     Raises:
         QuantizationError: parameters that are not per tensor.
         UnsupportedError: in integers, wide codes or long rows (see ``integer_exponentials``), or
-            a form that is neither fixed nor shift; other rows or grids than pairs are known for.
+            a form that is neither fixed nor shift; LiteRT's ways and pairs, other grids or rows
+            than theirs.
+        AccumulatorOverflowError: a row's exponentials have a sum that ``gemmlowp`` does not hold.
     """
     below = (x.max(-1, keepdims=True).astype(np.int64) - x).astype(np.int64)
     scale_and_zero(out, "Softmax")
+    if form.softmax in LITERT_SHARES:
+        return litert_softmax(below, qx, out, form.softmax, bounds)
     if form.softmax is Softmax.INTEGER:
         return pick("Softmax", _INTEGER, form)(below, qx, out, form, bounds)
     if form.softmax is Softmax.PAIRS:
         return saturate(_pairs(x, qx, out), out, bounds)
     if form.softmax is Softmax.REAL or not is_table(qx, out):
         powers = np.exp(-below * np.float64(scale_and_zero(qx, "Softmax")[0]))
-        shares = powers / _total(powers)
+        shares = powers / in_order_sum(powers)
         codes: Int64Array = quantize(shares.astype(np.float32), out).astype(np.int64)
         return saturate(codes, out, bounds)
     table = scaled_exponentials(qx, x.shape[-1])[below]
-    values = nearest(table * whole_inverse(out) / _total(table))
+    values = nearest(table * whole_inverse(out) / in_order_sum(table))
     return saturate(values + scale_and_zero(out, "Softmax")[1], out, bounds)
 
 
@@ -84,11 +90,3 @@ def _integer(
 
 
 _INTEGER = {Kind.FIXED: _integer, Kind.SHIFT: _integer}
-
-
-def _total(powers: Float64Array) -> Float64Array:
-    """(..., 1) sums in the type and the order of the elements."""
-    total = np.zeros_like(powers[..., :1])
-    for index in range(powers.shape[-1]):
-        total += powers[..., index : index + 1]
-    return total

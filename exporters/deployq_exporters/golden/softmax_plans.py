@@ -9,6 +9,7 @@ from deployq.arithmetic.contract import Form
 from deployq.arithmetic.exponentials import BYTE, is_table, scaled_exponentials, whole_inverse
 from deployq.arithmetic.multiplier import FixedMultiplier
 from deployq.arithmetic.requant_words import Softmax
+from deployq.arithmetic.row_operators import SHARES
 from deployq.errors import UnsupportedError
 from deployq.qparams import QParams
 from deployq_exporters.golden.scaling import FLOAT32, FLOAT64, binary
@@ -36,7 +37,7 @@ def exponentials(qx: QParams, out: QParams, form: Form, length: int) -> tuple[in
         UnsupportedError: codes of more than 8 bits: the table would have an entry for each; or
             shares by an integer division or of pairs, which the program in C does not compute.
     """
-    if form.softmax in (Softmax.INTEGER, Softmax.PAIRS):
+    if form.softmax in SHARES:
         raise no_rows("Softmax", f"softmax = {form.softmax}")
     if qx.qtype.bits > BYTE:
         raise UnsupportedError(

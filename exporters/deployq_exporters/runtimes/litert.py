@@ -18,6 +18,8 @@ from deployq_exporters.tflite.layout import from_file, to_file
 
 Array = npt.NDArray[Any]
 DELEGATE = "DELEGATE"
+SIZED = "TRANSPOSE_CONV"
+"""States the size of its output with a batch of 1: such a file takes samples one by one."""
 
 
 class Kernels(StrEnum):
@@ -66,6 +68,7 @@ class Session:
                 )
             self._inputs = {d["name"]: d for d in self._interpreter.get_input_details()}
             self._resize(1)
+            self._one_by_one = SIZED in self.operators().values()
         except (ValueError, RuntimeError) as error:
             raise _refused("LiteRT must load the file", error) from error
 
@@ -93,8 +96,21 @@ class Session:
                     found=str(inputs[name].dtype) if name in inputs else "nothing",
                     allowed=str(wanted),
                 )
+        samples = len(inputs[self.inputs[0]])
+        if not self._one_by_one or samples == 1:
+            return self._invoke(inputs, samples)
+        each = [
+            self._invoke({name: codes[row : row + 1] for name, codes in inputs.items()}, 1)
+            for row in range(samples)
+        ]
+        outputs, inner = (_joined(parts) for parts in zip(*each, strict=True))
+        return outputs, inner
+
+    def _invoke(
+        self, inputs: Mapping[str, Array], samples: int
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
         try:
-            self._resize(len(inputs[self.inputs[0]]))
+            self._resize(samples)
             for name, detail in self._inputs.items():
                 self._interpreter.set_tensor(detail["index"], to_file(inputs[name]))
             self._interpreter.invoke()
@@ -143,6 +159,10 @@ class Session:
             shape = [batch, *detail["shape"][1:]]
             self._interpreter.resize_tensor_input(detail["index"], shape)
         self._interpreter.allocate_tensors()
+
+
+def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _behind(makers: Mapping[int, Any], outputs: Sequence[int], inputs: set[int]) -> set[int]:

@@ -25,8 +25,9 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
     {
         "ADD": 2, "AVERAGE_POOL_2D": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3,
         "FULLY_CONNECTED": 4, "HARD_SWISH": 1, "LEAKY_RELU": 2, "LOGISTIC": 2, "MAXIMUM": 2,
-        "MAX_POOL_2D": 2, "MEAN": 2, "MINIMUM": 2, "MUL": 2, "PAD": 2, "PADV2": 2, "QUANTIZE": 2,
-        "RESHAPE": 1, "RESIZE_NEAREST_NEIGHBOR": 2, "STRIDED_SLICE": 2, "TANH": 2, "TRANSPOSE": 2,
+        "MAX_POOL_2D": 2, "MEAN": 2, "MINIMUM": 2, "MIRROR_PAD": 2, "MUL": 2, "PAD": 2,
+        "PADV2": 2, "QUANTIZE": 2, "RESHAPE": 1, "RESIZE_NEAREST_NEIGHBOR": 2, "SOFTMAX": 2,
+        "STRIDED_SLICE": 2, "TANH": 2, "TRANSPOSE": 2, "TRANSPOSE_CONV": 3,
     }
 )  # fmt: skip
 """Operator to the first version that takes 8-bit codes (tflite, ``op_version.cc``)."""
@@ -34,8 +35,9 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
 WIDE_VERSIONS: Mapping[str, int] = MappingProxyType(
     {
         "ADD": 3, "AVERAGE_POOL_2D": 3, "CONCATENATION": 3, "CONV_2D": 4, "DEPTHWISE_CONV_2D": 5,
-        "FULLY_CONNECTED": 7, "MAXIMUM": 4, "MAX_POOL_2D": 3, "MEAN": 3, "MINIMUM": 4, "MUL": 4,
-        "PAD": 3, "PADV2": 3, "QUANTIZE": 3, "STRIDED_SLICE": 4, "TRANSPOSE": 4,
+        "FULLY_CONNECTED": 7, "MAXIMUM": 4, "MAX_POOL_2D": 3, "MEAN": 3, "MINIMUM": 4,
+        "MIRROR_PAD": 3, "MUL": 4, "PAD": 3, "PADV2": 3, "QUANTIZE": 3, "STRIDED_SLICE": 4,
+        "TRANSPOSE": 4,
     }
 )  # fmt: skip
 """The same of 16-bit codes, where it is another. LiteRT's resolvers take these; they look at

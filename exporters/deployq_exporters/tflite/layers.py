@@ -1,4 +1,4 @@
-"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED: s8 weights, one bias for each channel."""
+"""Layers: s8 weights, one bias for each channel."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 
 from deployq.qgraph.nodes import Linear
-from deployq.qparams import IntArray, PerChannel, PerTensor, QParams
-from deployq.qtypes import QType
 from deployq_exporters.tflite.refusals import refuse
 from deployq_exporters.tflite.signed import S8
+from deployq_exporters.tflite.stored import stored_bias, stored_weight
+from deployq_exporters.tflite.transposed import write_conv_transpose
 from deployq_exporters.tflite.windows import Window, padded
 from deployq_exporters.tflite.writing import Writing
 
-S32 = QType(32, signed=True)
-BIASES: dict[int, type[np.signedinteger[Any]]] = {8: np.int32, 16: np.int64}
-"""Width of the input's codes to the integers of the bias."""
 GROUPED_VERSION, PER_CHANNEL_VERSION = 6, 12
 """Of CONV_2D with groups, of FULLY_CONNECTED with one scale a channel (``op_version.cc``)."""
 
@@ -26,8 +23,8 @@ def write_linear(writing: Writing, node: Linear) -> None:
     """Any weighted layer.
 
     Raises:
-        UnsupportedError: a transposed convolution, weights of another type than s8 or with a zero
-            point, a bias beyond 32 bits, or a sum that joins the layer.
+        UnsupportedError: weights of another type than s8 or with a zero point, a bias beyond 32
+            bits, a sum that joins the layer, or a transposed convolution that TFLite has not.
     """
     _check_weight(node)
     if node.addend is not None:
@@ -42,7 +39,7 @@ def write_linear(writing: Writing, node: Linear) -> None:
     elif node.op_type in ("Gemm", "MatMul"):
         _write_fully_connected(writing, node)
     else:
-        raise refuse(node, "the layers of a .tflite file", found=node.op_type, allowed="Conv, Gemm")
+        write_conv_transpose(writing, node)
 
 
 def _write_conv(writing: Writing, node: Linear) -> None:
@@ -57,14 +54,14 @@ def _write_conv(writing: Writing, node: Linear) -> None:
     options.dilationHFactor, options.dilationWFactor = geometry.dilations
     if depthwise:  # (O, 1, kh, kw) to (1, kh, kw, O)
         options.depthMultiplier = outputs // geometry.groups
-        weight = _weight(writing, node, node.weight.transpose(1, 2, 3, 0), axis=3)
+        weight = stored_weight(writing, node, node.weight.transpose(1, 2, 3, 0), axis=3)
         writing.emit(
-            node, "DEPTHWISE_CONV_2D", [index, weight, _bias(writing, node, outputs)], options
+            node, "DEPTHWISE_CONV_2D", [index, weight, stored_bias(writing, node, outputs)], options
         )
         return
-    weight = _weight(writing, node, node.weight.transpose(0, 2, 3, 1), axis=0)
+    weight = stored_weight(writing, node, node.weight.transpose(0, 2, 3, 1), axis=0)
     version = GROUPED_VERSION if geometry.groups > 1 else None
-    inputs = [index, weight, _bias(writing, node, outputs)]
+    inputs = [index, weight, stored_bias(writing, node, outputs)]
     writing.emit(node, "CONV_2D", inputs, options, version=version)
 
 
@@ -79,38 +76,15 @@ def _write_fully_connected(writing: Writing, node: Linear) -> None:
         )
     options = writing.file.schema.FullyConnectedOptionsT()
     options.keepNumDims = rank > 2
-    weight = _weight(writing, node, node.weight.transpose(), axis=0)
-    inputs = [writing.operand(node.inputs[0]), weight, _bias(writing, node, node.weight.shape[1])]
+    weight = stored_weight(writing, node, node.weight.transpose(), axis=0)
+    inputs = [
+        writing.operand(node.inputs[0]),
+        weight,
+        stored_bias(writing, node, node.weight.shape[1]),
+    ]
     per_channel = node.weight_qparams.scale.size > 1
     version = PER_CHANNEL_VERSION if per_channel else 5 if options.keepNumDims else None
     writing.emit(node, "FULLY_CONNECTED", inputs, options, version=version)
-
-
-def _weight(writing: Writing, node: Linear, codes: IntArray, axis: int) -> int:
-    """The weights in the file's order of axes; ``axis`` is that of the output channels."""
-    qparams = node.weight_qparams
-    if isinstance(qparams.granularity, PerChannel):
-        qparams = replace(qparams, granularity=PerChannel(axis))
-    return writing.file.constant(f"{node.output}.weight", codes.astype(np.int8), qparams)
-
-
-def _bias(writing: Writing, node: Linear, outputs: int) -> int:
-    """Codes of scale ``s_x * s_w``, zeros where the layer has none."""
-    codes = np.zeros(outputs, np.int64) if node.bias is None else node.bias
-    x = writing.qparams(node.inputs[0])
-    kind = BIASES[x.qtype.bits]
-    if kind is np.int32 and int(np.abs(codes).max(initial=0)) > S32.qmax:
-        raise refuse(
-            node,
-            "the bias of a layer of 8-bit codes has 32 bits",
-            found=f"a code of magnitude {np.abs(codes).max()}",
-            allowed=str(S32),
-            next_step="raise the scale of this layer's weights",
-        )
-    scale = x.scale * node.weight_qparams.scale
-    granularity = PerChannel(0) if scale.ndim else PerTensor()
-    qparams = QParams(S32, scale, granularity=granularity)
-    return writing.file.constant(f"{node.output}.bias", codes.astype(kind), qparams)
 
 
 def _check_weight(node: Linear) -> None:

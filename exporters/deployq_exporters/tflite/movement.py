@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from deployq import affine
+from deployq.arithmetic.geometry import Pair
 from deployq.arithmetic.oracle.resize import nearest_index
-from deployq.qgraph.nodes import Move
+from deployq.qgraph.nodes import Move, Node
 from deployq_exporters.tflite.layout import file_axes, onnx_axes
 from deployq_exporters.tflite.operators import same_grid
 from deployq_exporters.tflite.refusals import refuse
@@ -60,7 +61,16 @@ def _slice(writing: Writing, node: Move) -> None:
         spans[axis % len(shape)] = slice(begin, stop, stride)
     if spans[0] != slice(0, shape[0], 1):
         raise _beyond_batch(node, f"axes {facts['axes']}")
-    ordered = [spans[axis] for axis in file_axes(len(shape))]
+    emit_slice(writing, node, writing.operand(node.inputs[0]), spans)
+
+
+def emit_slice(writing: Writing, node: Node, index: int, spans: Sequence[slice]) -> None:
+    """STRIDED_SLICE of a tensor as the output of a node.
+
+    Args:
+        spans: begin, end and step along each axis of ONNX's order; the first is not looked at.
+    """
+    ordered = [spans[axis] for axis in file_axes(len(spans))]
     limits = {
         "begins": [span.start for span in ordered],
         "ends": [span.stop for span in ordered],
@@ -69,8 +79,7 @@ def _slice(writing: Writing, node: Move) -> None:
     options = writing.file.schema.StridedSliceOptionsT()
     options.beginMask = options.endMask = 1
     constants = [writing.integers(f"{node.output}.{key}", list(v)) for key, v in limits.items()]
-    inputs = [writing.operand(node.inputs[0]), *constants]
-    writing.emit(node, "STRIDED_SLICE", inputs, options)
+    writing.emit(node, "STRIDED_SLICE", [index, *constants], options)
 
 
 def _pad(writing: Writing, node: Move) -> None:
@@ -81,21 +90,32 @@ def _pad(writing: Writing, node: Move) -> None:
         facts["axes"] or range(half), zip(pads[:half], pads[half:], strict=True), strict=True
     ):
         each[axis % rank] = pair
-    if facts["mode"] != "constant" or min(pads) < 0:
+    if facts["mode"] not in ("constant", "reflect") or min(pads) < 0:
         raise refuse(
             node,
-            "padding adds constant cells",
+            "padding adds constant or reflected cells",
             found=f"mode {facts['mode']}, pads {pads}",
-            allowed="constant, pads >= 0",
+            allowed="constant, reflect, pads >= 0",
         )
     if each[0] != (0, 0):
         raise _beyond_batch(node, f"pads {pads}")
+    ordered = tuple(each[axis] for axis in file_axes(rank))
+    if facts["mode"] == "reflect":
+        _mirror(writing, node, ordered)
+        return
     qparams = writing.qparams(node.output)
     fill = facts["value"]
     if fill is None:
         fill = int(affine.quantize(np.asarray(facts["real"], np.float32), qparams))
-    ordered = tuple(each[axis] for axis in file_axes(rank))
     writing.emit(node, *pad(writing, node, ordered, fill))
+
+
+def _mirror(writing: Writing, node: Move, pads: Sequence[Pair]) -> None:
+    schema = writing.file.schema
+    options: Any = schema.MirrorPadOptionsT()
+    options.mode = schema.MirrorPadMode.REFLECT
+    inputs = [writing.operand(node.inputs[0]), writing.integers(f"{node.output}.pads", pads)]
+    writing.emit(node, "MIRROR_PAD", inputs, options)
 
 
 def _resize(writing: Writing, node: Move) -> None:

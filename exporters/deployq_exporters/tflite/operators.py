@@ -6,13 +6,14 @@ from typing import Any
 
 from deployq.arithmetic.oracle.lookup import LEAKY_ALPHA
 from deployq.qgraph.nodes import Concat, Elementwise, Lookup, Node, Pool, Rescale
+from deployq_exporters.tflite.fixed_grids import check_fixed_grid
 from deployq_exporters.tflite.layout import onnx_axes
 from deployq_exporters.tflite.refusals import refuse
 from deployq_exporters.tflite.signed import S8
 from deployq_exporters.tflite.windows import Window, check_inside, padded
 from deployq_exporters.tflite.writing import Writing
 
-FUNCTIONS = {"Sigmoid": ("LOGISTIC", 1 / 256, -128), "Tanh": ("TANH", 1 / 128, 0)}
+FUNCTIONS = {"Sigmoid": ("LOGISTIC", (1 / 256, -128)), "Tanh": ("TANH", (1 / 128, 0))}
 """ONNX operator to TFLite's, with the scale and zero point of its output."""
 STEPS = {"LeakyRelu": "LEAKY_RELU", "HardSwish": "HARD_SWISH"}
 """Functions that LiteRT computes from any grid to any other, in integer steps."""
@@ -97,8 +98,9 @@ def write_lookup(writing: Writing, node: Lookup) -> None:
             16 bits, whose tables and steps are others.
     """
     if node.op_type in FUNCTIONS:
-        _check_fixed_grid(writing, node)
-        code, options = FUNCTIONS[node.op_type][0], None
+        code, fixed = FUNCTIONS[node.op_type]
+        check_fixed_grid(writing, node, code, fixed)
+        options = None
     elif node.op_type in STEPS:
         code, options = STEPS[node.op_type], _options(writing, node)
     else:
@@ -109,19 +111,6 @@ def write_lookup(writing: Writing, node: Lookup) -> None:
             allowed=", ".join((*FUNCTIONS, *STEPS)),
         )
     writing.emit(node, code, [writing.operand(node.inputs[0])], options)
-
-
-def _check_fixed_grid(writing: Writing, node: Lookup) -> None:
-    code, scale, zero_point = FUNCTIONS[node.op_type]
-    out = writing.qparams(node.output)
-    if out.qtype != S8 or (float(out.scale), int(out.zero_point)) != (scale, zero_point):
-        raise refuse(
-            node,
-            f"the output of {code} has one grid",
-            found=f"{out.qtype}, {out.scale}, {out.zero_point}",
-            allowed=f"{S8}, {scale}, {zero_point}",
-            next_step="state activation.fixed_output in the profile",
-        )
 
 
 def _options(writing: Writing, node: Lookup) -> Any:

@@ -18,6 +18,7 @@ from deployq.qgraph.nodes import (
     Pool,
     Quantize,
     Rescale,
+    Softmax,
 )
 from deployq_exporters.tflite.layers import write_linear
 from deployq_exporters.tflite.layout import Shape, file_shape
@@ -31,6 +32,7 @@ from deployq_exporters.tflite.operators import (
 )
 from deployq_exporters.tflite.refusals import refuse
 from deployq_exporters.tflite.signed import signed_graph
+from deployq_exporters.tflite.softmax import write_softmax
 from deployq_exporters.tflite.writing import Writing
 
 
@@ -115,6 +117,7 @@ _WRITERS: dict[type[Node], Callable[[Writing, Any], None]] = {
     Concat: write_concat,
     Rescale: write_rescale,
     Lookup: write_lookup,
+    Softmax: write_softmax,
     Move: write_move,
 }
 """Kind of node to the function that adds its operators."""

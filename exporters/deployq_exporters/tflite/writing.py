@@ -118,9 +118,11 @@ class Writing:
 
     def in_onnx_order(self, name: str) -> int:
         """A tensor whose elements lie one after the other as in ONNX; its shape may not be."""
+        return self.operand(name) if same_bytes(self.shapes[name]) else self.channels_first(name)
+
+    def channels_first(self, name: str) -> int:
+        """A tensor of four axes in ONNX's order."""
         index, shape = self.operand(name), self.shapes[name]
-        if same_bytes(shape):
-            return index
         made = self.codes(f"{name}.channels_first", shape, name)
         axes = self.integers(f"{name}.to_channels_first", onnx_axes(len(shape)))
         self.file.operator("TRANSPOSE", [index, axes], made, self.file.schema.TransposeOptionsT())
@@ -128,13 +130,19 @@ class Writing:
 
     def emit_reshaped(self, node: Node, index: int) -> None:
         """Elements in ONNX's order as the output of a node that reshapes them."""
-        shape, name = self.shapes[node.output], f"{node.output}.channels_first"
+        shape = self.shapes[node.output]
         if same_bytes(shape):
             self.emit(node, "RESHAPE", *self._reshape(node, index, file_shape(shape)))
-            return
-        made = self.codes(name, shape, node.output)
-        inputs, options = self._reshape(node, index, shape)
-        self.file.operator("RESHAPE", inputs, made, options)
+        else:
+            self.emit_channels_first(node, "RESHAPE", *self._reshape(node, index, shape))
+
+    def emit_channels_first(
+        self, node: Node, code: str, inputs: Sequence[int], options: Any
+    ) -> None:
+        """An operator that writes four axes in ONNX's order, and what moves them to the file's."""
+        shape = self.shapes[node.output]
+        made = self.codes(f"{node.output}.channels_first", shape, node.output)
+        self.file.operator(code, inputs, made, options)
         axes = self.integers(f"{node.output}.from_channels_first", file_axes(len(shape)))
         self.emit(node, "TRANSPOSE", [made, axes], self.file.schema.TransposeOptionsT())
 
