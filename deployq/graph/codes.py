@@ -25,7 +25,7 @@ from deployq import affine
 from deployq.arithmetic.codes import check_code_bits
 from deployq.arithmetic.contract import QDQ, Contract, Form, Kind
 from deployq.arithmetic.kernels import linear
-from deployq.arithmetic.kernels.codes import torch_dtype
+from deployq.arithmetic.kernels.codes import dequantize, quantize, torch_dtype
 from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
 from deployq.arithmetic.kernels.requantize import fit_accumulator, real_sums, requantize
 from deployq.arithmetic.requant_words import BiasOrder
@@ -59,7 +59,7 @@ from deployq.graph.operators import (
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.units import QuantizedLinear
-from deployq.qparams import QParams
+from deployq.qparams import PerTensor, QParams
 from deployq.qtypes import QType
 
 STEP_BITS = 14
@@ -302,10 +302,17 @@ class CodesInterpreter(fx.Interpreter):
 
 
 def _codes(qparams: QParams, value: Tensor) -> Codes:
-    """Reals on a grid."""
+    """Reals on a grid; by the reference itself on the processor, by its kernel on a device."""
+    if _stays_there(value, qparams):
+        return Codes(quantize(value.detach(), qparams), qparams)
     codes = affine.quantize(value.detach().cpu().numpy(), qparams)
     numbers = np.asarray(codes, np.int64)  # NumPy makes a number of a tensor without axes
     return Codes(torch.from_numpy(numbers).to(value.device, torch_dtype(qparams.qtype)), qparams)
+
+
+def _stays_there(value: Tensor, qparams: QParams) -> bool:
+    """A tensor of a device with one scale need not come to the processor and go back."""
+    return value.device.type != "cpu" and isinstance(qparams.granularity, PerTensor)
 
 
 def real_outputs(returned: Any) -> tuple[Tensor, ...]:
@@ -325,6 +332,8 @@ def _real(value: Any) -> Any:
         return value.reals()
     if not isinstance(value, Codes):
         return value
+    if _stays_there(value.data, value.qparams):
+        return dequantize(value.data, value.qparams)
     reals = affine.dequantize(value.data.cpu().numpy(), value.qparams)
     return torch.from_numpy(reals).to(value.data.device)
 
