@@ -16,6 +16,7 @@ from torch import Tensor, fx
 from deployq.arithmetic.contract import Contract
 from deployq.graph.codes import CodesInterpreter, real_outputs
 from deployq.graph.integers import LayerIntegers, layer_integers
+from deployq.graph.layer_sums import KeptSums
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.tensors import read_tensor
 from deployq.graph.units import QuantizedLinear
@@ -42,7 +43,7 @@ class PartialCodes:
         self._prepared, self._contract, self._device = prepared, contract, device
         self._nodes = list(prepared.module.graph.nodes)
         self._integers: dict[str, LayerIntegers] = layer_integers(prepared)
-        self._constants = _constants(prepared.module, device)
+        self._constants, self._sums = _constants(prepared.module, device), KeptSums()
 
     def refresh(self, layers: Collection[str]) -> None:
         """Take the integers of these layers anew, after a change of their scales or weights."""
@@ -96,8 +97,9 @@ class PartialCodes:
 
     def _interpreter(self, keep: Collection[fx.Node] = ()) -> CodesInterpreter:
         return CodesInterpreter(
-            self._prepared, self._contract, integers=self._integers, keep=keep, records=False
-        )
+            self._prepared, self._contract, integers=self._integers, keep=keep, records=False,
+            sums=self._sums,
+        )  # fmt: skip
 
     def _outputs(
         self, interpreter: CodesInterpreter, inputs: Sequence[Tensor], known: dict[fx.Node, Any]
