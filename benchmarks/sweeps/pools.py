@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 
@@ -20,6 +21,8 @@ POOLS: tuple[tuple[Pair, Pair, Pads], ...] = (
     ((12, 10), (1, 1), (0, 0, 0, 0)),
 )
 """Kernel, strides and pads over 12 x 10 cells: SAME, VALID and the whole map."""
+MAPS = ((3, 9, 14), (40, 11, 8), (64, 7, 10), (5, 33, 21), (32, 16, 16))
+"""Channels, rows and columns."""
 
 
 def means(seed: int = 0) -> Iterator[Sweep]:
@@ -35,6 +38,20 @@ def means(seed: int = 0) -> Iterator[Sweep]:
                 for unit in UNITS:
                     grids = {"x": grid(unit, zero_x), "y": grid(unit / gain, zero_y)}
                     yield of(node, grids, x=x)
+
+
+def means_by_2(seed: int = 0) -> Iterator[Sweep]:
+    """Means of windows in steps of 2 over maps of several sizes, codes near one level."""
+    rng = np.random.default_rng(seed)
+    for side, size, (zero_point, _) in product((2, 3, 5, 7), MAPS, ZERO_POINTS):
+        level = rng.integers(-128, 128, (2, size[0], 1, 1))
+        x = np.clip(level + rng.integers(-60, 61, (2, *size)), -128, 127)
+        qparams = grid(float(rng.uniform(0.01, 1)), zero_point)
+        node = Pool(
+            name="MEAN", op_type="AveragePool", inputs=("x",), output="y",
+            geometry=PoolGeometry((side, side), (2, 2), (0, 0, 0, 0)),
+        )  # fmt: skip
+        yield of(node, {"x": qparams, "y": qparams}, x=x)
 
 
 def pools(operator: str, seed: int = 0) -> Iterator[Sweep]:

@@ -11,25 +11,38 @@ import numpy as np
 from benchmarks.sweeps.biases import crowded
 from benchmarks.sweeps.elementwise import RATIOS, pairs
 from benchmarks.sweeps.layers import every_sum, rows, windows
-from benchmarks.sweeps.pools import means, pools
+from benchmarks.sweeps.pools import means, means_by_2, pools
 from benchmarks.sweeps.sweep import EVERY_CODE, UNITS, ZERO_POINTS, Sweep, grid, of
-from deployq.qgraph.nodes import Concat
+from deployq.qgraph.nodes import Concat, Softmax
 from deployq.qparams import QParams
 from deployq.qtypes import QType
 
 U8, OFFSET = QType(8, signed=False), 128
+DIFFERENCES = np.arange(-255, 256)
 
 
 def unsigned_sweeps() -> Iterator[Sweep]:
     """Operator by operator; HTP takes a clamp only where the output's range makes it idle."""
     signed = (
         every_sum("CONV_2D"), windows("CONV_2D"), windows("DEPTHWISE_CONV_2D"), rows(),
-        pairs("ADD"), pairs("MUL"), joined(), means(), pools("AVERAGE_POOL_2D"),
-        pools("MAX_POOL_2D"),
+        pairs("ADD"), pairs("MUL"), joined(), means(), means_by_2(),
+        pools("AVERAGE_POOL_2D"), pools("MAX_POOL_2D"),
     )  # fmt: skip
     every = chain.from_iterable(signed)
     yield from (unsigned(sweep) for sweep in every if sweep.graph.nodes[0].bounds is None)
     yield from crowded()
+    yield from shares_of_two()
+
+
+def shares_of_two(seed: int = 0) -> Iterator[Sweep]:
+    """A Softmax over every difference of two codes."""
+    rng = np.random.default_rng(seed)
+    node = Softmax(name="SOFTMAX", op_type="Softmax", inputs=("x",), output="y")
+    first, second = np.maximum(0, DIFFERENCES), np.maximum(0, -DIFFERENCES)
+    x = np.stack([first, second], -1).astype(np.uint8)[None]
+    for scale in (1 / 64, 1 / 16, *rng.uniform(0.002, 0.3, 10), 2.0):
+        qparams = {"x": grid(scale, int(rng.integers(0, 256)), U8), "y": grid(1 / 256, 0, U8)}
+        yield of(node, qparams, x=x)
 
 
 def unsigned(sweep: Sweep) -> Sweep:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployq.arithmetic.geometry import ConvGeometry
+from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 
 KIND = "_"
 """Between an ONNX operator and a kind of it."""
@@ -16,7 +16,11 @@ DILATED_IN_STEPS = f"Conv{KIND}dilated_in_steps"
 GROUPED = f"Conv{KIND}grouped"
 """More than one group, but for the kinds above."""
 
-KINDS = (DEPTHWISE_BY_2, DILATED_IN_STEPS, GROUPED)
+MEAN_BY_2 = f"AveragePool{KIND}by_2"
+"""Means of 2, 3, 5 or 7 cells a side in steps of 2, without pads: HTP's others have other kernels.
+"""
+
+KINDS = (DEPTHWISE_BY_2, DILATED_IN_STEPS, GROUPED, MEAN_BY_2)
 """All that a contract may name beside the operators."""
 
 WIDE = f"{KIND}wide"
@@ -24,7 +28,7 @@ WIDE = f"{KIND}wide"
 
 NARROW = 8
 
-_SIDES = range(2, 8)
+_SIDES, _MEAN_SIDES = range(2, 8), (2, 3, 5, 7)
 
 
 def form_name(op_type: str, weight: tuple[int, ...], geometry: ConvGeometry) -> str:
@@ -42,3 +46,17 @@ def form_name(op_type: str, weight: tuple[int, ...], geometry: ConvGeometry) -> 
     if max(geometry.strides) > 1 and max(geometry.dilations) > 1:
         return DILATED_IN_STEPS
     return GROUPED if geometry.groups > 1 else op_type
+
+
+def pool_form_name(op_type: str, geometry: PoolGeometry | None) -> str:
+    """The operator, or the kind of it, as :func:`form_name`.
+
+    Args:
+        geometry: None of a mean over the whole map.
+    """
+    if op_type != "AveragePool" or geometry is None:
+        return op_type
+    rows, columns = geometry.kernel
+    square = rows == columns and rows in _MEAN_SIDES
+    plain = geometry.strides == (2, 2) and not any(geometry.pads)
+    return MEAN_BY_2 if square and plain else op_type

@@ -5,7 +5,8 @@
           t = round((z_a - 255/2)(z_b - 255/2) / 128)
     both: y = (h + (z_y << s) + 2**(s - 1)) >> s
     Concat: h = ((x - z_x) M + 2**(k - j - 1)) >> (k - j), y = ((h + 2**(j - 1)) >> j) + z_y
-            with M of 15 bits over 2**k and j = min(6, k - 8)
+            with M of 15 bits over 2**k and j = min(6, k - 8), of operands that are not computed
+            at the output's parameters (``qgraph.concat_makers``)
 
 with codes of unsigned bytes, mantissas rounded half to even and a last shift ``s`` of 7 bits at
 most, which keeps ``z_y << s`` in 15 bits. Source: trials on Qualcomm's x86 emulator

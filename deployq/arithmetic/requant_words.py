@@ -63,7 +63,8 @@ class Rescaling(StrEnum):
     """How an operand of Concat comes to the output's scale."""
 
     ONCE = "once"  # one multiplication, one rounding
-    TWICE = "twice"  # rounded to 6 bits after the point at most, then to codes (HTP)
+    TWICE = "twice"  # rounded to 6 bits after the point at most, then to codes
+    BY_MAKERS = "by_makers"  # what makes it writes at that scale; else twice (HTP)
 
 
 class Functions(StrEnum):
@@ -80,6 +81,7 @@ class Softmax(StrEnum):
     REAL = "real"  # in float64, rounded to float32
     SCALED_TABLE = "scaled_table"  # float32 exponentials from a table, as QLinearSoftmax
     INTEGER = "integer"  # 16-bit exponentials from a table, one integer division a row
+    PAIRS = "pairs"  # rows of two: the second as a logistic function, the first what is left (HTP)
 
 
 class Normalization(StrEnum):
@@ -94,4 +96,5 @@ class Averaging(StrEnum):
 
     SCALED_SUM = "scaled_sum"  # one multiplier for s_x / (n * s_y)
     DIVIDED_MANTISSA = "divided_mantissa"  # mantissa of s_x / s_y, cut off after division by n
+    KEPT_SUM = "kept_sum"  # so, where scale and zero point stay; other means are not known (HTP)
     RAW_CODES = "raw_codes"  # raw codes, half away from zero; scale and zero point stay

@@ -129,11 +129,11 @@ def mean_constant(
 
 
 def check_kept(qx: QParams, out: QParams) -> None:
-    """Raises QuantizationError unless a mean of raw codes keeps scale and zero point."""
+    """Raises QuantizationError unless a mean keeps scale and zero point."""
     if scale_and_zero(qx, "input") != scale_and_zero(out, "output"):
         raise QuantizationError(
             "average pool",
-            "a mean of raw codes has the scale and zero point of its input",
+            "this mean has the scale and zero point of its input",
             found=f"{qx.scale} and {qx.zero_point}, output {out.scale} and {out.zero_point}",
             allowed="equal ones",
             next_step="give input and output of the pool one scale and zero point",

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from deployq import affine
 from deployq.arithmetic.contract import Accumulator, Form
+from deployq.arithmetic.form_names import pool_form_name
 from deployq.arithmetic.geometry import PoolGeometry
 from deployq.arithmetic.kernels import (
     concat,
@@ -124,7 +125,13 @@ def compute(node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator) 
     bits = max(operand.qparams.qtype.bits for operand in operands)
     if operator == "MatMul":
         return Pending(operator, _matmul(node, operands, accumulator), bits=bits)
-    return Pending(operator, _FINISH[operator](node, operands), bits=bits)
+    return Pending(compute_form(node), _FINISH[operator](node, operands), bits=bits)
+
+
+def compute_form(node: fx.Node) -> str:
+    """What a contract has the form of a computing call under; see ``form_names``."""
+    operator = COMPUTE[node.target]
+    return pool_form_name(operator, pool_geometry(node)) if operator == "AveragePool" else operator
 
 
 def softmax_of(value: Codes) -> Pending:

@@ -15,6 +15,7 @@ from deployq.graph.batch_norm import move_sign_into_weight
 from deployq.graph.bias_type import BiasType
 from deployq.graph.capture import NORM_TENSORS
 from deployq.graph.captured_inputs import input_shapes, input_types
+from deployq.graph.code_operators import compute_form
 from deployq.graph.constant_operands import quantize_constant
 from deployq.graph.conv_geometry import conv_geometry, conv_input
 from deployq.graph.fake_quantize import FakeQuantize
@@ -22,7 +23,7 @@ from deployq.graph.float_tensors import FLOAT_DIGEST, OWN, float_digest
 from deployq.graph.lacking import say_by_others
 from deployq.graph.layer_placement import clamp_is_redundant
 from deployq.graph.obeyed import refuse_unobeyed
-from deployq.graph.operators import onnx_type
+from deployq.graph.operators import COMPUTE, onnx_type
 from deployq.graph.placement import place
 from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.recipe import Recipe
@@ -133,7 +134,7 @@ def prepare_graph(
     placement = place(module, profile, recipe or Recipe())
     computed = [site for site in placement.sites.values() if site.kind in INTEGER]
     readers = {site.core for site in computed if site.kind == "compute"}
-    refuse_unsimulated({site.name: onnx_type(module, site.core) for site in computed}, profile)
+    refuse_unsimulated({site.name: _form_name(module, site.core) for site in computed}, profile)
     layers = {layer.name: layer for layer in placement.plan.layers}
     for grid in placement.plan.tensors:
         quantizer = _activation_quantizer(grid, profile)
@@ -177,6 +178,10 @@ def _copy(captured: fx.GraphModule) -> fx.GraphModule:
     for old, new in zip(captured.graph.nodes, module.graph.nodes, strict=True):
         new.meta = dict(old.meta)
     return module
+
+
+def _form_name(module: fx.GraphModule, core: fx.Node) -> str:
+    return compute_form(core) if core.target in COMPUTE else onnx_type(module, core)
 
 
 def _activation_quantizer(grid: TensorPlan, profile: TargetProfile) -> FakeQuantize:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from deployq.arithmetic.form_names import form_name
+from deployq.arithmetic.form_names import form_name, pool_form_name
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.arithmetic.row_norms import RowNorm
@@ -159,6 +159,10 @@ class Pool(Node):
     """AveragePool, MaxPool, or GlobalAveragePool (no geometry)."""
 
     geometry: PoolGeometry | None = None
+
+    @property
+    def form_name(self) -> str:
+        return pool_form_name(self.op_type, self.geometry)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels.codes import quantize, torch_dtype
 from deployq.arithmetic.kernels.pieces import in_pieces
 from deployq.errors import InputError
+from deployq.qgraph.concat_makers import concats_by_makers
 from deployq.qgraph.liveness import last_readers
 from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Linear, Node, Quantize
 from deployq.qgraph.row_norms import rows_on_codes
@@ -80,7 +81,8 @@ def run_graph(
         UnsupportedError: the contract has no form for an operator.
         QuantizationError: a form cannot express a multiplier.
     """
-    forced, graph = forced or {}, rows_on_codes(graph, contract)
+    forced, keep = forced or {}, graph.qparams if keep is None else keep
+    graph = concats_by_makers(rows_on_codes(graph, contract), contract)
     _check_names(graph, inputs, forced)
     shapes = [inputs[name].shape for name in graph.inputs]
     run = _Run(graph, contract, forced, keep, shapes)
@@ -102,7 +104,7 @@ class _Run:
         graph: IntegerGraph,
         contract: Contract,
         forced: Mapping[str, Tensor],
-        keep: Collection[str] | None,
+        keep: Collection[str],
         shapes: Sequence[tuple[int, ...]],
     ) -> None:
         self.graph, self.contract, self.forced, self.keep = graph, contract, forced, keep
@@ -142,7 +144,7 @@ class _Run:
             self._record(node.output, computed)
 
     def _record(self, name: str, codes: Tensor) -> None:
-        if self.keep is None or name in self.keep:
+        if name in self.keep:
             self.recorded[name] = codes
         self.fed[name] = _forced(name, codes, self.forced)
 

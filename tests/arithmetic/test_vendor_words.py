@@ -280,9 +280,10 @@ def test_windows_of_raw_codes_round_half_away_from_code_zero(
     assert_codes(fast_pooling.average_pool(tensor(x), qx, qx, form, geometry), found, qx)
 
 
-def test_raw_codes_cannot_change_their_scale() -> None:
+@pytest.mark.parametrize("word", [Averaging.RAW_CODES, Averaging.KEPT_SUM])
+def test_kept_means_cannot_change_their_scale(word: Averaging) -> None:
     draw: Any = Draw(0)
-    form = Form(Kind.FIXED, Rounding.DOUBLE, averaging=Averaging.RAW_CODES)
+    form = Form(Kind.FIXED, Rounding.DOUBLE, averaging=word)
     x = draw.codes(S8, 1, 1, 4, 4)
     for pool, codes in ((pooling, x), (fast_pooling, tensor(x))):
         with pytest.raises(QuantizationError, match="scale and zero point of its input"):

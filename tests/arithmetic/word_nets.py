@@ -50,6 +50,16 @@ def net(node: Node, out: QParams, *operands: tuple[IntArray, QParams]) -> Net:
     return Net(graph, codes)
 
 
+def joined(
+    first: Node, own: QParams, last: Node, out: QParams, *operands: tuple[IntArray, QParams]
+) -> Net:
+    """A node over the operands, and one that reads it twice and writes ``y``."""
+    made = net(first, own, *operands)
+    qparams = {**made.graph.qparams, first.output: own, "y": out}
+    nodes = (made.graph.nodes[0], replace(last, inputs=(first.output,) * 2))
+    return Net(IntegerGraph(nodes, qparams, made.graph.inputs, ("y",)), made.inputs)
+
+
 def named(op_type: str) -> Any:
     return {"name": "node", "op_type": op_type, "inputs": (), "output": "y"}
 
@@ -111,6 +121,10 @@ SIGNED_ADD = net(Elementwise(**named("Add")), params(S8, 0.047, -38), *(
 ))  # fmt: skip
 CONCAT = net(Concat(**named("Concat"), axis=0), params(U8, 0.0211, 9), *(
     (ALL, q) for _, q in BYTES))  # fmt: skip
+JOINED_SUM = joined(
+    Elementwise(name="sum", op_type="Add", inputs=("a", "b"), output="s"), params(U8, 0.0172, 100),
+    CONCAT.graph.nodes[0], params(U8, 0.0211, 9), *((ALL, q) for _, q in BYTES),
+)  # fmt: skip
 
 MAPS = RNG.integers(0, 256, (64, 8, 3, 3)), params(U8, 0.021, 130)
 WINDOW = PoolGeometry((2, 2), (1, 1), (0, 0, 0, 0))
@@ -132,5 +146,7 @@ NORMED = net(
     params(U8, 0.0171, 117),
     (RNG.integers(0, 256, (200, 7)), params(U8, 0.04, 3)),
 )
+ROWS_OF_TWO = net(Softmax(**named("Softmax")), params(U8, 1 / 256),
+                  (RNG.integers(0, 256, (200, 2)), params(U8, 0.04, 3)))  # fmt: skip
 ROWS = net(Softmax(**named("Softmax")), params(U8, 1 / 255.7),
            (RNG.integers(0, 256, (200, 7)), params(U8, 0.04, 3)))  # fmt: skip

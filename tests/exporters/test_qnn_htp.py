@@ -16,10 +16,10 @@ from benchmarks.qnn_runs import compare, merged
 from benchmarks.sweeps.biases import crowded
 from benchmarks.sweeps.elementwise import pairs
 from benchmarks.sweeps.layers import every_sum, rows, windows
-from benchmarks.sweeps.pools import means, pools
+from benchmarks.sweeps.pools import means, means_by_2, pools
 from benchmarks.sweeps.qdq import qdq_file
 from benchmarks.sweeps.sweep import Sweep
-from benchmarks.sweeps.unsigned import joined, unsigned
+from benchmarks.sweeps.unsigned import joined, shares_of_two, unsigned
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.form_names import DEPTHWISE_BY_2
 from deployq.data import Dataset
@@ -46,6 +46,8 @@ SWEPT = {
     "Mul": lambda: _some(pairs("MUL"), 5, 31),
     "Concat": lambda: _some(joined(), 3, 53),
     "GlobalAveragePool": lambda: _some(means(), 7, 151),
+    "AveragePool": lambda: _some(means_by_2(), 0, 7),
+    "Softmax": lambda: list(islice(shares_of_two(), 0, None, 3)),
     "MaxPool": lambda: _some(pools("MAX_POOL_2D"), 0, 23),
 }
 """A part of what the benchmark runs."""

@@ -61,6 +61,34 @@ def test_operator_without_simulation_is_refused_by_tensor_and_word() -> None:
     assert caught.value.where and "qnn-htp" in caught.value.rule and caught.value.next_step
 
 
+def test_windows_of_a_mean_that_are_not_known_are_refused() -> None:
+    def net(side: int, stride: int, pad: int = 0) -> torch.fx.GraphModule:
+        made = Net(lambda m, x: F.avg_pool2d(m.conv(x), side, stride, pad), conv=conv(3, 4))
+        return capture(made, [torch.zeros(1, 3, 8, 8)])
+
+    profile = load_profile("qnn-htp")
+    for side in (2, 3, 5, 7):
+        assert prepare_graph(net(side, 2), profile).plan.target == profile.name
+    for other in ((4, 2), (3, 1), (3, 2, 1), (6, 2)):
+        with pytest.raises(UnsupportedError, match="can be simulated"):
+            prepare_graph(net(*other), profile)
+
+
+def test_rows_that_a_softmax_is_not_known_for_are_refused() -> None:
+    def net(classes: int) -> torch.fx.GraphModule:
+        layer = nn.Linear(4, classes)
+        made = Net(
+            lambda m, x: F.softmax(m.fc(m.conv(x).mean((2, 3))), -1), conv=conv(3, 4), fc=layer
+        )
+        return capture(made, [torch.zeros(1, 3, 8, 8)])
+
+    profile = load_profile("qnn-htp")
+    assert prepare_graph(net(2), profile).plan.target == profile.name
+    with pytest.raises(UnsupportedError, match="rows of two") as caught:
+        prepare_graph(net(3), profile)
+    assert (caught.value.where, caught.value.found) == ("softmax, Softmax", "rows of 3")
+
+
 def test_kind_of_an_operator_is_refused_where_its_operator_is_not() -> None:
     def net(stride: int) -> torch.fx.GraphModule:
         gaps = nn.Conv2d(3, 4, 3, stride=stride, dilation=2)

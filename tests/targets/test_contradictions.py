@@ -272,6 +272,16 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {**FLOAT, "requant.softmax": "integer"},
         "requant.softmax",
     ),
+    "shares_of_pairs_are_exact": (
+        {
+            "requant.kind": "exact",
+            "requant.multiplier_bits": None,
+            "requant.softmax": "pairs",
+            "requant.rounding": "half_even",
+        },
+        {"requant.softmax": "pairs"},
+        "requant.softmax",
+    ),
     "integer_slopes_have_multipliers": (
         {"requant.functions": "integer"},
         {**FLOAT, "requant.functions": "integer"},

@@ -159,7 +159,7 @@ def test_htp_states_the_form_of_its_convolutions() -> None:
     assert contract.form(DEPTHWISE_BY_2).zero_point is ZeroPointPlace.ACCUMULATOR_APART
     assert contract.form("Add").addition is Addition.CUT_SUM
     assert contract.form("Mul").product is Product.CENTRED
-    assert contract.form("Concat").rescaling is Rescaling.TWICE
+    assert contract.form("Concat").rescaling is Rescaling.BY_MAKERS
     assert contract.form("GlobalAveragePool").multiplier_bits == 15
     assert contract.form("AveragePool").kind is Kind.VENDOR
 

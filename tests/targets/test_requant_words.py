@@ -9,7 +9,7 @@ import pytest
 
 from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.dispatch import pick
-from deployq.arithmetic.form_names import DEPTHWISE_BY_2, KINDS
+from deployq.arithmetic.form_names import DEPTHWISE_BY_2, KINDS, MEAN_BY_2
 from deployq.arithmetic.form_words import unobeyed
 from deployq.arithmetic.requant_words import BiasOrder
 from deployq.errors import ProfileError, UnsupportedError
@@ -24,6 +24,7 @@ FLOAT: Changes = {
     "requant.rounding": "half_even",
 }
 ALL = ("Conv", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool")
+LAYERS = ("Conv", *(kind for kind in KINDS if kind.startswith("Conv")), "Gemm")
 POOLED: Changes = {"graph.same_qparams": ["AveragePool", "GlobalAveragePool"]}
 
 
@@ -61,14 +62,16 @@ def test_word_that_an_operator_would_ignore_is_named_at_use(
         ({"requant.scale_precision": "f64", "requant.zero_point": "after_rounding"}, ALL),
         ({"requant.addition": "rescaled", "requant.averaging": "scaled_sum"}, ALL),
         ({**FLOAT, "requant.scale_precision": "f32"}, ALL),
-        ({"requant.post_shift": 14, "requant.zero_point": "accumulator"}, ("Conv", *KINDS, "Gemm")),
+        ({"requant.post_shift": 14, "requant.zero_point": "accumulator"}, LAYERS),
         ({"requant.scale_precision": "f32_product"}, ("Conv", "Gemm", "Mul")),
         ({"requant.addition": "weighted_sum"}, ("Add",)),
         ({"requant.addition": "cut_sum", "requant.scale_precision": "f32_reciprocal"}, ("Add",)),
         ({"requant.product": "centred", "requant.scale_precision": "f32_quotient"}, ("Mul",)),
         ({"requant.rescaling": "twice", "requant.scale_precision": "f32"}, ("Concat",)),
         ({"requant.averaging": "divided_mantissa"}, ("GlobalAveragePool",)),
+        ({"requant.rescaling": "by_makers", "requant.scale_precision": "f32"}, ("Concat",)),
         ({**POOLED, "requant.averaging": "raw_codes"}, ("AveragePool",)),
+        ({**POOLED, "requant.averaging": "kept_sum"}, ("AveragePool", MEAN_BY_2)),
         ({"requant.zero_point": "apart"}, ("GlobalAveragePool", "AveragePool")),
         ({"requant.scale_precision": "f32"}, ("GlobalAveragePool", "Mul", "Conv")),
         (
@@ -91,7 +94,7 @@ def test_words_that_operators_obey(
 def test_kinds_of_an_operator_have_forms_of_their_own(parse: Make) -> None:
     words = {"Conv": {"post_shift": 14}, DEPTHWISE_BY_2: {"post_shift": 9}}
     contract = parse({f"requant.by_op.{name}": change for name, change in words.items()}).contract()
-    found = [contract.form(name).post_shift for name in ("Conv", *KINDS, "Gemm")]
+    found = [contract.form(name).post_shift for name in LAYERS]
     assert found == [14, 9, 14, 14, None]
     with pytest.raises(ProfileError, match=r"requant\.by_op\.Conv_sideways"):
         parse({"requant.by_op.Conv_sideways": {"post_shift": 9}})
@@ -115,9 +118,9 @@ def test_word_of_one_operator_leaves_the_others_alone(parse: Make) -> None:
         ),
         ("requant.addition", "sum", "rescaled, rescaled_once, weighted_sum, cut_sum"),
         ("requant.product", "half", "whole, centred"),
-        ("requant.rescaling", "thrice", "once, twice"),
-        ("requant.averaging", "mean", "scaled_sum, divided_mantissa, raw_codes"),
-        ("requant.softmax", "polynomial", "real, scaled_table, integer"),
+        ("requant.rescaling", "thrice", "once, twice, by_makers"),
+        ("requant.averaging", "mean", "scaled_sum, divided_mantissa, kept_sum, raw_codes"),
+        ("requant.softmax", "polynomial", "real, scaled_table, integer, pairs"),
         ("requant.normalization", "float", "real, integer"),
         ("bias.max_channels", 0, "an integer >= 1"),
         ("bias.scale_rule", "shifted", "act_times_weight, act_times_weight_pow2, act_times"),

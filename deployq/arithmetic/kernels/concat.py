@@ -53,7 +53,7 @@ def _exact(value: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
 
 
 def _fixed(value: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
-    if form.rescaling is Rescaling.TWICE:
+    if form.rescaling is not Rescaling.ONCE:
         by = two_roundings(qx, out, form)
         first, second = (torch.tensor(n, device=value.device) for n in (by.first, by.second))
         finer = shift_right(value * by.mantissa, first, form.rounding)

@@ -125,8 +125,9 @@ def _mean_exact(total: Tensor, count: Tensor, qx: QParams, out: QParams, form: F
 
 def _mean_fixed(total: Tensor, count: Tensor, qx: QParams, out: QParams, form: Form) -> Tensor:
     raw = total + count * scale_and_zero(qx, "input")[1]
-    if form.averaging is Averaging.RAW_CODES:
+    if form.averaging in (Averaging.KEPT_SUM, Averaging.RAW_CODES):
         check_kept(qx, out)
+    if form.averaging is Averaging.RAW_CODES:
         half = torch.div(count, 2, rounding_mode="floor")
         mean = raw.sign() * torch.div(raw.abs() + half, count, rounding_mode="floor")
         return mean - scale_and_zero(out, "output")[1]

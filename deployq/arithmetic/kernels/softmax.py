@@ -18,6 +18,7 @@ from deployq.arithmetic.exponentials import (
 from deployq.arithmetic.kernels.codes import nearest, saturate, scale_tensor, to_codes
 from deployq.arithmetic.kernels.requantize import requantize
 from deployq.arithmetic.kernels.row_shares import row_shares
+from deployq.arithmetic.pairs import LEVELS, check_pairs, second_shares
 from deployq.arithmetic.requant_words import Softmax
 from deployq.arithmetic.row_shares import SHARE_STEP
 from deployq.qparams import QParams
@@ -34,6 +35,8 @@ def softmax(
     below = wide.amax(-1, keepdim=True) - wide
     if form.softmax is Softmax.INTEGER:
         return pick("Softmax", _INTEGER, form)(below, qx, out, form, bounds)
+    if form.softmax is Softmax.PAIRS:
+        return saturate(_pairs(wide, qx, out), out, bounds)
     if form.softmax is Softmax.REAL or not is_table(qx, out):
         powers = _exponentials(below, qx)
         shares = powers.div_(_total(powers)).float()
@@ -50,6 +53,13 @@ def _exponentials(below: Tensor, qx: QParams) -> Tensor:
         return torch.exp(below.double() * step)
     table = torch.exp(torch.arange(1 << qx.qtype.bits).double() * step)
     return table.to(below.device)[below.long()]
+
+
+def _pairs(x: Tensor, qx: QParams, out: QParams) -> Tensor:
+    check_pairs(x.shape, qx, out)
+    shares = torch.from_numpy(second_shares(qx)).to(x.device)
+    share = shares[(x[..., 1] - x[..., 0] + LEVELS).long()]
+    return torch.stack((LEVELS - share, share), -1)
 
 
 def _integer(below: Tensor, qx: QParams, out: QParams, form: Form, bounds: Bounds | None) -> Tensor:

@@ -69,7 +69,7 @@ def _exact(value: Int64Array, qx: QParams, out: QParams, form: Form) -> Int64Arr
 
 
 def _fixed(value: Int64Array, qx: QParams, out: QParams, form: Form) -> Int64Array:
-    if form.rescaling is Rescaling.TWICE:
+    if form.rescaling is not Rescaling.ONCE:
         by = two_roundings(qx, out, form)
         finer = shift_right(value * by.mantissa, by.first, form.rounding)
         return shift_right(finer, by.second, form.rounding)

@@ -109,8 +109,9 @@ def _mean_fixed(
     total: Int64Array, count: Int64Array, qx: QParams, out: QParams, form: Form
 ) -> Int64Array:
     raw = total + count * scale_and_zero(qx, "input")[1]
-    if form.averaging is Averaging.RAW_CODES:
+    if form.averaging in (Averaging.KEPT_SUM, Averaging.RAW_CODES):
         check_kept(qx, out)
+    if form.averaging is Averaging.RAW_CODES:
         mean: Int64Array = np.sign(raw) * ((np.abs(raw) + count // 2) // count)
         return mean - scale_and_zero(out, "output")[1]
     chosen = mean_multiplier(qx, out, count, form)

@@ -16,6 +16,7 @@ from deployq.arithmetic.exponentials import (
 )
 from deployq.arithmetic.oracle.codes import nearest, saturate
 from deployq.arithmetic.oracle.requantize import requantize
+from deployq.arithmetic.pairs import LEVELS, check_pairs, second_shares
 from deployq.arithmetic.requant_words import Softmax
 from deployq.arithmetic.rounding import Float64Array, Int64Array, shift_right
 from deployq.arithmetic.row_shares import DIVIDEND_BITS, SHARE_STEP, share_shift
@@ -39,6 +40,7 @@ def softmax(
         y_i = saturate(requantize(n_i * 2**-20 / s_y) + z_y)
 
     The last step is the form's own multiplier, shift and rounding. Sums have 31 bits, products 51.
+    Rows of two may have a function of their own (see ``pairs``).
 
     Args:
         x: input codes.
@@ -47,12 +49,14 @@ def softmax(
     Raises:
         QuantizationError: parameters that are not per tensor.
         UnsupportedError: in integers, wide codes or long rows (see ``integer_exponentials``), or
-            a form that is neither fixed nor shift.
+            a form that is neither fixed nor shift; other rows or grids than pairs are known for.
     """
     below = (x.max(-1, keepdims=True).astype(np.int64) - x).astype(np.int64)
     scale_and_zero(out, "Softmax")
     if form.softmax is Softmax.INTEGER:
         return pick("Softmax", _INTEGER, form)(below, qx, out, form, bounds)
+    if form.softmax is Softmax.PAIRS:
+        return saturate(_pairs(x, qx, out), out, bounds)
     if form.softmax is Softmax.REAL or not is_table(qx, out):
         powers = np.exp(-below * np.float64(scale_and_zero(qx, "Softmax")[0]))
         shares = powers / _total(powers)
@@ -61,6 +65,13 @@ def softmax(
     table = scaled_exponentials(qx, x.shape[-1])[below]
     values = nearest(table * whole_inverse(out) / _total(table))
     return saturate(values + scale_and_zero(out, "Softmax")[1], out, bounds)
+
+
+def _pairs(x: IntArray, qx: QParams, out: QParams) -> Int64Array:
+    check_pairs(x.shape, qx, out)
+    first, second = x[..., 0].astype(np.int64), x[..., 1].astype(np.int64)
+    share = second_shares(qx)[second - first + LEVELS]
+    return np.stack((LEVELS - share, share), -1)
 
 
 def _integer(

@@ -231,7 +231,7 @@ def _moved(qx: QParams, out: QParams, form: Form) -> Scaling:
     (sx, _), (sy, zero) = scale_and_zero(qx, "input"), scale_and_zero(out, "output")
     if form.kind not in (Kind.FIXED, Kind.SHIFT):
         return of_ratio(sx, sy, form).with_offset(zero)
-    if form.rescaling is Rescaling.TWICE:
+    if form.rescaling is not Rescaling.ONCE:
         return lane_rescale(qx, out, form)
     return of_real(rescale_real(sx, sy, form), form).with_offset(zero)
 

@@ -34,9 +34,9 @@ def exponentials(qx: QParams, out: QParams, form: Form, length: int) -> tuple[in
 
     Raises:
         UnsupportedError: codes of more than 8 bits: the table would have an entry for each; or
-            shares by an integer division, which the program in C does not compute.
+            shares by an integer division or of pairs, which the program in C does not compute.
     """
-    if form.softmax is Softmax.INTEGER:
+    if form.softmax in (Softmax.INTEGER, Softmax.PAIRS):
         raise no_rows("Softmax", f"softmax = {form.softmax}")
     if qx.qtype.bits > BYTE:
         raise UnsupportedError(

@@ -39,6 +39,10 @@ OWNERS = {
     "normalization": NORMALIZATIONS,
 }
 """Words that speak of single operators."""
+LANES = (
+    ("product", Product.CENTRED), ("rescaling", Rescaling.TWICE),
+    ("rescaling", Rescaling.BY_MAKERS),
+)  # fmt: skip
 
 
 def _stated(profile: TargetProfile) -> Iterator[tuple[str, str, RequantChange, Requant]]:
@@ -112,7 +116,7 @@ def lanes_need_a_mantissa(profile: TargetProfile) -> Iterator[Clash]:
     for key, _, own, form in _stated(profile):
         if form.kind is Kind.FIXED and form.rounding not in STEPS:
             continue
-        for word, value in (("product", Product.CENTRED), ("rescaling", Rescaling.TWICE)):
+        for word, value in LANES:
             if getattr(own, word) is value:
                 found = f"{value} with kind {form.kind}, rounding {form.rounding}"
                 yield Clash(f"{key}.{word}", found, "kind fixed and a rounding of one step")
@@ -127,14 +131,16 @@ def divided_mantissa_needs_one(profile: TargetProfile) -> Iterator[Clash]:
 
 
 def means_of_raw_codes_keep_the_scale(profile: TargetProfile) -> Iterator[Clash]:
-    """A mean of raw codes has the scale and zero point of its input."""
+    """A mean of raw codes, or one that is known so, has the scale and zero point of its input."""
     for key, op_type, own, _ in _stated(profile):
-        if own.averaging is not Averaging.RAW_CODES:
+        if own.averaging not in (Averaging.RAW_CODES, Averaging.KEPT_SUM):
             continue
-        for pool in (op_type,) if op_type in POOLS else POOLS:
+        operator = op_type.partition(KIND)[0]
+        for pool in (operator,) if operator in POOLS else POOLS:
             if pool not in profile.graph.same_qparams:
                 step = f"add {pool} to graph.same_qparams"
-                yield Clash(f"{key}.averaging", f"raw_codes, {pool} rescales", "scaled_sum", step)
+                found = f"{own.averaging}, {pool} rescales"
+                yield Clash(f"{key}.averaging", found, "scaled_sum", step)
 
 
 def late_biases_stand_before_one_shift(profile: TargetProfile) -> Iterator[Clash]:
@@ -156,6 +162,13 @@ def integer_shares_have_a_multiplier(profile: TargetProfile) -> Iterator[Clash]:
         if own.softmax is Softmax.INTEGER and form.kind not in (Kind.FIXED, Kind.SHIFT):
             found = f"integer with kind {form.kind}"
             yield Clash(f"{key}.softmax", found, "kind fixed, kind shift")
+
+
+def shares_of_pairs_are_exact(profile: TargetProfile) -> Iterator[Clash]:
+    """A Softmax of pairs is a function of its own, of kind exact."""
+    for key, _, own, form in _stated(profile):
+        if own.softmax is Softmax.PAIRS and form.kind is not Kind.EXACT:
+            yield Clash(f"{key}.softmax", f"pairs with kind {form.kind}", "kind exact")
 
 
 def integer_slopes_have_multipliers(profile: TargetProfile) -> Iterator[Clash]:
@@ -198,6 +211,7 @@ RULES = (
     divided_mantissa_needs_one,
     means_of_raw_codes_keep_the_scale,
     integer_shares_have_a_multiplier,
+    shares_of_pairs_are_exact,
     integer_slopes_have_multipliers,
     integer_normalizations_round_once,
     integer_rms_needs_its_operator,
