@@ -57,6 +57,11 @@ def tune(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of children and the order of samples.")] = 0,
     arithmetic: Annotated[str, typer.Option(help="file, or target: its own arithmetic.")] = "file",
+    device: Annotated[str, typer.Option(help="That evaluates candidates: cpu, cuda.")] = "cpu",
+    together: Annotated[
+        int | None,
+        typer.Option(help="Children in one run: 1 on the cpu, else all of a visit, if not given."),
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="A file to write, and to go on from if it is there.")
     ] = None,
@@ -71,8 +76,8 @@ def tune(
 ) -> None:
     """Search the weight scales of MODEL on unlabelled data (Evol-Q); OUTPUT is for export.
 
-    The same seed gives the same scales. For several processes: torchrun --nproc-per-node N -m
-    deployq tune MODEL -o OUTPUT.
+    The same seed gives the same scales, on every device where the network is integer. For several
+    processes: torchrun --nproc-per-node N -m deployq tune MODEL -o OUTPUT.
     """
     from deployq.landscape_inputs import model_preprocessing
     from deployq.settings import find_settings
@@ -87,6 +92,7 @@ def tune(
         codes=codes, activations=activations, blocks=tuple(block or ()),
         fitness=fitness, tau=tau, samples=samples, batch=batch, held_back=held_back,
         patience=patience, racing=racing, seed=seed,
+        device=device, together=together,
     )  # fmt: skip
     file = find_settings(str(model), config)
     base = file.preprocessing or model_preprocessing(model)

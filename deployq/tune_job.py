@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import fx
 
+from deployq.arithmetic.kernels.devices import exact_device
 from deployq.errors import InputError
 from deployq.landscape_inputs import open_models
 from deployq.models import fit_samples, load_model
@@ -38,8 +39,10 @@ def tune_model(
         What the search did; None in all processes of torchrun but the first.
 
     Raises:
-        InputError: a path, network or data that does not fit; paths are looked at first.
+        InputError: a path, device, network or data that does not fit; device and paths are looked
+            at first.
     """
+    exact_device(settings.device, "--device")
     check_output(output)
     if checkpoint is not None:
         check_checkpoint(checkpoint)

@@ -20,6 +20,7 @@ from deployq.graph.preparation import SCALE_SEARCH, PreparedModel
 from deployq_calibration.corrections.modes import in_float
 from deployq_calibration.evolq import Codes, Evolved, EvolveSettings
 from deployq_calibration.evolq import evolve_scales as evolve
+from deployq_calibration.evolq.batches import to_home
 from deployq_calibration.evolq.search import Teacher
 from deployq_calibration.evolq.walk import Advance
 
@@ -107,6 +108,6 @@ def _teacher(prepared: PreparedModel, teacher: Teacher | None, settings: EvolveS
 
     def inside(*inputs: Tensor) -> Any:
         with in_float(prepared.module), evaluation_mode(prepared.module), torch.no_grad():
-            return prepared.module(*inputs)
+            return prepared.module(*to_home(prepared.module, inputs))
 
     return inside

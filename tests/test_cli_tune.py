@@ -99,7 +99,8 @@ def test_codes_that_stay_need_a_teacher(folder: Path, run: Any, tmp_path: Path) 
     (("--held-back", "0.99"), "held_back"), (("--seed", str(1 << 70)), "seed"),
     (("--tau", "inf"), "tau"), (("--racing", "-1"), "racing"), (("--checkpoint", "."), "a folder"),
     (("--patience", "1", "--held-back", "0"), "patience"), (("--teacher", "narrow.pt2"), "teacher"),
-    (("--teacher", "few.pt2"), "outputs of [[3]]"),
+    (("--teacher", "few.pt2"), "outputs of [[3]]"), (("--device", "meta"), "--device: a device is"),
+    (("--device", "gpu"), "'gpu'"), (("--together", "0"), "together"),
 ])  # fmt: skip
 def test_mistakes_end_with_2_and_write_nothing(
     folder: Path, run: Any, tmp_path: Path, arguments: tuple[str, ...], said: str

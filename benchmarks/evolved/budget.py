@@ -50,6 +50,7 @@ class Budget:
         iterations: of learned rounding, a block.
         speed: network of the part ``speed``; its images, and a batch of them.
         rounds: of ``speed``, and of ``latency``.
+        device: that evaluates the candidates of searches, but for those of ``speed``.
     """
 
     schedules: Mapping[str, Schedule]
@@ -58,6 +59,7 @@ class Budget:
     iterations: int
     speed: tuple[str, int, int]
     rounds: tuple[int, int]
+    device: str = "cpu"
 
 
 RELEASED = {"passes": 10, "children": 3, "samples": 1000, "batch": 100}

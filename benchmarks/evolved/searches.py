@@ -133,12 +133,12 @@ class Work:
         told = path.with_name(f"{path.name}.json")
         if not told.exists():
             prepared = self.calibrated(spec, grid)
-            more: dict[str, Any] = {"seed": seed}
+            more: dict[str, Any] = {"seed": seed, "device": self.budget.device}
             if "rounding" in grid.corrections:
                 more["codes"] = "frozen"
             if grid.on_lattice:
                 more["activations"] = False
-            begun = time.process_time()
+            begun, clock = time.process_time(), time.perf_counter()
             evolved = deployq.evolve_scales(
                 prepared, samples(spec, schedule), schedule.settings(**more),
                 teacher=spec.load(),
@@ -146,6 +146,7 @@ class Work:
             report = {
                 "before": evolved.before, "after": evolved.after, "held_back": evolved.held_back,
                 "evaluations": evolved.evaluations, "seconds": time.process_time() - begun,
+                "clock": time.perf_counter() - clock, "device": self.budget.device,
             }  # fmt: skip
             pipeline.save_prepared(prepared, path)
             told.write_text(json.dumps(report))

@@ -8,7 +8,7 @@ the rule of choice are deployq's, so that the scales at the end must be the same
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -54,9 +54,10 @@ def evolve_straightforward(
 def _visit(
     block: SearchBlock, heard: Callable[[], float], settings: EvolveSettings, draw: Generator
 ) -> None:
-    def evaluate(genes: Tensor, best: float) -> float:
-        block.write(genes)
-        return heard()
+    def evaluate(genes: Sequence[Tensor], best: float) -> list[float]:
+        (child,) = genes
+        block.write(child)
+        return [heard()]
 
     def mutate(genes: Tensor) -> Tensor:
         return mutated(block, genes, settings, draw)

@@ -24,9 +24,7 @@ from torch.utils import _pytree as pytree
 from deployq import affine
 from deployq.arithmetic.codes import check_code_bits
 from deployq.arithmetic.contract import QDQ, Contract, Form, Kind
-from deployq.arithmetic.kernels import linear
-from deployq.arithmetic.kernels.codes import torch_dtype
-from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
+from deployq.arithmetic.kernels.codes import dequantize, quantize, torch_dtype
 from deployq.arithmetic.kernels.requantize import fit_accumulator, real_sums, requantize
 from deployq.arithmetic.requant_words import BiasOrder
 from deployq.arithmetic.rounding import Float64Array
@@ -47,6 +45,7 @@ from deployq.graph.code_operators import (
 from deployq.graph.code_ranges import code_bounds
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LayerIntegers, is_constant, layer_integers
+from deployq.graph.layer_sums import KeptSums, layer_sums
 from deployq.graph.operators import (
     UNARY,
     aten,
@@ -60,7 +59,7 @@ from deployq.graph.preparation import PreparedModel
 from deployq.graph.reals import ends_in_reals, is_quantizer
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.units import QuantizedLinear
-from deployq.qparams import QParams
+from deployq.qparams import PerTensor, QParams
 from deployq.qtypes import QType
 
 STEP_BITS = 14
@@ -164,6 +163,7 @@ class CodesInterpreter(fx.Interpreter):
         integers: of the layers; the model's own for None.
         keep: nodes whose values are kept as they are made, in ``kept``.
         records: keep the codes of every tensor by name.
+        sums: of the layers, kept between runs.
     """
 
     def __init__(
@@ -176,6 +176,7 @@ class CodesInterpreter(fx.Interpreter):
         integers: Mapping[str, LayerIntegers] | None = None,
         keep: Collection[fx.Node] = (),
         records: bool = True,
+        sums: KeptSums | None = None,
     ) -> None:
         super().__init__(prepared.module)
         self.prepared = prepared
@@ -183,7 +184,7 @@ class CodesInterpreter(fx.Interpreter):
         self.forced = forced
         self.fine = fine
         self.integers = layer_integers(prepared) if integers is None else integers
-        self.keep, self.records = keep, records
+        self.keep, self.records, self.sums = keep, records, sums
         self.kept: dict[fx.Node, Any] = {}
         self.recorded: dict[str, Tensor] = {}
         self.steps: dict[str, Tensor] = {}
@@ -259,16 +260,13 @@ class CodesInterpreter(fx.Interpreter):
         self, integers: LayerIntegers, unit: QuantizedLinear, x: Codes, name: str
     ) -> Pending:
         codes, zero_point = integers.codes, int(integers.input.zero_point)
-        weight = torch.from_numpy(codes.codes).to(x.data.device, torch_dtype(integers.weight.qtype))
-        operator = unit.form_name(weight)
+        operator = unit.form_name(torch.from_numpy(codes.codes))
         late = self._late_bias(codes, operator)
         added = codes.bias if late is None else None
-        bias = None if added is None else torch.from_numpy(added).to(x.data.device)
-        if unit.op_type == "Gemm":
-            acc, axis = linear.gemm_sums(weight.T, 0, bias)(x.data, zero_point), -1
-        else:
-            accumulate = CONVOLUTIONS[unit.op_type]
-            acc, axis = accumulate(x.data, zero_point, weight, 0, bias, unit.geometry), 1
+        layer = integers, unit, added, x.data.device
+        sums = layer_sums(*layer) if self.sums is None else self.sums.of(name, *layer)
+        axis = -1 if unit.op_type == "Gemm" else 1
+        acc = sums(x.data, zero_point)
         acc = fit_accumulator(acc, self.contract.accumulator, name, channel_axis=axis)
         scales = np.float32(integers.input.scale), codes.scale
         more: dict[str, Any] = {"channel_axis": axis, "bias": added, "late": late}
@@ -302,10 +300,17 @@ class CodesInterpreter(fx.Interpreter):
 
 
 def _codes(qparams: QParams, value: Tensor) -> Codes:
-    """Reals on a grid."""
+    """Reals on a grid; by the reference itself on the processor, by its kernel on a device."""
+    if _stays_there(value, qparams):
+        return Codes(quantize(value.detach(), qparams), qparams)
     codes = affine.quantize(value.detach().cpu().numpy(), qparams)
     numbers = np.asarray(codes, np.int64)  # NumPy makes a number of a tensor without axes
     return Codes(torch.from_numpy(numbers).to(value.device, torch_dtype(qparams.qtype)), qparams)
+
+
+def _stays_there(value: Tensor, qparams: QParams) -> bool:
+    """A tensor of a device with one scale need not come to the processor and go back."""
+    return value.device.type != "cpu" and isinstance(qparams.granularity, PerTensor)
 
 
 def real_outputs(returned: Any) -> tuple[Tensor, ...]:
@@ -325,6 +330,8 @@ def _real(value: Any) -> Any:
         return value.reals()
     if not isinstance(value, Codes):
         return value
+    if _stays_there(value.data, value.qparams):
+        return dequantize(value.data, value.qparams)
     reals = affine.dequantize(value.data.cpu().numpy(), value.qparams)
     return torch.from_numpy(reals).to(value.data.device)
 

@@ -1,10 +1,11 @@
-"""Training and evaluation mode of a network, put back as they were."""
+"""Training and evaluation mode of a network, and its device, put back as they were."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 
@@ -25,3 +26,15 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     with kept_modes(model):
         model.eval()
         yield
+
+
+@contextmanager
+def on_processor(model: nn.Module) -> Iterator[None]:
+    """The tensors of the model, all of one device, are on the processor for the block."""
+    tensors = [*model.parameters(), *model.buffers()]
+    home = tensors[0].device if tensors else torch.device("cpu")
+    model.to("cpu")
+    try:
+        yield
+    finally:
+        model.to(home)

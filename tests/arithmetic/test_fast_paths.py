@@ -160,3 +160,6 @@ def test_quantizing_is_law_one(seed: int, qtype: QType, ties: bool) -> None:
     assert_codes(
         kernels.quantize(torch.from_numpy(x), qparams), affine.quantize(x, qparams), qparams
     )
+    codes = affine.quantize(x, qparams)
+    reals = kernels.dequantize(torch.from_numpy(codes.astype(np.int64)), qparams)
+    assert np.array_equal(reals.numpy(), affine.dequantize(codes, qparams))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def test_the_search_of_a_block_takes_the_earlier_of_equals() -> None:
     draw, count = torch.Generator().manual_seed(0), iter(range(1, 9))
     settings = EvolveSettings(population=1, tournament=1)
     best = evolve(
-        start, lambda genes, best: next(fitness),
+        start, lambda genes, best: [next(fitness) for _ in genes],
         lambda genes: torch.tensor([float(next(count))], dtype=torch.float64), settings, draw,
     )  # fmt: skip
     assert (best.fitness, float(best.genes)) == (0.5, 2.0)
@@ -144,9 +144,9 @@ def test_genes_that_are_known_are_not_evaluated_again() -> None:
     start = Member(1.0, torch.zeros(1, dtype=torch.float64))
     evaluated: list[float] = []
 
-    def evaluate(genes: Tensor, best: float) -> float:
-        evaluated.append(float(genes))
-        return 2.0
+    def evaluate(genes: Sequence[Tensor], best: float) -> list[float]:
+        evaluated.extend(map(float, genes))
+        return [2.0] * len(genes)
 
     settings = EvolveSettings(children=5)
     evolve(start, evaluate, lambda genes: genes + 1, settings, torch.Generator())
@@ -366,6 +366,7 @@ def test_a_second_start_is_no_pass(make: Any, tmp_path: Path) -> None:
     ({"free_passes": -1}, "free_passes"), ({"tau": math.inf}, "tau"),
     ({"width": math.nan}, "width"), ({"racing": -1.0}, "racing"), ({"racing": math.inf}, "racing"),
     ({"patience": 1, "held_back": 0.0}, "patience"), ({"seed": 1 << 64}, "seed"),
+    ({"together": 0}, "together"),
 ])  # fmt: skip
 def test_sizes_that_make_no_sense_are_refused(changes: dict[str, Any], where: str) -> None:
     with pytest.raises(InputError, match=rf"(?s)^{where}: .*found.*next:"):

@@ -56,12 +56,10 @@ class Inside:
 
     Args:
         sites: to search.
-        nodes: that make them.
         layers: that read or make one: bias codes and multipliers follow from its scale.
     """
 
     sites: tuple[ActivationSite, ...]
-    nodes: tuple[fx.Node, ...]
     layers: frozenset[str]
 
 
@@ -86,7 +84,7 @@ def activations_inside(
     if not any_scale:
         _check_free(prepared, [call for call in calls if call.name in layers])
     sites = (ActivationSite(str(node.meta["name"]), q, genes) for q, node in found)
-    return Inside(tuple(sites), tuple(node for _, node in found), layers)
+    return Inside(tuple(sites), layers)
 
 
 def _quantizers(prepared: PreparedModel, block: Block) -> Iterator[tuple[FakeQuantize, fx.Node]]:

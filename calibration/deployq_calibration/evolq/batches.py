@@ -101,6 +101,8 @@ def _held_out(count: int, settings: EvolveSettings) -> int:
 def teacher_outputs(teacher: Teacher, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """What a teacher says of a batch, in evaluation mode, its outputs flattened by pytree.
 
+    A module computes where its own tensors are; its outputs come to the processor.
+
     Raises:
         InputError: it does not take the inputs, or returns what is no tensor or not finite.
     """
@@ -110,7 +112,8 @@ def teacher_outputs(teacher: Teacher, inputs: tuple[Tensor, ...]) -> tuple[Tenso
             with kept_modes(teacher):
                 for module in teacher.modules():
                     module.training = False  # eval() of an exported program's module raises
-                returned = call_user("teacher", rule, teacher, *inputs)
+                there = to_home(teacher, inputs)
+                returned = call_user("teacher", rule, teacher, *there)
         else:
             returned = call_user("teacher", rule, teacher, *inputs)
     leaves = [leaf for leaf in pytree.tree_leaves(returned) if leaf is not None]
@@ -127,7 +130,13 @@ def teacher_outputs(teacher: Teacher, inputs: tuple[Tensor, ...]) -> tuple[Tenso
             "a teacher's outputs are finite", "NaN or an infinite value", "finite numbers",
             "look at its weights, and at the preprocessing of the data",
         )  # fmt: skip
-    return tuple(leaves)
+    return tuple(leaf.cpu() for leaf in leaves)
+
+
+def to_home(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Inputs on the device of a module's tensors."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return tuple(tensor.to(tensors[0].device) if tensors else tensor for tensor in inputs)
 
 
 def _is_batch(leaf: object, rows: int) -> bool:

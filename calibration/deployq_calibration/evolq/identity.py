@@ -16,6 +16,8 @@ from deployq_calibration.evolq.settings import EvolveSettings
 from deployq_calibration.evolq.sites import SearchBlock
 
 SETTINGS = "settings"
+FREE = ("passes", "device", "together")
+"""Settings that a search may go on with others of."""
 
 
 def search_identity(
@@ -27,9 +29,10 @@ def search_identity(
 ) -> dict[str, Any]:
     """Plain data under readable names, of a network that no search has touched yet.
 
-    The number of passes is none of it: a search may go on for more.
+    The number of passes is none of it, nor is where it runs: a search may go on for more, and
+    elsewhere.
     """
-    stated = {name: value for name, value in settings.to_json().items() if name != "passes"}
+    stated = {name: value for name, value in settings.to_json().items() if name not in FREE}
     state = prepared.module.state_dict()
     profile = prepared.profile.model_dump_json()
     return {

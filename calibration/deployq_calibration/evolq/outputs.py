@@ -18,6 +18,9 @@ from deployq_calibration.evolq.sharing import gathered, is_local_batch, rank_cou
 RACED = 3
 """Batches that every candidate is evaluated on."""
 
+JointOutputs = Callable[[int, Sequence[int]], Sequence[tuple[Tensor, ...] | None]]
+"""Outputs of some networks on a batch; None of one that the target cannot run on it."""
+
 Cuts = dict[fx.Node, dict[int, Values]]
 """What is alive at each cut, for each batch of this rank by its number."""
 
@@ -85,6 +88,24 @@ class Judge:
                 return math.inf
         return self._mean(losses)
 
+    def suffixes(self, count: int, outputs: JointOutputs, best: float) -> list[float]:
+        """:meth:`suffix` of several networks at a time; a lost one is left out of what follows.
+
+        Args:
+            count: of networks.
+            outputs: of a batch by its number, from some of the networks by theirs.
+            best: as there.
+        """
+        self.evaluations += count
+        left: dict[int, list[float]] = {network: [] for network in range(count)}
+        for part in self._rounds(best):
+            found = self._joint_losses(part, list(left), outputs)
+            left = {n: [*left[n], *more] for n, more in zip(left, found, strict=True)}
+            left = {n: losses for n, losses in left.items() if not self._is_lost(losses, best)}
+            if not left:
+                break
+        return [self._mean(left[n]) if n in left else math.inf for n in range(count)]
+
     def accept(self) -> None:
         """The last network that was evaluated is the one that others race against."""
         self._best = self._last
@@ -114,10 +135,25 @@ class Judge:
                 break
         return gathered(losses)
 
+    def _joint_losses(
+        self, part: range, networks: Sequence[int], outputs: JointOutputs
+    ) -> list[list[float]]:
+        """Of each network on some batches, computed by all ranks together."""
+        losses = [[0.0] * len(part) for _ in networks]
+        for place, index in enumerate(part):
+            if is_local_batch(index):
+                for own, made in zip(losses, outputs(index, networks), strict=True):
+                    batch = self._batches[index]
+                    own[place] = math.inf if made is None else self._loss(batch, made)
+        together = gathered([loss for own in losses for loss in own])
+        size = len(part)
+        return [together[i * size : (i + 1) * size] for i in range(len(networks))]
+
     def _loss(self, batch: Batch, outputs: tuple[Tensor, ...]) -> float:
+        """On the processor: logarithms of another device would have other last bits."""
         batch.check(outputs)
-        fitness = Fitness(self._settings.fitness)
-        return float(compared(fitness, outputs, batch, self._settings.tau))
+        fitness, here = Fitness(self._settings.fitness), [output.cpu() for output in outputs]
+        return float(compared(fitness, here, batch, self._settings.tau))
 
     def _mean(self, losses: list[float]) -> float:
         """In the order of the batches, so that the number of ranks changes nothing."""

@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from torch import fx
+
 from deployq.arithmetic.contract import QDQ, Contract
+from deployq.arithmetic.kernels.devices import exact_device
 from deployq.errors import DeployqError
-from deployq.graph.modes import evaluation_mode
+from deployq.graph.modes import evaluation_mode, on_processor
 from deployq.graph.partial_codes import PartialCodes
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.sample_rows import sample_rows
 from deployq_calibration.corrections.settings import Batches
 from deployq_calibration.corrections.streams import collect
 from deployq_calibration.evolq.batches import Batch, Teacher, split_batches
+from deployq_calibration.evolq.candidates import Join, joins
 from deployq_calibration.evolq.checkpoint import Checkpoint
 from deployq_calibration.evolq.evolved import Evolved
 from deployq_calibration.evolq.identity import search_identity
@@ -39,14 +45,23 @@ def evolve_scales(
 ) -> Evolved:
     """Search the scales of a calibrated network, in place.
 
-    The same seed gives the same scales, whatever the number of threads or processes. No labels and
-    no other images than these are looked at. Where scales lie on a lattice, one search of any
-    scales goes ahead; its result, snapped, is the start if it is the better one.
+    The same seed gives the same scales, whatever the number of threads, processes or children that
+    are evaluated together. No labels and no other images than these are looked at. Where scales lie
+    on a lattice, one search of any scales goes ahead; its result, snapped, is the start if it is
+    the better one.
+
+    On another device the scales are those of the processor to the bit as long as the network is
+    integer between its inputs and its outputs under ``contract``: weights are rounded, outputs
+    compared and children drawn on the processor, and the device is tried on exact sums first. What
+    may differ in its last bits there are operators in float, LayerNormalization and others that the
+    contract has no integers for, and a teacher that computes on it.
 
     Args:
-        prepared: calibrated; its codes stay with ``settings.codes = "frozen"``.
+        prepared: calibrated; its codes stay with ``settings.codes = "frozen"``. Its tensors are on
+            the processor while the search lasts, wherever they were.
         batches: one pass over the calibration data.
-        teacher: the float network as it was before anything was quantized.
+        teacher: the float network as it was before anything was quantized; a module computes where
+            its tensors are.
         settings: sizes of the search.
         contract: arithmetic of the fitness: the file's real one, or a target's own.
         checkpoint: a file; written after each visit, and gone on from where it is there.
@@ -55,20 +70,20 @@ def evolve_scales(
 
     Raises:
         InputError: no block, fewer samples than a batch, a teacher of other inputs or outputs, or
-            a checkpoint of another search.
+            a checkpoint of another search; a device that is not there, or not exact.
     """
     settings = settings or EvolveSettings()
-    blocks = search_blocks(prepared, settings)
-    few = settings.passes if settings.free_passes is None else settings.free_passes
-    few = few if on_lattice(blocks) else 0
-    settings = replace(settings, free_passes=few)
-    with evaluation_mode(prepared.module):
+    device = exact_device(settings.device)
+    with evaluation_mode(prepared.module), on_processor(prepared.module):
+        blocks = search_blocks(prepared, settings)
+        few = settings.passes if settings.free_passes is None else settings.free_passes
+        settings = replace(settings, free_passes=few if on_lattice(blocks) else 0)
         samples = collect(batches(), settings.samples)
-        data = _Data(*split_batches(samples, teacher, settings))
+        data = _Data(*split_batches(samples, teacher, settings), device)
         facts = search_identity(prepared, blocks, data.all, settings, contract)
         kept = Checkpoint(checkpoint, facts, writes)
         kept.load(settings.passes * len(blocks))  # a wrong one is refused before any search
-        if few:
+        if settings.free_passes:
             return _from_snapped(prepared, blocks, data, settings, contract, kept, progress)
         return data.walk(prepared, blocks, settings, contract).run(kept, progress)
 
@@ -77,6 +92,7 @@ def evolve_scales(
 class _Data:
     searched: list[Batch]
     held_out: list[Batch]
+    device: torch.device
 
     @property
     def all(self) -> list[Batch]:
@@ -89,9 +105,15 @@ class _Data:
         settings: EvolveSettings,
         contract: Contract,
     ) -> Walk:
-        network = PartialCodes(prepared, contract)
-        judge = Judge(network, self.searched, settings)
-        return Walk(blocks, network, judge, Judge(network, self.held_out, settings), settings)
+        network = PartialCodes(prepared, contract, self.device)
+        judge, held_out = (
+            Judge(network, each, settings) for each in (self.searched, self.held_out)
+        )
+        found: dict[fx.Node, Join] = {}
+        if settings.side_by_side > 1:
+            rows = sample_rows(network, self.searched[0].inputs)
+            found = joins(blocks, prepared.module, network, rows)
+        return Walk(blocks, network, judge, held_out, settings, found)
 
 
 def _from_snapped(

@@ -73,6 +73,10 @@ class EvolveSettings:
         racing: a child that is worse by so many standard errors after three batches is dropped
             there and then; None: every batch counts. It is a guess, and the only one.
         seed: of children, tournaments and the order of samples.
+        device: that evaluates candidates; genes, draws, rounding of weights and fitness stay on
+            the processor.
+        together: children that are evaluated in one run, in memory for so many batches; decisions
+            are those of one at a time. None: 1 on the processor, all of a visit on a device.
     """
 
     passes: int = 10
@@ -96,6 +100,8 @@ class EvolveSettings:
     racing: float | None = None
     seed: int = 0
     free_passes: int | None = None
+    device: str = "cpu"
+    together: int | None = None
 
     def __post_init__(self) -> None:
         for name, kind in WORDS.items():
@@ -118,6 +124,12 @@ class EvolveSettings:
         if self.patience and not self.held_back:
             raise _refusal("patience", f"{self.patience} with held_back = 0", "held_back above 0")
 
+    @property
+    def side_by_side(self) -> int:
+        """Children in one run."""
+        alone = 1 if self.device == "cpu" else self.children
+        return alone if self.together is None else self.together
+
     def to_json(self) -> dict[str, object]:
         """Plain data, for reports."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -128,7 +140,7 @@ WORDS = {
 }  # fmt: skip
 LEAST = {
     "passes": 1, "children": 1, "population": 1, "tournament": 1, "genes": 1, "batch": 2,
-    "samples": 2, "patience": 0, "free_passes": 0,
+    "samples": 2, "patience": 0, "free_passes": 0, "together": 1,
 }  # fmt: skip
 """The smallest number of each; a batch of one has no negatives."""
 

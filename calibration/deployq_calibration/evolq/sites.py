@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, fx
 
 from deployq.errors import InputError
+from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import LinearCall, linear_calls
 from deployq.graph.layer_placement import count_reads
 from deployq.graph.operators import COMPUTE
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.units import QuantizedLinear
 from deployq_calibration.corrections.blocks import Block, find_blocks, linear_nodes
 from deployq_calibration.evolq.activation_sites import ActivationSite, activations_inside
 from deployq_calibration.evolq.settings import EvolveSettings, Searched
@@ -28,17 +30,27 @@ class SearchBlock:
 
     Args:
         name: of its last tensor.
-        cut: the first node that a change reaches.
+        changed: nodes that a change reaches first, in graph order: calls of layers and quantizers.
         sites: whose genes follow each other in the block's vector.
         layers: whose integers change with them.
         beside: weights that are not searched, of layers that read or make a searched activation.
     """
 
     name: str
-    cut: fx.Node
+    changed: tuple[fx.Node, ...]
     sites: tuple[Site, ...]
     layers: frozenset[str]
     beside: tuple[WeightSite, ...] = ()
+
+    @property
+    def cut(self) -> fx.Node:
+        """Nothing before it changes."""
+        return self.changed[0]
+
+    @property
+    def last(self) -> fx.Node:
+        """What is behind it changes with its operands alone."""
+        return self.changed[-1]
 
     def read(self) -> Tensor:
         """The genes in force, (G,) float64."""
@@ -134,14 +146,28 @@ def _search_block(
     def site(name: str) -> WeightSite:
         return weight_site(prepared, calls[name], settings, any_scale=any_scale)
 
-    weights, cuts = tuple(map(site, wanted)), [nodes[name] for name in wanted]
+    weights = tuple(map(site, wanted))
     if not settings.activations:
-        return SearchBlock(block.name, min(cuts), weights, frozenset(wanted))
+        changed = tuple(nodes[name] for name in wanted)
+        return SearchBlock(block.name, changed, weights, frozenset(wanted))
     inside = activations_inside(prepared, block, list(calls.values()), any_scale=any_scale)
     layers = inside.layers.union(wanted)
-    cuts += [*inside.nodes, *(node for name, node in nodes.items() if name in layers)]
+    changed = _calls(prepared.module, layers, [site.quantizer for site in inside.sites])
     beside = tuple(site(name) for name in calls if name in layers.difference(wanted))
-    return SearchBlock(block.name, min(cuts), (*weights, *inside.sites), layers, beside)
+    return SearchBlock(block.name, changed, (*weights, *inside.sites), layers, beside)
+
+
+def _calls(
+    module: fx.GraphModule, layers: Collection[str], quantizers: Collection[FakeQuantize]
+) -> tuple[fx.Node, ...]:
+    """The calls of some layers and of some quantizers, in graph order."""
+    found = []
+    for node in module.graph.nodes:
+        called = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        is_layer = isinstance(called, QuantizedLinear) and node.meta["name"] in layers
+        if is_layer or any(called is quantizer for quantizer in quantizers):
+            found.append(node)
+    return tuple(found)
 
 
 def _is_named(name: str, patterns: tuple[str, ...]) -> bool:

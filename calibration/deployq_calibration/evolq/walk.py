@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, fx
 
 from deployq.errors import DeployqError
 from deployq.graph.partial_codes import PartialCodes
+from deployq_calibration.evolq.candidates import Candidates, Join
 from deployq_calibration.evolq.checkpoint import Checkpoint, State
 from deployq_calibration.evolq.evolved import Evolved
 from deployq_calibration.evolq.genes import POWERS_CHANGED, PowerGenes
@@ -46,6 +48,7 @@ class Walk:
         network: on codes.
         judge, held_out: of the batches that are searched on, and of the others.
         settings: sizes of the search.
+        joins: where candidates of a block go on as one batch, by the block's cut.
     """
 
     def __init__(
@@ -55,9 +58,10 @@ class Walk:
         judge: Judge,
         held_out: Judge,
         settings: EvolveSettings,
+        joins: Mapping[fx.Node, Join] = MappingProxyType({}),
     ) -> None:
         self.blocks, self.network, self.settings = blocks, network, settings
-        self.judge, self.held_out = judge, held_out
+        self.judge, self.held_out, self.joins = judge, held_out, joins
         self.draw = Generator().manual_seed(settings.seed)
 
     def standing(self) -> Standing:
@@ -142,22 +146,15 @@ class Walk:
 
     def _visit(self, state: State, index: int, cuts: Cuts) -> State:
         block = self.blocks[index]
-
-        def evaluate(genes: Tensor, best: float) -> float:
-            block.write(genes)
-            if not block.holds():
-                return math.inf
-            try:
-                self.network.refresh(block.layers)
-            except DeployqError:  # the target refuses its integers, on every rank
-                return math.inf
-            return self.judge.suffix(block.cut, cuts[block.cut], best)
+        join = self.joins.get(block.cut)
+        candidates = Candidates(block, self.network, self.judge, cuts[block.cut], join)
 
         def mutate(genes: Tensor) -> Tensor:
             return mutated(block, genes, self.settings, self.draw)
 
         start = Member(state.fitness, state.genes[index])
-        best = evolve(start, evaluate, mutate, self.settings, self.draw)
+        together = 1 if join is None else self.settings.side_by_side
+        best = evolve(start, candidates.fitness, mutate, self.settings, self.draw, together)
         block.write(best.genes)
         self.network.refresh(block.layers)
         if best.fitness < state.fitness and self.settings.racing is not None:

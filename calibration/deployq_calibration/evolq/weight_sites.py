@@ -95,7 +95,7 @@ class WeightSite:
     def _keep_codes(self, codes: Tensor, scale: Tensor) -> None:
         """The weight becomes what its codes stand for now."""
         unit, norm, weight = self.call.unit, self.call.norm, self.call.weight
-        params = scale, self._quantizer.zero_point
+        params = scale.to(weight.device), self._quantizer.zero_point
         scales, zeros = (self._quantizer.expand(each, weight) for each in params)
         seen = (codes - zeros).float() * scales
         factor = unit.scaled_weight(torch.ones_like(weight), norm)

@@ -99,3 +99,8 @@ def coder(out: QParams, bounds: Bounds | None) -> Callable[[Tensor, Tensor], Ten
 def quantize(x: Tensor, qparams: QParams) -> Tensor:
     """Codes of finite reals under per-tensor parameters; ``affine.quantize`` in torch."""
     return to_codes(x.float() / scale_tensor(qparams, x, "activation"), qparams, None)
+
+
+def dequantize(codes: Tensor, qparams: QParams) -> Tensor:
+    """float32 reals of codes under per-tensor parameters; ``affine.dequantize`` in torch."""
+    return centred(codes, qparams).float() * scale_tensor(qparams, codes, "activation")

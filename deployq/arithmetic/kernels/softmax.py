@@ -24,6 +24,9 @@ from deployq.arithmetic.requant_words import LITERT_SHARES, Softmax
 from deployq.arithmetic.row_shares import SHARE_STEP
 from deployq.qparams import QParams
 
+TABLE_BITS = 16
+"""Widest codes whose differences index a table."""
+
 
 def softmax(
     x: Tensor, qx: QParams, out: QParams, form: Form, *, bounds: Bounds | None = None
@@ -38,12 +41,21 @@ def softmax(
     if form.softmax is Softmax.PAIRS:
         return saturate(_pairs(wide, qx, out), out, bounds)
     if form.softmax is Softmax.REAL or not is_table(qx, out):
-        powers = torch.exp(below.double() * -float(scale_and_zero(qx, "Softmax")[0]))
+        powers = _exponentials(below, qx)
         shares = powers.div_(in_order_sum(powers)).float()
         return to_codes(shares.div_(scale_tensor(out, x, "Softmax")), out, bounds)
     table = torch.from_numpy(scaled_exponentials(qx, x.shape[-1])).to(x.device)[below.long()]
     values = nearest(table * float(whole_inverse(out)) / in_order_sum(table))
     return saturate(values + scale_and_zero(out, "Softmax")[1], out, bounds)
+
+
+def _exponentials(below: Tensor, qx: QParams) -> Tensor:
+    """``exp(-s below)`` in float64; the processor's own values on every device."""
+    step = -float(scale_and_zero(qx, "Softmax")[0])
+    if below.device.type == "cpu" or qx.qtype.bits > TABLE_BITS:
+        return torch.exp(below.double() * step)
+    table = torch.exp(torch.arange(1 << qx.qtype.bits).double() * step)
+    return table.to(below.device)[below.long()]
 
 
 def _pairs(x: Tensor, qx: QParams, out: QParams) -> Tensor:
