@@ -33,6 +33,7 @@ from deployq.arithmetic.rounding import Float64Array
 from deployq.arithmetic.row_operators import in_integers
 from deployq.errors import InputError
 from deployq.graph.batch_norm import LateBias, LinearCodes
+from deployq.graph.channel_factors import has_factors
 from deployq.graph.code_operators import (
     Bounds,
     Codes,
@@ -220,7 +221,7 @@ class CodesInterpreter(fx.Interpreter):
             return waiting[0].with_sum(codes[0])
         if self._is_on_rows(n) and isinstance(args[0], Codes) and self._is_quantized(n):
             return softmax_of(args[0]) if is_softmax(n) else row_norm_of(n, args, kwargs)
-        if n.target in UNARY and isinstance(args[0], (Codes, Pending)):
+        if n.target in UNARY and isinstance(args[0], (Codes, Pending)) and not has_factors(n):
             return unary(n, onnx_type(graph, n), args[0])
         reals, named = fx.node.map_aggregate((args, kwargs), _real)  # it runs in float, or sizes
         if n.op == "call_module":
