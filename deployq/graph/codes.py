@@ -58,6 +58,7 @@ from deployq.graph.operators import (
     onnx_type,
 )
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.reals import ends_in_reals, is_quantizer
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import QParams
@@ -214,11 +215,12 @@ class CodesInterpreter(fx.Interpreter):
             return args[0]  # Dropout between a layer and the sum that joins it
         operands = [a for a in _flat(args) if isinstance(a, (Codes, Pending, Tensor))]
         codes = [operand for operand in operands if isinstance(operand, Codes)]
-        if is_compute(n) and len(codes) == len(operands):
-            return compute(n, codes, self.contract.accumulator)
-        waiting = [operand for operand in operands if isinstance(operand, Pending)]
-        if calls(n, aten.add.Tensor) and waiting and codes:
-            return waiting[0].with_sum(codes[0])
+        if is_compute(n) and not ends_in_reals(graph, n):
+            waiting = [operand for operand in operands if isinstance(operand, Pending)]
+            if len(codes) == len(operands):
+                return compute(n, codes, self.contract.accumulator)
+            if calls(n, aten.add.Tensor) and waiting and codes:
+                return waiting[0].with_sum(codes[0])
         if self._is_on_rows(n) and isinstance(args[0], Codes) and self._is_quantized(n):
             return softmax_of(args[0]) if is_softmax(n) else row_norm_of(n, args, kwargs)
         if n.target in UNARY and isinstance(args[0], (Codes, Pending)) and not has_factors(n):
@@ -237,9 +239,7 @@ class CodesInterpreter(fx.Interpreter):
 
     def _is_quantized(self, n: fx.Node) -> bool:
         """A quantizer reads it: all others then read that."""
-        modules = [u for u in n.users if u.op == "call_module"]
-        readers = [self.prepared.module.get_submodule(str(user.target)) for user in modules]
-        return any(isinstance(reader, FakeQuantize) for reader in readers)
+        return any(is_quantizer(self.prepared.module, user) for user in n.users)
 
     def _quantize(self, name: str, qparams: QParams, value: Tensor | Pending) -> Codes:
         if isinstance(value, Pending):

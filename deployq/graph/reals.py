@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from torch import fx
 
-from deployq.graph.operators import aten, onnx_type
+from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.operators import aten, clamp_bounds, onnx_type
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.sites import Site, moved_from, readers
 
@@ -43,6 +44,27 @@ def keep_in_reals(
             read = set(readers(module, output))
             found[output] = replace(site, in_reals=bool(read) and read <= floats | sums)
     return found
+
+
+def ends_in_reals(module: fx.GraphModule, node: fx.Node) -> bool:
+    """True for an operator of a prepared graph that something reads without a grid.
+
+    A clamp in front of a quantizer belongs to the operator.
+    """
+    for user in node.users:
+        if clamp_bounds(user) is not None:
+            if ends_in_reals(module, user):
+                return True
+        elif not is_quantizer(module, user):
+            return True
+    return False
+
+
+def is_quantizer(module: fx.GraphModule, node: fx.Node) -> bool:
+    """True for the call of a :class:`FakeQuantize`."""
+    if node.op != "call_module":
+        return False
+    return isinstance(module.get_submodule(str(node.target)), FakeQuantize)
 
 
 def _float_sums(

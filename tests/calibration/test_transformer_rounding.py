@@ -15,6 +15,7 @@ from deployq.data import Dataset
 from deployq.errors import InputError
 from deployq.graph.integers import linear_calls
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.recipe import Recipe
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.corrections import DEFAULT
 from deployq_calibration.corrections.blocks import find_blocks, linear_nodes
@@ -80,6 +81,24 @@ def test_attention_is_one_block_and_its_codes_learn() -> None:
     before = codes(plain)
     changed = {name for name, c in codes(learned).items() if not torch.equal(c, before[name])}
     assert {"body.layers.0.self_attn.out_proj", "body.layers.1.linear1"} <= changed
+
+
+def test_a_residual_in_reals_parts_blocks_as_one_on_a_grid_does() -> None:
+    """Targets whose products may end in reals have no quantizer behind the sums."""
+    recipe = Recipe(weight_bits=4)
+    plain, learned = (
+        deployq.calibrate(
+            deployq.prepare(encoder(), [images(2, 0)], "ort-cpu", recipe),
+            data(512),
+            CalibrationSettings(corrections=names, iterations=200),
+        )
+        for names in ((), ("rounding",))
+    )
+    blocks = find_blocks(plain.module)
+    layers = [len(linear_nodes(plain.module, block.nodes)) for block in blocks]
+    assert [n for n in layers if n] == [4, 2, 4, 2, 1]
+    assert blocks[2].nodes[-1].target is torch.ops.aten.add.Tensor
+    assert error(learned) < 0.9 * error(plain)
 
 
 @pytest.mark.parametrize("corrections", [("rounding",), DEFAULT])

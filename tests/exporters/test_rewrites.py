@@ -13,6 +13,7 @@ from deployq_exporters.rewrites import (
     mean_to_global_pool,
     pad_on_codes,
     reshape_to_flatten,
+    resize_to_gather,
     unsigned_activations,
     widen_containers,
 )
@@ -26,7 +27,7 @@ def quantized(body: str, *, kind: str = "int8", zero_point: int = 3, shape: str 
     return f"""(float[N,3,4,4] x) => (float[{shape}] y)
     <float s = {{0.1}}, {kind} z = {{{zero_point}}}, float t = {{0.1}}, {kind} w = {{{zero_point}}},
      int64[8] pads = {{0,1,0,0,0,1,0,0}},
-     float two = {{2.0}}>
+     float two = {{2.0}}, int64[2] cells = {{7, 3}}, float[4] doubled = {{1.0, 1.0, 2.0, 2.0}}>
     {{ q = QuantizeLinear(x, s, z)  a = DequantizeLinear(q, s, z)
        {body}
        r = QuantizeLinear(b, t, w)  y = DequantizeLinear(r, t, w) }}"""
@@ -60,6 +61,25 @@ def test_pad_between_two_grids_stays() -> None:
     text = quantized("b = Pad(a, pads)", shape="N,5,4,4").replace("(b, t, w)", "(b, two, w)")
     assert "Pad" in operators(rewritten(parse(text), pad_on_codes.RULE))
     assert operators(rewritten(parse(text), pad_on_codes.RULE)).count("QuantizeLinear") == 2
+
+
+NEAREST = """b = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric",
+    nearest_mode = "floor"%s>
+        (a, , %s)"""
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16"])
+def test_a_resize_to_any_size_picks_codes(kind: str) -> None:
+    model = parse(quantized(NEAREST % (", axes = [2, 3]", ", cells"), kind=kind, shape="N,3,7,3"))
+    after = rewritten(model, resize_to_gather.RULE)
+    assert operators(after) == ["QuantizeLinear", "Gather", "Gather", "DequantizeLinear"]
+    np.testing.assert_array_equal(run(after, X), run(model, X))
+    np.testing.assert_array_equal(run(after, X, optimised=True), run(model, X))
+
+
+def test_a_resize_by_factors_stays() -> None:
+    model = parse(quantized(NEAREST % ("", "doubled"), shape="N,3,8,8"))
+    assert operators(rewritten(model, resize_to_gather.RULE)) == operators(model)
 
 
 @pytest.mark.parametrize(("kind", "zero_point"), [("int4", -8), ("uint4", 2), ("int4", 3)])

@@ -57,6 +57,15 @@ def prepared(target: str = "ort-cpu") -> PreparedModel:
     return made
 
 
+def assert_is_exported_and_verified(made: PreparedModel, folder: Path) -> None:
+    data = Dataset({"x": rows(64).numpy()})
+    assert "add: float, a sum of reals" in made.plan.floats
+    pipeline.calibrate(made, data, CalibrationSettings(corrections=()))
+    pipeline.export(made, folder / "bundle", data)
+    report = pipeline.verify(folder / "bundle", data, latency_runs=1)
+    assert [p.name for p in report.parities if p.misses()] == []
+
+
 def test_a_residual_has_no_grid_and_its_layers_return_reals() -> None:
     made = prepared()
     assert [t.name for t in made.plan.tensors] == ["x", "norm", "first", "last", "head"]
@@ -102,15 +111,43 @@ def test_the_bundle_is_verified_and_runs_its_products_in_integers(tmp_path: Path
     assert report.latency is not None and report.latency.integer_share == 1.0
 
 
-def test_a_sum_that_an_integer_layer_reads_too_gets_its_grid_behind_it() -> None:
+def test_a_sum_that_an_integer_layer_reads_too_gets_its_grid_behind_it(tmp_path: Path) -> None:
     def forked(m: Any, x: torch.Tensor) -> Any:
         y = x + m.embed(x)
         return m.first(y) + m.second(m.norm(y))
 
     layers = {name: nn.Linear(SIZE, SIZE) for name in ("embed", "first", "second")}
-    made = pipeline.prepare(Net(forked, norm=nn.LayerNorm(SIZE), **layers), [rows(2)], "ort-cpu")
+    net = Net(forked, norm=nn.LayerNorm(SIZE), **layers).eval()
+    made = pipeline.prepare(net, [rows(2)], "ort-cpu")
     assert "add" in {t.name for t in made.plan.tensors}
-    assert "add: float, a sum of reals" in made.plan.floats
+    assert_is_exported_and_verified(made, tmp_path)
+
+
+def test_codes_are_added_to_a_layer_in_reals(tmp_path: Path) -> None:
+    """Where the sum is in reals it is no part of the layer."""
+
+    def body(m: Any, x: torch.Tensor) -> Any:
+        y = m.embed(x)
+        return m.head(m.norm(y * y + m.first(y)))
+
+    layers = {name: nn.Linear(SIZE, SIZE) for name in ("embed", "first")}
+    net = Net(body, norm=nn.LayerNorm(SIZE), head=nn.Linear(SIZE, 3), **layers).eval()
+    assert_is_exported_and_verified(pipeline.prepare(net, [rows(2)], "ort-cpu"), tmp_path)
+
+
+@pytest.mark.parametrize("is_read_twice", [False, True])
+def test_a_sum_in_reals_of_operands_that_have_grids(is_read_twice: bool, tmp_path: Path) -> None:
+    """Integer operators read both operands too; and the sum, where it is read twice."""
+
+    def crossed(m: Any, x: torch.Tensor) -> Any:
+        a, b = m.first(x), m.second(x)
+        y = a + b
+        scores = m.head(m.norm(y)) + m.head(a * b)
+        return scores + m.head(y) if is_read_twice else scores
+
+    layers = {name: nn.Linear(SIZE, SIZE) for name in ("first", "second")}
+    net = Net(crossed, norm=nn.LayerNorm(SIZE), head=nn.Linear(SIZE, 3), **layers).eval()
+    assert_is_exported_and_verified(pipeline.prepare(net, [rows(2)], "ort-cpu"), tmp_path)
 
 
 def test_convolutions_and_their_sums_stay_on_grids() -> None:

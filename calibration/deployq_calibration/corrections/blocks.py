@@ -11,12 +11,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, fx
 
-from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import is_constant
 from deployq.graph.layer_placement import count_reads
 from deployq.graph.operators import SHAPE
+from deployq.graph.reals import ends_in_reals, is_quantizer
 from deployq.graph.rewrites.rule import argument, calls
 from deployq.graph.tensors import read_tensor
 from deployq.graph.units import QuantizedLinear
@@ -29,7 +30,7 @@ Call: TypeAlias = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Block:
-    """Nodes in graph order, the last of which is a quantizer (or what the network returns).
+    """Nodes in graph order, the last of which is a quantizer, a sum in reals or what is returned.
 
     Args:
         nodes: that compute.
@@ -97,8 +98,8 @@ def _last_read(node: fx.Node) -> fx.Node:
 def _carries_all(
     node: fx.Node, module: fx.GraphModule, last_read: Mapping[fx.Node, fx.Node]
 ) -> bool:
-    """True when no other tensor is alive after a quantizer."""
-    if not _is_quantizer(module, node):
+    """True when no other tensor is alive after a quantizer or a residual's sum in reals."""
+    if not (_is_quantizer(module, node) or _is_sum_in_reals(module, node)):
         return False
     others = (n for n in module.graph.nodes if n < node and n.op != "get_attr")
     return not any(last_read[other] > node for other in others if not calls(other, *SHAPE))
@@ -106,9 +107,11 @@ def _carries_all(
 
 def _is_quantizer(module: fx.GraphModule, node: fx.Node) -> bool:
     """Of a computed tensor; those of constants stand in the block that reads them."""
-    if node.op != "call_module" or is_constant(node):
-        return False
-    return isinstance(module.get_submodule(str(node.target)), FakeQuantize)
+    return not is_constant(node) and is_quantizer(module, node)
+
+
+def _is_sum_in_reals(module: fx.GraphModule, node: fx.Node) -> bool:
+    return calls(node, torch.ops.aten.add.Tensor) and ends_in_reals(module, node)
 
 
 def linear_nodes(module: fx.GraphModule, nodes: Collection[fx.Node]) -> list[fx.Node]:

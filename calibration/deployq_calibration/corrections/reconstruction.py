@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, fx
@@ -47,23 +48,18 @@ class Reconstruction:
     def loss(self, chosen: Tensor | slice, layers: Mapping[fx.Node, Call]) -> Tensor:
         """Squared error of the chosen samples: sum over channels, mean over the rest."""
         end = self.block.nodes[-1]
-        replaced = {**layers, end: self._clamp_only}
+        replaced = {**layers, **self._end_in_float()}
         rows = self.coded.rows(self.block, chosen)
         found = run_nodes(self.module, self.block, rows, replaced=replaced)[end]
         wanted = self.real.values[end][chosen].to(found)
         channels = found.shape[1] if found.ndim > 1 else 1
         return (found - wanted).square().mean() * channels
 
-    def _clamp_only(self, x: Tensor) -> Tensor:
-        """The block's last quantizer in float: its rounding is not this block's to mend."""
-        quantizer = self.module.get_submodule(str(self.block.nodes[-1].target))
-        assert isinstance(quantizer, FakeQuantize)
-        before, quantizer.enabled = quantizer.enabled, False
-        try:
-            y: Tensor = quantizer(x)
-        finally:
-            quantizer.enabled = before
-        return y
+    def _end_in_float(self) -> dict[fx.Node, Call]:
+        """The block's last quantizer, if any: its rounding is not this block's to mend."""
+        end = self.block.nodes[-1]
+        unit = self.module.get_submodule(str(end.target)) if end.op == "call_module" else None
+        return {end: partial(_clamp_only, unit)} if isinstance(unit, FakeQuantize) else {}
 
     @torch.no_grad()
     def widest(self) -> int:
@@ -77,6 +73,15 @@ class Reconstruction:
         parts = (slice(start, min(start + ROWS, count)) for start in range(0, count, ROWS))
         sums = (float(self.loss(part, {})) * (part.stop - part.start) for part in parts)
         return sum(sums) / count
+
+
+def _clamp_only(quantizer: FakeQuantize, x: Tensor) -> Tensor:
+    before, quantizer.enabled = quantizer.enabled, False
+    try:
+        y: Tensor = quantizer(x)
+    finally:
+        quantizer.enabled = before
+    return y
 
 
 def reconstruct(

@@ -11,6 +11,7 @@ from deployq_exporters.rewrites import (
     int32_bias,
     keep_float,
     pad_on_codes,
+    resize_to_gather,
     unsigned_activations,
     widen_containers,
 )
@@ -25,6 +26,7 @@ ONNXRUNTIME = Dialect(
         clamp_on_codes.RULE,  # after widening: it takes 8-bit containers
         unsigned_activations.RULE,  # after widening: it knows 8-bit codes only
         pad_on_codes.RULE,  # last: the pad value is the final zero point
+        resize_to_gather.RULE,
         keep_float.RULE,
     ),
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from deployq_exporters.rewrites.between_codes import grid_around, put_on_codes
 from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
 
 BYTES = (ir.DataType.INT8, ir.DataType.UINT8)
@@ -20,14 +21,8 @@ BYTES = (ir.DataType.INT8, ir.DataType.UINT8)
 def match(node: ir.Node) -> bool:
     if node.op_type != "Pad" or not (_value(node) == 0 or np.isinf(_value(node))):
         return False
-    source = node.inputs[0].producer() if node.inputs[0] is not None else None
-    users = list(node.outputs[0].uses())
-    if source is None or source.op_type != "DequantizeLinear" or len(users) != 1:
-        return False
-    user = users[0][0]
-    if user.op_type != "QuantizeLinear" or not _same_grid(source, user):
-        return False
-    zero_point = user.inputs[2]
+    around = grid_around(node)
+    zero_point = around[1].inputs[2] if around else None
     return zero_point is not None and zero_point.dtype in BYTES
 
 
@@ -37,28 +32,12 @@ def _value(node: ir.Node) -> float:
     return 0.0 if stated is None else float(stated)
 
 
-def _same_grid(source: ir.Node, user: ir.Node) -> bool:
-    for a, b in zip(source.inputs[1:3], user.inputs[1:3], strict=True):
-        x, y = initializer_array(a), initializer_array(b)
-        if x is None or y is None or not np.array_equal(x, y):
-            return False
-    return True
-
-
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:
-    source = node.inputs[0].producer()  # type: ignore[union-attr] # match saw it
-    quantize = next(iter(node.outputs[0].uses()))[0]
-    assert source is not None
-    old = quantize.outputs[0]
+    around = grid_around(node)
+    assert around is not None  # match saw it
+    source, quantize = around
     inputs = [source.inputs[0], node.inputs[1], _code(graph, node, quantize)]
-    new = ir.node("Pad", inputs, node.attributes, name=node.name)
-    output = new.outputs[0]
-    output.name, output.type, output.shape = old.name, old.type, old.shape
-    graph.insert_before(node, new)
-    ir.convenience.replace_all_uses_with(old, output, replace_graph_outputs=True)
-    graph.remove([quantize, node], safe=True)
-    if not list(source.outputs[0].uses()):
-        graph.remove(source, safe=True)
+    put_on_codes(graph, node, [ir.node("Pad", inputs, node.attributes, name=node.name)])
 
 
 def _code(graph: ir.Graph, node: ir.Node, quantize: ir.Node) -> ir.Value | None:

@@ -1,0 +1,50 @@
+"""Movements between DequantizeLinear and QuantizeLinear on one grid, put on the codes themselves.
+
+q -> DQ -> movement -> Q        becomes        q -> movement of codes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from deployq_exporters.rewrites.rule import initializer_array
+
+
+def grid_around(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
+    """The DequantizeLinear before a node and the QuantizeLinear behind it; None where another
+    node is there, a second reader, or a second grid.
+    """
+    source = node.inputs[0].producer() if node.inputs[0] is not None else None
+    users = list(node.outputs[0].uses())
+    if source is None or source.op_type != "DequantizeLinear" or len(users) != 1:
+        return None
+    user = users[0][0]
+    if user.op_type != "QuantizeLinear" or not _same_grid(source, user):
+        return None
+    return source, user
+
+
+def _same_grid(source: ir.Node, user: ir.Node) -> bool:
+    for a, b in zip(source.inputs[1:3], user.inputs[1:3], strict=True):
+        x, y = initializer_array(a), initializer_array(b)
+        if x is None or y is None or not np.array_equal(x, y):
+            return False
+    return True
+
+
+def put_on_codes(graph: ir.Graph, node: ir.Node, movements: Sequence[ir.Node]) -> None:
+    """Put ``movements``, the first of which reads the codes, where ``node`` and both grids are."""
+    around = grid_around(node)
+    assert around is not None
+    source, quantize = around
+    old, output = quantize.outputs[0], movements[-1].outputs[0]
+    output.name, output.type, output.shape = old.name, old.type, old.shape
+    for movement in movements:
+        graph.insert_before(node, movement)
+    ir.convenience.replace_all_uses_with(old, output, replace_graph_outputs=True)
+    graph.remove([quantize, node], safe=True)
+    if not list(source.outputs[0].uses()):
+        graph.remove(source, safe=True)
