@@ -44,7 +44,7 @@ def data(count: int = 64) -> Dataset:
 
 
 def body(m: Any, x: Tensor) -> Any:
-    return m.head(m.last(x + m.two(F.gelu(m.one(x))))[:, 0])
+    return m.head(m.last(m.two(F.gelu(m.one(x))))[:, 0])
 
 
 def network(peak: float = 600.0, run: Any = body) -> nn.Module:
@@ -129,12 +129,12 @@ def test_a_site_stays_for_a_reason(target: str, net: nn.Module, reason: str) -> 
 
 
 def test_what_nothing_mends_stays() -> None:
-    """Four bits on a channel that is loud in one row only, where its column is loud as well."""
+    """Where the loud channel's column is as loud, it is the output: its weights are the problem."""
     net = network()
     with torch.no_grad():
         net.two.weight[:, LOUD] *= 600 * 600
     (change,) = scaled(prepared("ort-cpu", net))
-    assert change.skipped
+    assert change.skipped.startswith("factors leave")
 
 
 def test_factors_are_not_put_twice() -> None:

@@ -14,6 +14,7 @@ from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.layer_placement import count_reads
 from deployq.graph.operators import UNARY, clamp_bounds, onnx_type
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.reals import is_quantizer
 from deployq.graph.tensors import read_tensor
 from deployq_calibration.corrections.blocks import linear_nodes, unit_of
 from deployq_calibration.corrections.smoothing import linear_readers
@@ -112,10 +113,7 @@ def _quantizers(module: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
         return
     for user in node.users:
         readers = list(user.users) if applies_factors(user) else [user]
-        called = (reader for reader in readers if reader.op == "call_module")
-        for reader in called:
-            if isinstance(module.get_submodule(str(reader.target)), FakeQuantize):
-                yield reader
+        yield from (reader for reader in readers if is_quantizer(module, reader))
 
 
 def _reads(module: fx.GraphModule, quantizer: fx.Node) -> bool:
