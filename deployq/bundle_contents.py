@@ -42,7 +42,7 @@ def export_facts(prepared: PreparedModel, model: onnx.ModelProto) -> dict[str, o
         "inputs": {name: list(shape) for name, shape in prepared.inputs.items()},
         "outputs": [output.name for output in model.graph.output],
         "opset": model.opset_import[0].version,
-        "floats": list(prepared.plan.floats),
+        "floats": list(prepared.floats),
         "notes": list(prepared.plan.notes),
         **tuned,
         "rescued_channels": {

@@ -217,14 +217,15 @@ def inspect_file(source: Path) -> Inspection:
         UnsupportedError: a node has no integer form; the message names it.
     """
     opened = open_file(source)
-    plan, sizes = None, []
+    plan, floats, sizes = None, None, []
     if opened.profile is None:
         sizes = [(source.name, source.stat().st_size)]
     else:
-        plan = pipeline.load_prepared(source).plan
+        prepared = pipeline.load_prepared(source)
+        plan, floats = prepared.plan, prepared.floats
         sizes = [(file.path, file.size) for file in read_bundle(source).files]
     name, shapes = source.resolve().name, code_shapes(opened.model, opened.graph)
-    return inspect_graph(opened.graph, shapes, source=name, plan=plan, files=sizes)
+    return inspect_graph(opened.graph, shapes, source=name, plan=plan, floats=floats, files=sizes)
 
 
 def save_simulation(simulation: Simulation, path: Path) -> None:

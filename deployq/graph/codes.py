@@ -49,6 +49,7 @@ from deployq.graph.layer_sums import KeptSums, layer_sums
 from deployq.graph.operators import (
     UNARY,
     aten,
+    clamp_bounds,
     is_compute,
     is_movement,
     is_row_norm,
@@ -223,12 +224,18 @@ class CodesInterpreter(fx.Interpreter):
                 return waiting[0].with_sum(codes[0])
         if self._is_on_rows(n) and isinstance(args[0], Codes) and self._is_quantized(n):
             return softmax_of(args[0]) if is_softmax(n) else row_norm_of(n, args, kwargs)
-        if n.target in UNARY and isinstance(args[0], (Codes, Pending)):
+        if n.target in UNARY and self._is_on_codes(n, args[0]):
             return unary(n, onnx_type(graph, n), args[0])
         reals, named = fx.node.map_aggregate((args, kwargs), _real)  # it runs in float, or sizes
         if n.op == "call_module":
             return self.call_module(str(n.target), reals, named)
         return self.call_function(n.target, reals, named)
+
+    def _is_on_codes(self, n: fx.Node, operand: Any) -> bool:
+        """A function of codes whose result gets some, or a clamp that is part of an operator."""
+        if isinstance(operand, Pending):
+            return clamp_bounds(n) is not None
+        return isinstance(operand, Codes) and not ends_in_reals(self.prepared.module, n)
 
     def _is_on_rows(self, n: fx.Node) -> bool:
         """An operator along rows that the contract computes on codes, as the simulator does."""

@@ -91,7 +91,7 @@ def place(module: fx.GraphModule, profile: TargetProfile, recipe: Recipe) -> Pla
     apart: frozenset[fx.Node] = frozenset()
     while True:
         sites = find_sites(module, apart, in_float, on_codes=_rows_on_codes(profile))
-        sites = keep_in_reals(module, sites, profile.graph.real_outputs)
+        sites = keep_in_reals(module, sites, profile)
         if profile.graph.joins_sums and profile.op_status("Add") not in ELSEWHERE:
             sites = join_sums(module, sites)
         placement = _place(module, profile, recipe, sites, fallbacks, selections)

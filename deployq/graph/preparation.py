@@ -15,6 +15,7 @@ from deployq.graph.batch_norm import move_sign_into_weight
 from deployq.graph.bias_type import BiasType
 from deployq.graph.capture import NORM_TENSORS
 from deployq.graph.captured_inputs import input_shapes, input_types
+from deployq.graph.channel_factors import factor_lines
 from deployq.graph.code_operators import compute_form
 from deployq.graph.constant_operands import quantize_constant
 from deployq.graph.conv_geometry import conv_geometry, conv_input
@@ -66,6 +67,11 @@ class PreparedModel:
     def input_dtypes(self) -> dict[str, np.dtype[Any]]:
         """Types of the inputs that are not float32."""
         return {name: np.dtype(kind) for name, kind in self.input_types.items()}
+
+    @property
+    def floats(self) -> tuple[str, ...]:
+        """Lines on the operators in float: those of the plan, and what calibration added."""
+        return (*self.plan.floats, *factor_lines(self.module))
 
     def quantizers(self) -> dict[str, FakeQuantize]:
         """Activation quantizers by the name of the first tensor on their grid.

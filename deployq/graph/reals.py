@@ -1,6 +1,7 @@
 """What stays in reals, on targets whose products may end in reals (``graph.real_outputs``).
 
     layer -> Add -> LayerNormalization    the layer returns reals, and nothing here is on a grid
+    layer -> Gelu -> layer                the first returns reals, where Gelu runs in float
 
 A transformer's residual holds a few values that are hundreds of times as large as the others
 (Bondarenko et al. 2021, arXiv 2109.12948): 8 bits for it leave nothing of the rest. What an
@@ -19,31 +20,54 @@ from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.operators import aten, clamp_bounds, onnx_type
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.sites import Site, moved_from, readers
+from deployq_targets import TargetProfile
 
 Sites = dict[fx.Node, Site]
 
 
 def keep_in_reals(
-    module: fx.GraphModule, sites: Mapping[fx.Node, Site], products: Collection[str]
+    module: fx.GraphModule, sites: Mapping[fx.Node, Site], profile: TargetProfile
 ) -> Sites:
-    """The sites, with the sums of each residual that float operators read in float.
+    """The sites, with the sums of each residual that float operators read in float, and functions.
 
     Args:
-        products: operators that may end in reals; they do where only operators in float read them.
+        profile: lists the products that may end in reals (``graph.real_outputs``); they do where
+            only operators in float read them.
     """
     found = dict(sites)
-    if not products:
+    if not profile.graph.real_outputs:
         return found
+    layers = {output for output, site in sites.items() if _may_end_in_reals(module, site, profile)}
     floats = {site.core for site in sites.values() if site.kind == "float"}
-    sums = _float_sums(module, sites, floats)
-    for output in sums:
+    inside = _float_sums(module, sites, floats) | _functions(module, sites, layers, profile)
+    for output in inside:
         found[output] = replace(sites[output], kind="float")
-    for output, site in sites.items():
-        free = site.kind == "linear" and site.clamp is None
-        if free and onnx_type(module, site.core) in products:
-            read = set(readers(module, output))
-            found[output] = replace(site, in_reals=bool(read) and read <= floats | sums)
+    for output in layers:
+        read = set(readers(module, output))
+        found[output] = replace(sites[output], in_reals=bool(read) and read <= floats | inside)
     return found
+
+
+def _may_end_in_reals(module: fx.GraphModule, site: Site, profile: TargetProfile) -> bool:
+    free = site.kind == "linear" and site.clamp is None
+    return free and onnx_type(module, site.core) in profile.graph.real_outputs
+
+
+def _functions(
+    module: fx.GraphModule,
+    sites: Mapping[fx.Node, Site],
+    layers: Collection[fx.Node],
+    profile: TargetProfile,
+) -> set[fx.Node]:
+    """Functions of one value of such a layer that the target runs in float; clamps are none."""
+    return {
+        output
+        for output, site in sites.items()
+        if site.kind == "unary"
+        and clamp_bounds(site.core) is None
+        and moved_from(module, site.core.all_input_nodes[0]) in layers
+        and profile.op_status(onnx_type(module, site.core)).computes_in_float
+    }
 
 
 def ends_in_reals(module: fx.GraphModule, node: fx.Node) -> bool:

@@ -28,6 +28,7 @@ def inspect_graph(
     *,
     source: str,
     plan: Plan | None = None,
+    floats: Sequence[str] | None = None,
     files: Sequence[tuple[str, int]] = (),
 ) -> Inspection:
     """Rows and totals of a graph.
@@ -37,6 +38,7 @@ def inspect_graph(
         shapes: of every code tensor for one sample, or None.
         source, files: as :class:`Inspection`.
         plan: of a bundle; says what the codes' types are where a file only has containers.
+        floats: lines on the operators in float; None has those of the plan, else of the file.
     """
     types = _Types.of(plan)
     nodes = [node for node in graph.nodes if node.writes_codes or isinstance(node, Linear)]
@@ -46,7 +48,8 @@ def inspect_graph(
     rows = tuple(_row(graph, node, types, shapes, products, total) for node in nodes)
     weights = [row.weight for row in rows if row.weight is not None]
     listed = tuple(f"{node.name}: {node.op_type}, in float in the file" for node in graph.floats)
-    floats = listed if plan is None else plan.floats
+    stated = listed if plan is None else plan.floats
+    lines = stated if floats is None else tuple(floats)
     live = None if shapes is None else largest_live_set(graph, shapes)
     return Inspection(
         source=source,
@@ -57,8 +60,8 @@ def inspect_graph(
         macs=total,
         live_size=None if live is None else live.size,
         live_at=None if live is None else live.tensor.removesuffix(CODES),
-        integer_share=None if total is None else _integer_share(rows, total, floats),
-        floats=floats,
+        integer_share=None if total is None else _integer_share(rows, total, lines),
+        floats=lines,
         files=tuple(files),
     )
 

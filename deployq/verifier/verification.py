@@ -50,15 +50,15 @@ def verify_bundle(
     latency = measure_latency(
         evidence, plain, evidence.float_session(probes=False), dataset.take(1), runs=latency_runs
     )
-    plan = evidence.prepared.plan
+    prepared = evidence.prepared
     return Report(
-        plan.target,
+        prepared.plan.target,
         conformance,
         parities,
         measured.values,
         len(dataset),
         latency,
-        plan.floats,
+        prepared.floats,
         limits or Limits(),
         measured,
         layers,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from deployq.affine import dequantize
+from deployq.graph.channel_factors import UNSCALED, has_factors
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.integers import grid_of, is_constant, is_on_grid
 from deployq.graph.operators import aten, is_movement
@@ -85,6 +86,8 @@ class _Builder:
         copied = self._copied(node)
         if is_movement(self.source, node) and is_on_grid(self.source, node):
             return self._grid(copied, name, grid_of(self.source, node))
+        if has_factors(node):
+            return self._named(copied, name + UNSCALED)
         return self._named(copied, name) if self._is_real_sum(node) else copied
 
     def _is_real_sum(self, node: fx.Node) -> bool:

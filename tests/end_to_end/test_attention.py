@@ -131,7 +131,7 @@ def test_a_trained_transformer_verifies(tmp_path: Path) -> None:
     calibration = spec.calibration().take(96)
     pipeline.calibrate(prepared, calibration, SCALES_ALONE)
     bundle = pipeline.export(prepared, tmp_path / "bundle", calibration)
-    report = pipeline.verify(bundle.path, spec.choosing().take(128), latency_runs=1)
+    report = pipeline.verify(bundle.path, spec.choosing().take(192), latency_runs=1)
     assert report.misses() == []
     exact = [p for p in report.parities if p.judged is Judged.EXACT]
     assert all(p.different == 0 and p.compared > 10**7 for p in exact)

@@ -158,6 +158,46 @@ def test_convolutions_and_their_sums_stay_on_grids() -> None:
     assert {t.name for t in made.plan.tensors} >= {"first", "second", "add"}
 
 
+def gelu_network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = {"first": nn.Linear(SIZE, SIZE), "second": nn.Linear(SIZE, SIZE)}
+    return Net(lambda m, x: m.second(nn.functional.gelu(m.first(x))), **layers).eval()
+
+
+def test_a_function_in_float_reads_reals_and_its_codes_are_the_simulators() -> None:
+    made = pipeline.prepare(gelu_network(), [rows(2)], "ort-cpu")
+    assert [t.name for t in made.plan.tensors] == ["x", "gelu", "second"]
+    assert "gelu: float, ort-cpu runs Gelu as float" in made.plan.floats
+    pipeline.calibrate(made, Dataset({"x": rows().numpy()}), CalibrationSettings(corrections=()))
+    graph = read_graph(to_proto(lower(made, made.profile)))
+    assert [node.name for node in graph.in_reals] == ["first.product", "gelu"]
+    simulated = run_graph(graph, QDQ, {"x": rows().numpy()}).codes
+    for name, codes in evaluate_codes(made, QDQ, rows()).items():
+        # two libraries compute GELU in float32: no code of these 640 is so near a tie
+        assert torch.equal(codes.long(), simulated[f"{name}.codes"].long()), name
+
+
+def test_a_function_on_codes_reads_codes() -> None:
+    made = pipeline.prepare(gelu_network(), [rows(2)], "lowbit-vlsi")
+    assert [t.name for t in made.plan.tensors] == ["x", "first", "gelu", "second"]
+
+
+def test_a_layer_that_an_integer_operator_reads_too_keeps_its_codes() -> None:
+    def forked(m: Any, x: torch.Tensor) -> Any:
+        y = m.first(x)
+        return m.second(nn.functional.gelu(y)) + m.embed(y)
+
+    layers = {name: nn.Linear(SIZE, SIZE) for name in ("embed", "first", "second")}
+    made = pipeline.prepare(Net(forked, **layers).eval(), [rows(2)], "ort-cpu")
+    assert {"first", "gelu"} <= {t.name for t in made.plan.tensors}
+    pipeline.calibrate(made, Dataset({"x": rows().numpy()}), CalibrationSettings(corrections=()))
+    simulated = run_graph(
+        read_graph(to_proto(lower(made, made.profile))), QDQ, {"x": rows().numpy()}
+    ).codes
+    for name, codes in evaluate_codes(made, QDQ, rows()).items():
+        assert torch.equal(codes.long(), simulated[f"{name}.codes"].long()), name
+
+
 def test_what_has_no_form_for_reals_says_so() -> None:
     made = prepared()
     model = to_proto(lower(made, made.profile))

@@ -1,6 +1,7 @@
 """Corrections: what post-training quantization does beside choosing ranges.
 
-One file each: smoothing, cross-layer equalization, learned rounding, bias correction, tuning.
+One file each: smoothing, cross-layer equalization, factors, learned rounding, bias correction,
+tuning.
 :func:`correct_model` puts those that are asked for around the choice of the scales.
 """
 
@@ -15,12 +16,14 @@ from deployq.graph.preparation import PreparedModel
 from deployq_calibration.corrections import (
     bias_correction,
     equalization,
+    factors,
     rounding,
     smoothing,
     tuning,
 )
 from deployq_calibration.corrections.bias_correction import correct_biases
 from deployq_calibration.corrections.equalization import equalize
+from deployq_calibration.corrections.factors import scale_channels
 from deployq_calibration.corrections.modes import FloatNetwork
 from deployq_calibration.corrections.rounding import learn_rounding
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
@@ -39,6 +42,7 @@ __all__ = [
     "correct_model",
     "equalize",
     "learn_rounding",
+    "scale_channels",
     "smooth",
     "tune_scales",
 ]
@@ -50,7 +54,11 @@ After: TypeAlias = Callable[
     [PreparedModel, Batches, CorrectionSettings, Advance, FloatNetwork], tuple[Change, ...]
 ]
 
-BEFORE: dict[str, Before] = {smoothing.NAME: smooth, equalization.NAME: equalize}
+BEFORE: dict[str, Before] = {
+    smoothing.NAME: smooth,
+    equalization.NAME: equalize,
+    factors.NAME: scale_channels,
+}
 """Corrections of the float weights: the scales are chosen afterwards."""
 
 AFTER: dict[str, After] = {
@@ -60,8 +68,10 @@ AFTER: dict[str, After] = {
 }
 """Corrections of a calibrated model, in the order in which they run."""
 
-DEFAULT = (rounding.NAME, bias_correction.NAME, tuning.NAME)
-"""Learned rounding and tuning take networks with weights under 8 bits, bias correction all."""
+DEFAULT = (factors.NAME, rounding.NAME, bias_correction.NAME, tuning.NAME)
+"""Factors stand where one scale costs much behind a function in float; learned rounding and tuning
+take networks with weights under 8 bits, bias correction all.
+"""
 
 
 def correct_model(
@@ -79,9 +89,10 @@ def correct_model(
         prepared: a calibrated model, or one that ``calibrate`` calibrates.
         batches: called once for each pass over the calibration data.
         settings: of all corrections.
-        names: ``smoothing``, ``equalization``, ``rounding``, ``bias``, ``tuning``; their order does
-            not matter. Parameters follow a colon: ``smoothing:0.7``, ``smoothing:0.7:pow2``.
-        calibrate: chooses the scales; runs after the equalization and before the others.
+        names: ``smoothing``, ``equalization``, ``factors``, ``rounding``, ``bias``, ``tuning``;
+            their order does not matter. Parameters follow a colon: ``smoothing:0.7``,
+            ``smoothing:0.7:pow2``.
+        calibrate: chooses the scales; runs after the first three and before the others.
         progress: told of each step.
 
     Returns:

@@ -146,7 +146,7 @@ def find_sites(module: fx.GraphModule) -> tuple[list[Site], dict[str, str]]:
     for node in module.graph.nodes:
         if not calls(node, torch.ops.aten.layer_norm.default):
             continue
-        name, readers = str(node.meta["name"]), _readers(module, node)
+        name, readers = str(node.meta["name"]), linear_readers(module, node)
         affine = [argument(node, 2, "weight"), argument(node, 3, "bias")]
         tensors = tuple(read_tensor(module, arg) for arg in affine if isinstance(arg, fx.Node))
         if not readers:
@@ -162,8 +162,8 @@ def find_sites(module: fx.GraphModule) -> tuple[list[Site], dict[str, str]]:
     return sites, skipped
 
 
-def _readers(module: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
-    """The linear layers behind the quantizer of a LayerNorm; none where anything else reads it."""
+def linear_readers(module: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
+    """The fully connected layers behind a tensor's quantizer; none where anything else reads it."""
     if len(node.users) != 1:
         return []
     (quantizer,) = node.users
