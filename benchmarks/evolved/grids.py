@@ -62,5 +62,5 @@ NARROWEST = Grid("W4A4", "lowbit-vlsi", 4, activations=4, on_lattice=True)
 EVERY = (*PLAIN, *ROUNDED, NARROWEST)
 LANGUAGE = tuple(replace(grid, target=str(HERE / "w3-cpu.toml")) for grid in PLAIN)
 """Embeddings and RMSNorm, which the narrow targets do not have."""
-DEPLOYED = Grid("ort-cpu W8A8", "ort-cpu", 8)
+DEPLOYED = Grid("ort-cpu W8A8", "ort-cpu", 8, ("factors",))
 """What the peers' files are compared with."""

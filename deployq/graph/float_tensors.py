@@ -1,7 +1,8 @@
 """Whether the float network inside a prepared one is still the one that was prepared.
 
-Preparation keeps the digest of the user's tensors. Equalization and smoothing, which do not change
-what the network computes, renew it; learned rounding, bias correction, tuning and training do not.
+Preparation keeps the digest of the user's tensors. Equalization, smoothing and factors, which do
+not change what the network computes, renew it; learned rounding, bias correction, tuning and
+training do not.
 """
 
 from __future__ import annotations
