@@ -42,7 +42,7 @@ def test_export_verify_simulate(
     options = ("--target", "int4-npu", "--calib", calib_npz, "--iterations", "20")
     export = run("export", digits_pt2, *options, "-o", bundle)
     facts = json.loads((bundle / "manifest.json").read_text())["facts"]
-    assert facts["calibration"]["corrections"] == ["rounding", "bias", "tuning"]
+    assert facts["calibration"]["corrections"] == ["factors", "rounding", "bias", "tuning"]
     assert {change["correction"] for change in facts["corrections"]} == {
         "rounding",
         "bias",
@@ -152,7 +152,7 @@ def test_unknown_corrections_are_refused(run: Run, digits_pt2: Path, calib_npz: 
     result = run("export", digits_pt2, *options, code=2)
     assert (
         "found: cle" in result.stderr
-        and "equalization, rounding, bias, tuning, none" in result.stderr
+        and "equalization, factors, rounding, bias, tuning, none" in result.stderr
     )
 
 
