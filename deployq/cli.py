@@ -141,8 +141,8 @@ def export(
     corrections: Annotated[
         str | None,
         typer.Option(
-            help="Of smoothing, equalization, rounding, bias, tuning; none; "
-            "default rounding,bias,tuning."
+            help="Of smoothing, equalization, factors, rounding, bias, tuning; none; "
+            "default factors,rounding,bias,tuning."
         ),
     ] = None,
     iterations: Annotated[
