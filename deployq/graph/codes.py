@@ -28,7 +28,7 @@ from deployq.arithmetic.kernels import linear
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.conv_transpose import CONVOLUTIONS
 from deployq.arithmetic.kernels.requantize import fit_accumulator, real_sums, requantize
-from deployq.arithmetic.requant_words import BiasOrder
+from deployq.arithmetic.requant_words import BiasOrder, Gating
 from deployq.arithmetic.rounding import Float64Array
 from deployq.arithmetic.row_operators import in_integers
 from deployq.errors import InputError
@@ -42,10 +42,12 @@ from deployq.graph.code_operators import (
     move,
     row_norm_of,
     softmax_of,
+    table_of,
     unary,
 )
 from deployq.graph.code_ranges import code_bounds
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.gates import gated
 from deployq.graph.integers import LayerIntegers, is_constant, layer_integers
 from deployq.graph.operators import (
     UNARY,
@@ -217,6 +219,9 @@ class CodesInterpreter(fx.Interpreter):
         if is_compute(n) and not ends_in_reals(graph, n):
             waiting = [operand for operand in operands if isinstance(operand, Pending)]
             if len(codes) == len(operands):
+                x = gated(graph, n) if self._joins_gates() else None
+                if x is not None:
+                    return table_of("Swish", codes[n.args.index(x)])
                 return compute(n, codes, self.contract.accumulator)
             if calls(n, aten.add.Tensor) and waiting and codes:
                 return waiting[0].with_sum(codes[0])
@@ -228,6 +233,9 @@ class CodesInterpreter(fx.Interpreter):
         if n.op == "call_module":
             return self.call_module(str(n.target), reals, named)
         return self.call_function(n.target, reals, named)
+
+    def _joins_gates(self) -> bool:
+        return self.contract.form("Mul").gating is Gating.JOINED
 
     def _is_on_rows(self, n: fx.Node) -> bool:
         """An operator along rows that the contract computes on codes, as the simulator does."""
