@@ -16,7 +16,7 @@ from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.errors import UnsupportedError
 from deployq.qgraph import read_graph
-from deployq.qgraph.concat_makers import concats_by_makers
+from deployq.qgraph.as_computed import as_computed
 from deployq.qgraph.nodes import IntegerGraph, Linear, Node, Quantize
 from deployq.simulator.operators import compute
 from deployq_exporters.runtimes.qnn_htp import Session
@@ -73,7 +73,7 @@ def compare(
     session = Session(model, {name: graph.qparams[name] for name in named})
     _, found = session.run(inputs)
     given = {name: array for name, array in inputs.items() if name in graph.qparams}
-    computed = concats_by_makers(graph, contract)
+    computed = as_computed(graph, contract)
     run = _Fed(computed, contract, {**given, **found}, inputs)
     tallies = {node.output: run.tally(node) for node in computed.nodes if node.writes_codes}
     return {name: tally for name, tally in tallies.items() if name in graph.qparams}

@@ -17,9 +17,10 @@ WEIGHTS = {8: TensorProto.INT8, 4: TensorProto.INT4}
 
 
 def qdq_file(sweep: Sweep) -> onnx.ModelProto:
-    """The one operator between DequantizeLinears and a QuantizeLinear.
+    """Each operator between DequantizeLinears and a QuantizeLinear.
 
-    The batch is open. There is no clamp: graphs with ``bounds`` are not for this.
+    One of them may have weights. The batch is open. There is no clamp: graphs with ``bounds`` are
+    not for this.
     """
     return _Writer(sweep.graph).model(sweep)
 
@@ -31,25 +32,31 @@ class _Writer:
         self.constants: list[onnx.TensorProto] = []
 
     def model(self, sweep: Sweep) -> onnx.ModelProto:
-        (node,) = self.graph.nodes
-        reals = [self._dequantized(name, self.graph.qparams[name]) for name in node.inputs]
-        real = self._operator(node, reals)
-        self.nodes.append(
-            helper.make_node(
-                "QuantizeLinear",
-                [real, *self._parameters("y", self.graph.qparams[node.output])],
-                [node.output],
-                name="y.quantize",
-            )
-        )
+        for node in self.graph.nodes:
+            self._computed(node)
         inputs = [
             helper.make_tensor_value_info(name, self._element(name), ["N", *codes.shape[1:]])
             for name, codes in sweep.inputs.items()
         ]
+        node = self.graph.nodes[-1]
         output = helper.make_tensor_value_info(node.output, self._element(node.output), None)
         graph = helper.make_graph(self.nodes, node.op_type, inputs, [output], self.constants)
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+    def _computed(self, node: Node) -> None:
+        reals = [self._dequantized(name, self.graph.qparams[name]) for name in node.inputs]
+        self.nodes.append(
+            helper.make_node(
+                "QuantizeLinear",
+                [
+                    self._operator(node, reals),
+                    *self._parameters(node.output, self.graph.qparams[node.output]),
+                ],
+                [node.output],
+                name=f"{node.output}.quantize",
+            )
+        )
 
     def _element(self, name: str) -> int:
         return helper.np_dtype_to_tensor_dtype(self.graph.qparams[name].qtype.dtype)
@@ -58,11 +65,12 @@ class _Writer:
         if isinstance(node, Linear):
             reals += self._weights(node)
         if reals and node.op_type != "QuantizeLinear":
+            computed = f"{node.output}.computed"
             operator = helper.make_node(
-                node.op_type, reals, ["y.real"], name="operator", **_attributes(node)
+                node.op_type, reals, [computed], name=node.name, **_attributes(node)
             )
             self.nodes.append(operator)
-            return "y.real"
+            return computed
         return reals[0]
 
     def _weights(self, node: Linear) -> list[str]:
@@ -94,18 +102,18 @@ class _Writer:
         return f"{name}.real"
 
     def _dequantized(self, name: str, qparams: QParams) -> str:
-        parameters = self._parameters(name, qparams)
-        self.nodes.append(
-            helper.make_node("DequantizeLinear", [name, *parameters], [f"{name}.real"])
-        )
-        return f"{name}.real"
+        real, parameters = f"{name}.real", self._parameters(name, qparams)
+        if all(real not in node.output for node in self.nodes):
+            self.nodes.append(helper.make_node("DequantizeLinear", [name, *parameters], [real]))
+        return real
 
     def _parameters(self, name: str, qparams: QParams) -> list[str]:
         zero = qparams.zero_point.astype(qparams.qtype.dtype)
         return [self._constant(f"{name}.s", qparams.scale), self._constant(f"{name}.z", zero)]
 
     def _constant(self, name: str, value: Any) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        if all(constant.name != name for constant in self.constants):
+            self.constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
 

@@ -24,7 +24,7 @@ class Sweep:
     """One operator and what it is fed.
 
     Args:
-        graph: of one node that computes.
+        graph: of one node that computes, or a few that a target computes as one.
         inputs: graph input to codes, (N, ...).
     """
 

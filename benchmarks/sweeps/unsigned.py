@@ -13,11 +13,12 @@ from benchmarks.sweeps.elementwise import RATIOS, pairs
 from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, means_by_2, pools
 from benchmarks.sweeps.sweep import EVERY_CODE, UNITS, ZERO_POINTS, Sweep, grid, of
-from deployq.qgraph.nodes import Concat, Softmax
+from deployq.qgraph.nodes import Concat, Elementwise, IntegerGraph, Lookup, Softmax
 from deployq.qparams import QParams
 from deployq.qtypes import QType
 
 U8, OFFSET = QType(8, signed=False), 128
+BYTES = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
 DIFFERENCES = np.arange(-255, 256)
 
 
@@ -32,6 +33,8 @@ def unsigned_sweeps() -> Iterator[Sweep]:
     yield from (unsigned(sweep) for sweep in every if sweep.graph.nodes[0].bounds is None)
     yield from crowded()
     yield from shares_of_two()
+    yield from tables()
+    yield from gated()
 
 
 def shares_of_two(seed: int = 0) -> Iterator[Sweep]:
@@ -43,6 +46,29 @@ def shares_of_two(seed: int = 0) -> Iterator[Sweep]:
     for scale in (1 / 64, 1 / 16, *rng.uniform(0.002, 0.3, 10), 2.0):
         qparams = {"x": grid(scale, int(rng.integers(0, 256)), U8), "y": grid(1 / 256, 0, U8)}
         yield of(node, qparams, x=x)
+
+
+def tables(seed: int = 0) -> Iterator[Sweep]:
+    """Every code through a Sigmoid and a Tanh, some on grids on which the limits are ties."""
+    rng = np.random.default_rng(seed)
+    for operator in ("Sigmoid", "Tanh"):
+        node = Lookup(name=operator, op_type=operator, inputs=("x",), output="y")
+        for scale in (1 / 256, 1 / 128, 2 / 255, 2 / 3, *rng.uniform(0.002, 0.02, 16)):
+            (x_scale,), zeros = np.exp(rng.uniform(-7, 0, 1)), rng.integers(0, 256, 2)
+            grids = {"x": grid(x_scale, zeros[0], U8), "y": grid(scale, zeros[1], U8)}
+            yield of(node, grids, x=BYTES)
+
+
+def gated(seed: int = 0) -> Iterator[Sweep]:
+    """Every code times its own Sigmoid, whose grid is any; large ones are ties for some ratios."""
+    rng = np.random.default_rng(seed)
+    sigmoid = Lookup(name="GATE", op_type="Sigmoid", inputs=("x",), output="s")
+    mul = Elementwise(name="MUL", op_type="Mul", inputs=("x", "s"), output="y")
+    for ratio in (2, 2 / 3, 4, 2 / 5, 1, *rng.uniform(0.3, 1.5, 35)):
+        x, (zero_x, zero_s, zero_y) = np.exp(rng.uniform(-6, 0)), rng.integers(0, 256, 3)
+        gate = grid(rng.uniform(0.003, 0.01), zero_s, U8) if zero_y % 2 else grid(1 / 256, 0, U8)
+        grids = {"x": grid(x, zero_x, U8), "s": gate, "y": grid(x * ratio, zero_y, U8)}
+        yield Sweep(IntegerGraph((sigmoid, mul), grids, ("x",), ("y",)), {"x": BYTES})
 
 
 def unsigned(sweep: Sweep) -> Sweep:

@@ -18,6 +18,7 @@ from deployq.arithmetic.requant_words import (
     Averaging,
     BiasOrder,
     Functions,
+    Gating,
     Mantissa,
     Normalization,
     Product,
@@ -90,6 +91,7 @@ class Form:
         zero_point: where the output's zero point is added; None: as the kind has it.
         addition: how Add joins two scales, FIXED only.
         product: how Mul scales the product of two tensors, FIXED only.
+        gating: how Mul takes a tensor and its own Sigmoid.
         rescaling: how Concat brings its operands to one scale, FIXED only.
         averaging: how average pools divide, FIXED only.
         functions: how tables of functions of one value are computed.
@@ -113,6 +115,7 @@ class Form:
     zero_point: ZeroPointPlace | None = None
     addition: Addition = Addition.RESCALED
     product: Product = Product.WHOLE
+    gating: Gating = Gating.APART
     rescaling: Rescaling = Rescaling.ONCE
     averaging: Averaging = Averaging.SCALED_SUM
     functions: Functions = Functions.EXACT

@@ -48,6 +48,15 @@ def form_name(op_type: str, weight: tuple[int, ...], geometry: ConvGeometry) -> 
     return GROUPED if geometry.groups > 1 else op_type
 
 
+def function_form_name(function: str) -> str:
+    """The operator that states the arithmetic of a function of one value.
+
+    Swish is what a Sigmoid and its Mul are together (``Gating.JOINED``): a target has no words of
+    its own for it.
+    """
+    return "Sigmoid" if function == "Swish" else function
+
+
 def pool_form_name(op_type: str, geometry: PoolGeometry | None) -> str:
     """The operator, or the kind of it, as :func:`form_name`.
 

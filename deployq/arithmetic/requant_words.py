@@ -59,6 +59,13 @@ class Product(StrEnum):
     CENTRED = "centred"  # moved to the middle of its range, to fit 16 bits; 15 bits go first (HTP)
 
 
+class Gating(StrEnum):
+    """How a tensor is multiplied by its own Sigmoid."""
+
+    APART = "apart"  # a Sigmoid on a grid of its own, then Mul
+    JOINED = "joined"  # one function of the tensor, rounded once, whatever that grid is (HTP)
+
+
 class Rescaling(StrEnum):
     """How an operand of Concat comes to the output's scale."""
 
@@ -73,6 +80,7 @@ class Functions(StrEnum):
     EXACT = "exact"  # in float64, rounded to float32
     RATIONAL = "rational"  # Sigmoid, Tanh: quotients of polynomials in float32 (ONNX Runtime)
     INTEGER = "integer"  # LeakyRelu by two fixed multipliers, HardSwish in 16-bit steps (LiteRT)
+    RECIPROCAL = "reciprocal"  # Sigmoid, Tanh: times 1 / s_y, then the zero point (HTP)
 
 
 class Softmax(StrEnum):

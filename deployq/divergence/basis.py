@@ -23,6 +23,7 @@ from deployq.divergence.sides import Array, Codes, Side, named_tensors
 from deployq.divergence.substitutions import Case
 from deployq.errors import DeployqError
 from deployq.qgraph.edges import feed
+from deployq.qgraph.gates import gates_joined
 from deployq.qgraph.nodes import Bounds, Dequantize, Float, Linear, Node, Quantize
 from deployq.simulator.operators import Operand
 from deployq_exporters.dialects import DIALECTS
@@ -63,7 +64,11 @@ class Basis:
 
     def node(self, tensor: str) -> Node | None:
         """The integer operator that computes a tensor; None where nothing of integers does."""
-        node = layer_node(self.graph, self.names.get(tensor, ""))
+        name = self.names.get(tensor)
+        if name is None:
+            return None
+        computed = gates_joined(self.graph, self.base.contract_of(tensor) or QDQ)
+        node = layer_node(computed, name)
         return None if isinstance(node, Quantize | Dequantize | Float) else node
 
     def feed(self, batch: Codes) -> Fed:

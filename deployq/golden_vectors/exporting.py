@@ -26,7 +26,7 @@ from deployq.golden_vectors.tracing import Advance, integer_nodes, trace_graph
 from deployq.manifest import MANIFEST, read_manifest
 from deployq.opened_file import OpenedFile, open_file, open_memory
 from deployq.pipeline import Target, as_profile, run_first, stated_profile
-from deployq.qgraph.concat_makers import concats_by_makers
+from deployq.qgraph.as_computed import as_computed
 from deployq.qgraph.edges import feed
 from deployq.qgraph.row_norms import rows_on_codes
 from deployq.simulator import Simulation, run_graph
@@ -78,7 +78,7 @@ def export_golden(
         else open_file(Path(source), target=stated)
     )
     profile = stated or stated_profile(opened.profile)
-    opened = replace(opened, graph=concats_by_makers(opened.graph, profile.contract()))
+    opened = replace(opened, graph=as_computed(opened.graph, profile.contract()))
     integer_nodes(rows_on_codes(opened.graph, profile.contract()))
     data = _dataset(source, opened, inputs)
     _refuse_inside(Path(path), source)

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from deployq import affine
 from deployq.arithmetic.contract import Accumulator, Form
-from deployq.arithmetic.form_names import pool_form_name
+from deployq.arithmetic.form_names import function_form_name, pool_form_name
 from deployq.arithmetic.geometry import PoolGeometry
 from deployq.arithmetic.kernels import (
     concat,
@@ -25,6 +25,7 @@ from deployq.arithmetic.kernels import (
 )
 from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
+from deployq.arithmetic.oracle.lookup import DEFAULT_PARAMS, UnaryParams
 from deployq.arithmetic.row_norms import RowNorm
 from deployq.graph.operators import COMPUTE, aten, clamp_bounds, unary_params
 from deployq.graph.rewrites.rule import argument, calls
@@ -184,14 +185,18 @@ def unary(node: fx.Node, function: str, value: Codes | Pending) -> Pending:
     if isinstance(value, Pending):
         assert bounds is not None, f"{node.name}: a quantizer stands before every other function"
         return value.clamped(*bounds)
-    params = unary_params(node)
+    return table_of(function, value, unary_params(node))
+
+
+def table_of(function: str, value: Codes, params: UnaryParams = DEFAULT_PARAMS) -> Pending:
+    """A function of one value, as a table over codes."""
 
     def finish(out: QParams, _: Bounds, form: Form) -> Tensor:
         table = lookup.lookup_table(function, value.qparams, out, params=params, form=form)
         narrow = table.to(torch_dtype(out.qtype))
         return lookup.apply_table(value.data, value.qparams.qtype, narrow)
 
-    return Pending(function, finish)
+    return Pending(function_form_name(function), finish)
 
 
 def _binary(function: Callable[..., Tensor]) -> Callable[[fx.Node, Sequence[Codes]], Finish]:

@@ -11,7 +11,7 @@ that follows asks for codes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -26,7 +26,7 @@ from deployq.arithmetic.codes import check_code_bits
 from deployq.arithmetic.contract import QDQ, Contract, Form, Kind
 from deployq.arithmetic.kernels.codes import dequantize, quantize, torch_dtype
 from deployq.arithmetic.kernels.requantize import fit_accumulator, real_sums, requantize
-from deployq.arithmetic.requant_words import BiasOrder
+from deployq.arithmetic.requant_words import BiasOrder, Gating
 from deployq.arithmetic.rounding import Float64Array
 from deployq.arithmetic.row_operators import in_integers
 from deployq.errors import InputError
@@ -40,10 +40,12 @@ from deployq.graph.code_operators import (
     move,
     row_norm_of,
     softmax_of,
+    table_of,
     unary,
 )
 from deployq.graph.code_ranges import code_bounds
 from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.gates import gated
 from deployq.graph.integers import LayerIntegers, is_constant, layer_integers
 from deployq.graph.layer_sums import KeptSums, layer_sums
 from deployq.graph.operators import (
@@ -217,11 +219,9 @@ class CodesInterpreter(fx.Interpreter):
         operands = [a for a in _flat(args) if isinstance(a, (Codes, Pending, Tensor))]
         codes = [operand for operand in operands if isinstance(operand, Codes)]
         if is_compute(n) and not ends_in_reals(graph, n):
-            waiting = [operand for operand in operands if isinstance(operand, Pending)]
-            if len(codes) == len(operands):
-                return compute(n, codes, self.contract.accumulator)
-            if calls(n, aten.add.Tensor) and waiting and codes:
-                return waiting[0].with_sum(codes[0])
+            computed = self._computed(n, operands, codes)
+            if computed is not None:
+                return computed
         if self._is_on_rows(n) and isinstance(args[0], Codes) and self._is_quantized(n):
             return softmax_of(args[0]) if is_softmax(n) else row_norm_of(n, args, kwargs)
         if n.target in UNARY and self._is_on_codes(n, args[0]):
@@ -231,11 +231,28 @@ class CodesInterpreter(fx.Interpreter):
             return self.call_module(str(n.target), reals, named)
         return self.call_function(n.target, reals, named)
 
+    def _computed(
+        self, n: fx.Node, operands: Sequence[Any], codes: Sequence[Codes]
+    ) -> Pending | None:
+        """Of codes, or of codes that join a layer's sums."""
+        if len(codes) == len(operands):
+            x = gated(self.prepared.module, n) if self._joins_gates() else None
+            if x is not None:
+                return table_of("Swish", codes[n.args.index(x)])
+            return compute(n, codes, self.contract.accumulator)
+        waiting = [operand for operand in operands if isinstance(operand, Pending)]
+        if calls(n, aten.add.Tensor) and waiting and codes:
+            return waiting[0].with_sum(codes[0])
+        return None
+
     def _is_on_codes(self, n: fx.Node, operand: Any) -> bool:
         """A function of codes whose result gets some, or a clamp that is part of an operator."""
         if isinstance(operand, Pending):
             return clamp_bounds(n) is not None
         return isinstance(operand, Codes) and not ends_in_reals(self.prepared.module, n)
+
+    def _joins_gates(self) -> bool:
+        return self.contract.form("Mul").gating is Gating.JOINED
 
     def _is_on_rows(self, n: fx.Node) -> bool:
         """An operator along rows that the contract computes on codes, as the simulator does."""

@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.requant_words import Rescaling
-from deployq.qgraph.nodes import Concat, Elementwise, IntegerGraph, Linear, Move, Node
+from deployq.qgraph.nodes import Concat, Elementwise, IntegerGraph, Linear, Lookup, Move, Node
 from deployq.qparams import QParams
 
 LAYERS = ("Conv", "Gemm")
+FUNCTIONS = ("Sigmoid", "Tanh", "Swish")
 MOVEMENTS = ("Reshape", "Flatten", "Transpose", "Slice", "Squeeze", "Unsqueeze")
 """What an operand may go through on its way; other movements were not looked at."""
 
@@ -23,9 +24,9 @@ MOVEMENTS = ("Reshape", "Flatten", "Transpose", "Slice", "Squeeze", "Unsqueeze")
 def concats_by_makers(graph: IntegerGraph, contract: Contract) -> IntegerGraph:
     """The graph with copies of what a Concat joins, at its parameters, where a contract says so.
 
-    Convolutions, Gemm, Add, Mul and Concat without a clamp are copied, also behind movements; what
-    else reads them reads the first ones. Lowest codes that stand for 0.0 there and not in the
-    Concat are a Relu: those operands stay. Copies are named after both tensors.
+    Convolutions, Gemm, Add, Mul, Concat and some functions without a clamp are copied, also behind
+    movements; what else reads them reads the first ones. Lowest codes that stand for 0.0 there and
+    not in the Concat are a Relu: those operands stay. Copies are named after both tensors.
 
     Source: trials on Qualcomm's x86 emulator (onnxruntime-qnn 2.7.0).
     """
@@ -72,7 +73,8 @@ class _Copies:
             inputs = tuple(self._at(name, at) for name in maker.inputs)
             return replace(maker, inputs=inputs) if inputs != maker.inputs else None
         layer = isinstance(maker, Linear) and maker.op_type in LAYERS and not maker.in_reals
-        return maker if layer or isinstance(maker, Elementwise) else None
+        function = isinstance(maker, Lookup) and maker.op_type in FUNCTIONS
+        return maker if layer or function or isinstance(maker, Elementwise) else None
 
 
 def _is_relu(own: QParams, wanted: QParams) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from deployq.arithmetic.form_names import form_name, pool_form_name
+from deployq.arithmetic.form_names import form_name, function_form_name, pool_form_name
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.arithmetic.row_norms import RowNorm
@@ -177,6 +177,10 @@ class Lookup(Node):
     """A function of one value."""
 
     params: UnaryParams = field(default_factory=UnaryParams)
+
+    @property
+    def form_name(self) -> str:
+        return function_form_name(self.op_type)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels.codes import quantize, torch_dtype
 from deployq.arithmetic.kernels.pieces import in_pieces
 from deployq.errors import InputError
-from deployq.qgraph.concat_makers import concats_by_makers
+from deployq.qgraph.as_computed import as_computed
 from deployq.qgraph.liveness import last_readers
 from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Linear, Node, Quantize
 from deployq.qgraph.row_norms import rows_on_codes
@@ -82,7 +82,7 @@ def run_graph(
         QuantizationError: a form cannot express a multiplier.
     """
     forced, keep = forced or {}, graph.qparams if keep is None else keep
-    graph = concats_by_makers(rows_on_codes(graph, contract), contract)
+    graph = as_computed(rows_on_codes(graph, contract), contract)
     _check_names(graph, inputs, forced)
     shapes = [inputs[name].shape for name in graph.inputs]
     run = _Run(graph, contract, forced, keep, shapes)

@@ -14,6 +14,7 @@ from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
     Functions,
+    Gating,
     Mantissa,
     Normalization,
     Product,
@@ -84,6 +85,8 @@ class RequantChange(Section):
     """How Add joins two scales; absent: rescaled with kind fixed."""
     product: Product | None = None
     """How Mul scales the product of two tensors; absent: whole."""
+    gating: Gating | None = None
+    """How Mul takes a tensor and its own Sigmoid; absent: apart."""
     rescaling: Rescaling | None = None
     """How Concat brings its operands to one scale; absent: once."""
     averaging: Averaging | None = None
@@ -133,7 +136,7 @@ class Requant(RequantChange):
 
 _OF_FORM = (
     "multiplier_bits", "mantissa", "shift_min", "shift_max", "left_shift", "s8_as_u8", "code_bits",
-    "post_shift", "sum_cut", "scale_precision", "zero_point", "addition", "product", "rescaling",
-    "averaging", "functions", "softmax", "normalization",
+    "post_shift", "sum_cut", "scale_precision", "zero_point", "addition", "product", "gating",
+    "rescaling", "averaging", "functions", "softmax", "normalization",
 )  # fmt: skip
 """Keys that have the same name and meaning in :class:`Form`."""

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployq.affine import dequantize, quantize
+from deployq.arithmetic.contract import Form, Kind
 from deployq.arithmetic.kernels import lookup as kernels
 from deployq.arithmetic.oracle import lookup as oracle
 from deployq.arithmetic.oracle.lookup import UnaryParams
+from deployq.arithmetic.requant_words import Functions
 from deployq.errors import QuantizationError, UnsupportedError
 from deployq.qparams import QParams
 from deployq.qtypes import QType
@@ -26,6 +28,7 @@ FUNCTIONS: dict[str, Callable[[float], float]] = {
     "Sigmoid": lambda x: 1 / (1 + math.exp(-x)),
     "Tanh": math.tanh,
     "HardSigmoid": lambda x: min(max(0.125 * x + 0.25, 0.0), 1.0),
+    "Swish": lambda x: x / (1 + math.exp(-0.125 * x)),
     "HardSwish": lambda x: x * min(max(x / 6 + 0.5, 0.0), 1.0),
 }
 
@@ -45,6 +48,20 @@ def test_a_table_is_the_function_of_each_code(
     assert table.dtype == np.int64
     assert table.tolist() == expected.tolist()
     assert kernels.lookup_table(function, qx, out, params=PARAMS).tolist() == table.tolist()
+
+
+@pytest.mark.parametrize("function", oracle.RECIPROCAL)
+@settings(max_examples=25, deadline=None)
+@given(seeds)
+def test_reciprocals_round_after_the_zero_point(function: str, seed: int) -> None:
+    draw, one = Draw(seed), np.float32(1)
+    qx, out = draw.params(U8), draw.params(U8)
+    form = Form(Kind.EXACT, functions=Functions.RECIPROCAL)
+    table = oracle.lookup_table(function, qx, out, params=PARAMS, form=form)
+    for x, code in zip(dequantize(np.arange(256), qx), table.tolist(), strict=True):
+        step = np.float32(FUNCTIONS[function](float(x))) * (one / out.scale)
+        rounded = float(np.rint(step + np.float32(out.zero_point)))
+        assert code == min(max(rounded, 0), 255)
 
 
 @settings(max_examples=30, deadline=None)

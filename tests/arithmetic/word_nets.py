@@ -60,6 +60,14 @@ def joined(
     return Net(IntegerGraph(nodes, qparams, made.graph.inputs, ("y",)), made.inputs)
 
 
+def gated(x: QParams, gate: QParams, out: QParams) -> Net:
+    """Every code times its own Sigmoid."""
+    sigmoid = Lookup(name="gate", op_type="Sigmoid", inputs=("x",), output="s")
+    product = Elementwise(name="node", op_type="Mul", inputs=("x", "s"), output="y")
+    graph = IntegerGraph((sigmoid, product), {"x": x, "s": gate, "y": out}, ("x",), ("y",))
+    return Net(graph, {"x": ALL.astype(x.qtype.dtype)})
+
+
 def named(op_type: str) -> Any:
     return {"name": "node", "op_type": op_type, "inputs": (), "output": "y"}
 
@@ -134,6 +142,9 @@ EVEN = MAPS[0][:, :, :2, :2], MAPS[1]
 KEPT_MEAN = net(Pool(**named("GlobalAveragePool")), MAPS[1], EVEN)
 SIGNED_WINDOWS = net(Pool(**named("AveragePool"), geometry=WINDOW), params(S8, 0.042, 1),
                      (MAPS[0] - 128, params(S8, 0.021, 3)))  # fmt: skip
+GATED = gated(params(U8, 0.03, 128), params(U8, 1 / 256), params(U8, 0.0171, 17))
+TIED_TABLE = net(Lookup(**named("Tanh")), params(U8, 2.0, 127), (ALL, params(U8, 0.2, 128)))
+"""Far from zero a tanh is 1, which is half way between two codes."""
 TABLE = net(Lookup(**named("Sigmoid")), params(S32, 2.0**-30), (ALL, params(U8, 0.03, 128)))
 SLOPED = net(Lookup(**named("LeakyRelu")), params(S8, 0.031, 5), (ALL - 128, params(S8, 0.02, -9)))
 NORMED = net(

@@ -11,8 +11,8 @@ import onnx
 import pytest
 
 import deployq
-from deployq.arithmetic.contract import Contract, Form, Kind, Rounding
-from deployq.arithmetic.requant_words import BiasOrder, Functions, Softmax
+from deployq.arithmetic.contract import QDQ, Contract, Form, Kind, Rounding
+from deployq.arithmetic.requant_words import BiasOrder, Functions, Gating, Softmax
 from deployq.divergence.facts import UNKNOWN, Cause, Divergence
 from deployq.divergence.layer import Layer
 from deployq.divergence.sides import Simulated
@@ -28,6 +28,7 @@ from tests.divergence.planted import (
     with_form,
     wrapping,
 )
+from tests.qgraph.texts import qdq
 from tests.simulator.nets import reals, small_net
 
 
@@ -257,3 +258,12 @@ def test_another_kind_of_multiplier_keeps_its_tables() -> None:
     assert (exact.kind, exact.functions, exact.softmax) == (
         Kind.EXACT, Functions.RATIONAL, Softmax.SCALED_TABLE
     )  # fmt: skip
+
+
+def test_a_gate_that_one_side_joins_differs_at_its_product_alone() -> None:
+    gate = """s = Sigmoid(xd)  sq = QuantizeLinear(s, sx, zx)  sd = DequantizeLinear(sq, sx, zx)
+        v = Mul(xd, sd)"""
+    file, joined = qdq(gate), replace(QDQ, by_op={"Mul": Form(Kind.EXACT, gating=Gating.JOINED)})
+    for one, other in ((joined, QDQ), (QDQ, joined)):
+        found = deployq.diff(simulated(file, one), simulated(file, other, "B"), inputs(), layers=9)
+        assert [(e.tensor, e.verdict) for e in found.explanations] == [("yq", UNKNOWN)]

@@ -19,7 +19,7 @@ from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, means_by_2, pools
 from benchmarks.sweeps.qdq import qdq_file
 from benchmarks.sweeps.sweep import Sweep
-from benchmarks.sweeps.unsigned import joined, shares_of_two, unsigned
+from benchmarks.sweeps.unsigned import gated, joined, shares_of_two, tables, unsigned
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.form_names import DEPTHWISE_BY_2
 from deployq.data import Dataset
@@ -47,6 +47,8 @@ SWEPT = {
     "Concat": lambda: _some(joined(), 3, 53),
     "GlobalAveragePool": lambda: _some(means(), 7, 151),
     "AveragePool": lambda: _some(means_by_2(), 0, 7),
+    "Sigmoid, Tanh": lambda: list(islice(tables(), 0, None, 3)),
+    "SiLU": lambda: list(islice(gated(), 0, None, 3)),
     "Softmax": lambda: list(islice(shares_of_two(), 0, None, 3)),
     "MaxPool": lambda: _some(pools("MAX_POOL_2D"), 0, 23),
 }

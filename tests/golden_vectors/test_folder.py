@@ -123,6 +123,15 @@ def test_operators_in_float_are_listed(run: Run, file: Path) -> None:
     assert code == 0 and "float: k, no vectors" in out and "1 layers" in out
 
 
+@needs_gcc
+def test_a_gate_that_the_contract_joins_is_one_table(file: Path) -> None:
+    folder, gate = file.parent / "golden", FLOAT.replace("Sqrt", "Sigmoid")
+    unsigned = {"zx": np.uint8(9), "zy": np.uint8(7)}
+    made = deployq.export_golden(qdq(f"{gate}v = Mul(xd, kd)", **unsigned), folder, "qnn-htp")
+    assert [layer["op"] for layer in made.facts["golden"]["layers"]] == ["Sigmoid", "Swish"]
+    assert sanitized(folder)[0] == 0
+
+
 def test_a_fixed_batch_is_run_whole(file: Path) -> None:
     onnx.save(qdq(CONV, shape="2,3,8,8"), file)
     deployq.export_golden(file, file.parent / "golden", "int8-npu")

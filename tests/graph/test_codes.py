@@ -13,12 +13,14 @@ from torch.nn import functional as F
 
 from deployq import affine
 from deployq.arithmetic.contract import QDQ, Accumulator, Contract
+from deployq.arithmetic.oracle.lookup import lookup_table
 from deployq.errors import AccumulatorOverflowError, InputError, UnsupportedError
 from deployq.graph.capture import capture
 from deployq.graph.codes import evaluate_codes, evaluate_steps
 from deployq.graph.integers import grid_of, layer_integers, linear_calls
 from deployq.graph.preparation import PreparedModel
 from deployq_calibration import calibrate_model
+from deployq_targets import load_profile
 from tests.graph.networks import (
     TARGETS,
     Net,
@@ -248,3 +250,17 @@ def test_a_float_tensor_is_on_no_grid() -> None:
     node = next(n for n in graph.graph.nodes if n.op == "call_function")
     with pytest.raises(UnsupportedError, match=r"(?s)conv: an integer .* codes.*next: "):
         grid_of(graph, node)
+
+
+def test_a_tensor_times_its_own_sigmoid_is_one_function_where_the_contract_has_it() -> None:
+    def body(m: Net, x: Tensor) -> Tensor:
+        y = m.conv(x)
+        return F.silu(y) + torch.sigmoid(y) * F.relu(y)
+
+    prepared = one_layer("qnn-htp", body, conv=conv(3, 2))
+    contract = load_profile("qnn-htp").contract()
+    joined, apart = (evaluate_codes(prepared, c, images()) for c in (contract, QDQ))
+    x, y = (prepared.quantizers()[name].qparams() for name in ("conv", "mul"))
+    table = torch.from_numpy(lookup_table("Swish", x, y, form=contract.form("Sigmoid")))
+    assert torch.equal(joined["mul"].long(), table[joined["conv"].long()])
+    assert not torch.equal(apart["mul"], joined["mul"])

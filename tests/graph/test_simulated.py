@@ -14,6 +14,7 @@ from deployq.arithmetic.requant_words import (
     Addition,
     Averaging,
     Functions,
+    Gating,
     Mantissa,
     Product,
     Rescaling,
@@ -134,7 +135,7 @@ def test_documents_list_every_builtin_profile() -> None:
 def test_documents_explain_every_word_of_a_requantization() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     words = {*RequantChange.model_fields, *ScalePrecision, *ZeroPointPlace, *Addition}
-    words |= {*Averaging, *Functions, *Kind, *Mantissa, *Product, *Rescaling}
+    words |= {*Averaging, *Functions, *Gating, *Kind, *Mantissa, *Product, *Rescaling}
     assert sorted(word for word in words if f"`{word}`" not in text) == []
 
 

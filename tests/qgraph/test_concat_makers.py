@@ -23,13 +23,17 @@ MAKERS = replace(
 
 
 def file(
-    zero: int = 3, out: int = 9, way: str = "Transpose<perm = [0, 2, 1]>", join: str = "a, b"
+    zero: int = 3,
+    out: int = 9,
+    way: str = "Transpose<perm = [0, 2, 1]>",
+    join: str = "a, b",
+    made: str = "Add(xr, xr)",
 ) -> onnx.ModelProto:
-    """``a``: a sum; ``b``: it moved; ``c``: the input moved. They join at twice the scale."""
+    """``a``: ``made``; ``b``: it moved; ``c``: the input moved. They join at twice the scale."""
     return parse(f"""(uint8[1,4,4] x) => (uint8[N,M,4] y, uint8[1,4,4] a)
         <float s = {{0.1}}, float t = {{0.2}}, uint8 z = {{{zero}}}, uint8 q = {{{out}}}>
         {{ xr = DequantizeLinear(x, s, z)
-           ar = Add(xr, xr)  a = QuantizeLinear(ar, s, z)  ad = DequantizeLinear(a, s, z)
+           ar = {made}  a = QuantizeLinear(ar, s, z)  ad = DequantizeLinear(a, s, z)
            br = {way}(ad)  b = QuantizeLinear(br, s, z)  bd = DequantizeLinear(b, s, z)
            cr = {way}(xr)  c = QuantizeLinear(cr, s, z)  cd = DequantizeLinear(c, s, z)
            yr = Concat<axis = 1>({", ".join(f"{name.strip()}d" for name in join.split(","))})
@@ -60,6 +64,13 @@ def test_a_lowest_code_for_zero_stays_where_the_concat_has_another(
     zero: int, out: int, moves: bool
 ) -> None:
     assert found(file(zero, out)) == (("a@y", "b@y") if moves else ("a", "b"))
+
+
+@pytest.mark.parametrize(("function", "first"), [("Sigmoid", "a@y"), ("Gelu", "a")])
+def test_some_functions_are_computed_at_the_parameters_of_the_concat(
+    function: str, first: str
+) -> None:
+    assert found(file(join="a, c", made=f"{function}(xr)")) == (first, "c")
 
 
 def test_clamped_operands_and_other_movements_stay() -> None:

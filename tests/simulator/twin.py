@@ -22,7 +22,7 @@ from deployq.arithmetic.oracle.requantize import fit_accumulator, requantize
 from deployq.arithmetic.requant_words import BiasOrder
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph import nodes as n
-from deployq.qgraph.concat_makers import concats_by_makers
+from deployq.qgraph.as_computed import as_computed
 
 CONVOLUTIONS: dict[str, Any] = {
     "Conv": linear.conv_accumulate,
@@ -33,7 +33,7 @@ Array = np.ndarray[Any, Any]
 
 def evaluate(graph: IntegerGraph, contract: Contract, inputs: dict[str, Array]) -> dict[str, Array]:
     """Codes of every computed tensor; movement operators are not here."""
-    graph, codes = concats_by_makers(graph, contract), {**graph.constants, **inputs}
+    graph, codes = as_computed(graph, contract), {**graph.constants, **inputs}
     for node in graph.nodes:
         if isinstance(node, n.Quantize):
             codes[node.output] = affine.quantize(inputs[node.inputs[0]], graph.qparams[node.output])

@@ -389,8 +389,9 @@ SAYS_NOTHING_OF_A_FILE = (
     "requant.multiplier_bits", "requant.mantissa", "requant.multiplier_scope",
     "requant.left_shift", "requant.s8_as_u8", "requant.post_shift", "requant.sum_cut",
     "requant.scale_precision", "requant.zero_point",
-    "requant.code_bits", "requant.addition", "requant.product", "requant.rescaling",
-    "requant.averaging", "requant.functions", "requant.softmax", "requant.normalization",
+    "requant.code_bits", "requant.addition", "requant.product", "requant.gating",
+    "requant.rescaling", "requant.averaging", "requant.functions", "requant.softmax",
+    "requant.normalization",
     # speed, and where a compiler puts things
     "align.bytes", "align.tiles", "align.products", "align.product_uses", "align.depthwise_tiles",
     "align.depthwise_cells", "align.block", "align.block_inputs",

@@ -118,6 +118,8 @@ def test_word_of_one_operator_leaves_the_others_alone(parse: Make) -> None:
         ),
         ("requant.addition", "sum", "rescaled, rescaled_once, weighted_sum, cut_sum"),
         ("requant.product", "half", "whole, centred"),
+        ("requant.gating", "fused", "apart, joined"),
+        ("requant.functions", "float16", "exact, rational, integer, reciprocal"),
         ("requant.rescaling", "thrice", "once, twice, by_makers"),
         ("requant.averaging", "mean", "scaled_sum, divided_mantissa, kept_sum, raw_codes"),
         (
@@ -143,7 +145,7 @@ def test_other_values_are_refused(parse: Make, key: str, value: object, allowed:
     ("operator", "word", "value"),
     [("Conv", "functions", "rational"), ("Conv", "softmax", "real"),
      ("Conv", "normalization", "integer"), ("Conv", "averaging", "scaled_sum"),
-     ("Conv", "addition", "rescaled")],
+     ("Conv", "addition", "rescaled"), ("Conv", "gating", "joined")],
 )  # fmt: skip
 def test_word_at_an_operator_that_it_says_nothing_to_is_refused(
     parse: Make, operator: str, word: str, value: str

@@ -32,7 +32,7 @@ class UnaryParams:
 
     Args:
         alpha: slope of LeakyRelu (none: ONNX's 0.01) or HardSigmoid (none: ONNX's 0.2), limit of
-            Elu (none: ONNX's 1).
+            Elu (none: ONNX's 1), factor inside the Sigmoid of Swish (none: ONNX's 1).
         beta: offset of HardSigmoid (none: ONNX's 0.5).
         low, high: bounds of Clip, in reals.
         approximate: ``none`` or ``tanh``, of Gelu.
@@ -63,7 +63,7 @@ def lookup_table(
 
     Args:
         function: ONNX operator type: Relu, Clip, LeakyRelu, Sigmoid, Tanh, HardSigmoid, HardSwish,
-            Elu, Gelu, Mish.
+            Elu, Gelu, Mish, Swish.
         qx, out: parameters, per tensor; the input has at most 16 bits.
         form: how some functions are computed.
 
@@ -102,7 +102,20 @@ def lookup_table(
         values = _RATIONAL[function](reals)
     else:
         values = _FUNCTIONS[function](reals.astype(np.float64), params).astype(np.float32)
+    if form.functions is Functions.RECIPROCAL and function in RECIPROCAL:
+        return _by_reciprocal(values, out)
     return quantize(values, out).astype(np.int64)
+
+
+def _by_reciprocal(values: Float32Array, out: QParams) -> Int64Array:
+    """``clip(round_half_even(values * (1 / s_y) + z_y))``, each step in float32.
+
+    Source: trials on Qualcomm's x86 emulator (onnxruntime-qnn 2.7.0).
+    """
+    scale, zero = scale_and_zero(out, "output")
+    steps = np.rint(values * (np.float32(1.0) / scale) + np.float32(zero))
+    codes: Float64Array = np.clip(steps.astype(np.float64), out.qtype.qmin, out.qtype.qmax)
+    return codes.astype(np.int64)
 
 
 def apply_table(x: IntArray, qtype: QType, table: IntArray) -> IntArray:
@@ -129,6 +142,10 @@ def check_table(length: int, qtype: QType) -> None:
 def _sigmoid(x: Float64Array, params: UnaryParams) -> Float64Array:
     tail = np.exp(-np.abs(x))  # never overflows
     return np.where(x >= 0, 1.0, tail) / (1.0 + tail)
+
+
+def _swish(x: Float64Array, params: UnaryParams) -> Float64Array:
+    return x * _sigmoid(x * _attribute(params.alpha, 1.0), params)
 
 
 def _leaky_relu(x: Float64Array, params: UnaryParams) -> Float64Array:
@@ -163,7 +180,9 @@ _RATIONAL: dict[str, Callable[[Float32Array], Float32Array]] = {
     "Sigmoid": rational.logistic,
     "Tanh": rational.tanh,
 }
-BY_CONTRACT = frozenset([*_RATIONAL, *INTEGER_FUNCTIONS])
+RECIPROCAL = ("Sigmoid", "Tanh", "Swish")
+"""Functions that are looked at under ``Functions.RECIPROCAL``."""
+BY_CONTRACT = frozenset([*_RATIONAL, *RECIPROCAL, *INTEGER_FUNCTIONS])
 """Functions whose table depends on the contract."""
 
 _FUNCTIONS: dict[str, Callable[[Float64Array, UnaryParams], Float64Array]] = {
@@ -177,4 +196,5 @@ _FUNCTIONS: dict[str, Callable[[Float64Array, UnaryParams], Float64Array]] = {
     "Gelu": _gelu,
     "Mish": lambda x, params: x * np.tanh(np.logaddexp(0.0, x)),
     "HardSwish": lambda x, params: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
+    "Swish": _swish,
 }

@@ -32,6 +32,7 @@ RMS, RMS_OPSET = "RMSNormalization", 23
 OWNERS = {
     "addition": ("Add",),
     "product": ("Mul",),
+    "gating": ("Mul",),
     "rescaling": ("Concat",),
     "averaging": POOLS,
     "functions": ("Sigmoid", "Tanh", "LeakyRelu", "HardSwish"),
