@@ -44,7 +44,7 @@ from deployq.graph.code_operators import (
     unary,
 )
 from deployq.graph.code_ranges import code_bounds
-from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.fake_quantize import FakeQuantize, is_quantizer
 from deployq.graph.gates import gated
 from deployq.graph.integers import LayerIntegers, is_constant, layer_integers
 from deployq.graph.layer_sums import KeptSums, layer_sums
@@ -59,7 +59,7 @@ from deployq.graph.operators import (
     onnx_type,
 )
 from deployq.graph.preparation import PreparedModel
-from deployq.graph.reals import ends_in_reals, is_quantizer
+from deployq.graph.reals import ends_in_reals
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import PerTensor, QParams

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from deployq.graph.bounded import bounded
 from deployq.graph.fused_quantize import fused_fake_quantize, fuses
@@ -365,3 +365,10 @@ class FakeQuantize(nn.Module):
         if config["learns_exponent"]:
             found.learn_scale()
         return found
+
+
+def is_quantizer(module: fx.GraphModule, node: fx.Node) -> bool:
+    """True for the call of a :class:`FakeQuantize`."""
+    if node.op != "call_module":
+        return False
+    return isinstance(module.get_submodule(str(node.target)), FakeQuantize)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import fx
 
+from deployq.graph.fake_quantize import is_quantizer
 from deployq.graph.operators import aten
-from deployq.graph.reals import is_quantizer
 from deployq.graph.rewrites.rule import calls
 
 

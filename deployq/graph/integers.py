@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from deployq.arithmetic.requant_words import BiasOrder
 from deployq.errors import UnsupportedError
 from deployq.graph.batch_norm import BatchNormTensors, LinearCodes
-from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.fake_quantize import FakeQuantize, is_quantizer
 from deployq.graph.finished import check_calibrated, check_finite, check_finite_layer
 from deployq.graph.late_bias import with_late_bias
 from deployq.graph.preparation import PreparedModel
@@ -169,10 +169,7 @@ def is_constant(node: fx.Node) -> bool:
 
 def is_on_grid(module: fx.GraphModule, node: fx.Node) -> bool:
     """False for the values of operators in float."""
-    source = moved_from(module, node)
-    if source.op != "call_module":
-        return False
-    return isinstance(module.get_submodule(str(source.target)), FakeQuantize)
+    return is_quantizer(module, moved_from(module, node))
 
 
 def grid_of(module: fx.GraphModule, node: fx.Node) -> QParams:

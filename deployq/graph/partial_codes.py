@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from deployq.arithmetic.contract import Contract
+from deployq.arithmetic.kernels.devices import CPU
 from deployq.graph.codes import CodesInterpreter, real_outputs
 from deployq.graph.integers import LayerIntegers, layer_integers
 from deployq.graph.layer_sums import KeptSums
@@ -23,8 +24,6 @@ from deployq.graph.units import QuantizedLinear
 
 Values = Mapping[fx.Node, Any]
 """What nodes before a cut made and nodes behind it read: codes, or reals of operators in float."""
-
-CPU = torch.device("cpu")
 
 
 class PartialCodes:

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from torch import fx
 
-from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.fake_quantize import is_quantizer
 from deployq.graph.operators import aten, clamp_bounds, onnx_type
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.sites import Site, moved_from, readers
@@ -82,13 +82,6 @@ def ends_in_reals(module: fx.GraphModule, node: fx.Node) -> bool:
         elif not is_quantizer(module, user):
             return True
     return False
-
-
-def is_quantizer(module: fx.GraphModule, node: fx.Node) -> bool:
-    """True for the call of a :class:`FakeQuantize`."""
-    if node.op != "call_module":
-        return False
-    return isinstance(module.get_submodule(str(node.target)), FakeQuantize)
 
 
 def _float_sums(

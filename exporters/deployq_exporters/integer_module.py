@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from deployq.affine import dequantize
 from deployq.graph.channel_factors import UNSCALED, has_factors
-from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.fake_quantize import FakeQuantize, is_quantizer
 from deployq.graph.integers import grid_of, is_constant, is_on_grid
 from deployq.graph.operators import aten, is_movement
 from deployq.graph.preparation import PreparedModel
@@ -92,8 +92,8 @@ class _Builder:
 
     def _is_real_sum(self, node: fx.Node) -> bool:
         """A sum in float that no quantizer reads: nothing else would name it."""
-        reads = (self.source.get_submodule(str(u.target)) for u in node.users if _is_module(u))
-        return calls(node, aten.add.Tensor) and not any(isinstance(m, FakeQuantize) for m in reads)
+        quantized = any(is_quantizer(self.source, user) for user in node.users)
+        return calls(node, aten.add.Tensor) and not quantized
 
     def _named(self, x: fx.Node, name: str) -> fx.Node:
         return self.graph.call_function(torch.ops.deployq.named.default, (x, name))
@@ -186,10 +186,6 @@ class _Builder:
         return self.graph.call_function(
             torch.ops.deployq.layer.default, (self._arg(source), *operands, *facts)
         )
-
-
-def _is_module(node: fx.Node) -> bool:
-    return node.op == "call_module"
 
 
 def _holds(root: nn.Module, name: str) -> bool:

@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, fx
 
+from deployq.graph.fake_quantize import is_quantizer
 from deployq.graph.integers import is_constant
 from deployq.graph.layer_placement import count_reads
 from deployq.graph.operators import SHAPE
-from deployq.graph.reals import ends_in_reals, is_quantizer
+from deployq.graph.reals import ends_in_reals
 from deployq.graph.rewrites.rule import argument, calls
 from deployq.graph.tensors import read_tensor
 from deployq.graph.units import QuantizedLinear

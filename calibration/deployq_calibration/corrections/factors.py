@@ -18,13 +18,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, fx
 
-from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel
-from deployq_calibration.corrections.blocks import run_nodes, watching, whole_network
 from deployq_calibration.corrections.function_sites import FunctionSite, find_functions
-from deployq_calibration.corrections.modes import in_float
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
-from deployq_calibration.corrections.streams import ROWS, Stream, collect
+from deployq_calibration.corrections.streams import ROWS, Stream, collect, watch_in_float
 
 NAME = "factors"
 FIGURE = "squared error over square of the readers' outputs, the median row"
@@ -122,11 +119,5 @@ def _look(
         chosen = torch.randperm(len(flat), generator=draw)[:share].to(flat.device)
         parts.setdefault(node, []).append(flat[chosen])
 
-    network, module = whole_network(prepared.module), prepared.module
-    watched = watching(module, nodes, see)
-    with evaluation_mode(module), in_float(module), torch.no_grad():
-        for start in range(0, len(samples), ROWS):
-            rows = samples.rows(network, slice(start, start + ROWS))
-            run_nodes(module, network, rows, replaced=watched)
-            progress("factors")
+    watch_in_float(samples, nodes, see, lambda: progress("factors"))
     return peaks, {node: torch.cat(found) for node, found in parts.items()}

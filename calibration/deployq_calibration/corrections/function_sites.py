@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, fx
 
 from deployq.graph.channel_factors import applies_factors, has_factors, insert_factors
-from deployq.graph.fake_quantize import FakeQuantize
+from deployq.graph.fake_quantize import FakeQuantize, is_quantizer
 from deployq.graph.layer_placement import count_reads
 from deployq.graph.operators import UNARY, clamp_bounds, onnx_type
 from deployq.graph.preparation import PreparedModel
-from deployq.graph.reals import is_quantizer
 from deployq.graph.tensors import read_tensor
 from deployq_calibration.corrections.blocks import linear_nodes, unit_of
 from deployq_calibration.corrections.smoothing import linear_readers

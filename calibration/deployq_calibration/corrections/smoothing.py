@@ -19,26 +19,19 @@ from torch import Tensor, fx
 from deployq.errors import InputError
 from deployq.graph.fake_quantize import FakeQuantize
 from deployq.graph.layer_placement import count_reads
-from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.rewrites.rule import argument, calls
 from deployq.graph.tensors import read_tensor
 from deployq_calibration.corrections.blocks import (
     linear_nodes,
-    run_nodes,
     unit_of,
-    watching,
-    whole_network,
 )
-from deployq_calibration.corrections.modes import in_float
 from deployq_calibration.corrections.settings import Advance, Batches, Change, CorrectionSettings
-from deployq_calibration.corrections.streams import Stream, collect
+from deployq_calibration.corrections.streams import Stream, collect, watch_in_float
 
 NAME = "smoothing"
 POWERS = "pow2"
 FIGURE = "largest magnitude of a LayerNorm's channels over their mean one"
-ROWS = 64
-"""Samples that are evaluated at a time."""
 
 
 @dataclass(frozen=True)
@@ -199,13 +192,8 @@ def _magnitudes(
         found[node] = torch.maximum(found[node], here) if node in found else here
 
     samples = Stream(prepared, collect(batches(), settings.samples))
-    network, module = whole_network(prepared.module), prepared.module
-    watched = watching(module, nodes, see)
-    with evaluation_mode(module), in_float(module), torch.no_grad():
-        for start in range(0, len(samples) if nodes else 0, ROWS):
-            rows = samples.rows(network, slice(start, start + ROWS))
-            run_nodes(module, network, rows, replaced=watched)
-            progress("smooth")
+    if nodes:
+        watch_in_float(samples, nodes, see, lambda: progress("smooth"))
     return found
 
 

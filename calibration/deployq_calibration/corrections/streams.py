@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, fx
 
 from deployq.errors import InputError
+from deployq.graph.modes import evaluation_mode
 from deployq.graph.preparation import PreparedModel
-from deployq_calibration.corrections.blocks import Block, Call, placeholders, run_nodes
+from deployq_calibration.corrections.blocks import (
+    Block,
+    Call,
+    placeholders,
+    run_nodes,
+    watching,
+    whole_network,
+)
+from deployq_calibration.corrections.modes import in_float
 
 ROWS = 64
 """Samples that are evaluated at a time."""
@@ -70,6 +79,26 @@ class Stream:
         last = block.nodes[-1]
         for node in [n for n in self.values if not any(user > last for user in n.users)]:
             del self.values[node]
+
+
+def watch_in_float(
+    samples: Stream,
+    nodes: Sequence[fx.Node],
+    see: Callable[[fx.Node, Tensor], None],
+    after: Callable[[], None],
+) -> None:
+    """Show what some nodes of the float network make of all samples; ``after`` each few of them.
+
+    Args:
+        samples: in front of the network.
+    """
+    module = samples.module
+    network, watched = whole_network(module), watching(module, nodes, see)
+    with evaluation_mode(module), in_float(module), torch.no_grad():
+        for start in range(0, len(samples), ROWS):
+            rows = samples.rows(network, slice(start, start + ROWS))
+            run_nodes(module, network, rows, replaced=watched)
+            after()
 
 
 def _room(shape: tuple[int, ...]) -> Tensor:
