@@ -29,11 +29,13 @@ class Cut:
         size: height and width of the input in pixels.
         options: what timm's constructor takes beside the name.
         gain: of random weights; see :func:`draw_wider`.
+        temperature: factor on those that a network learns.
     """
 
     size: int = 64
     options: Mapping[str, Any] = field(default_factory=dict)
     gain: float = GAIN
+    temperature: float = 1.0
 
 
 def _plain(size: int = 96, **options: Any) -> Cut:
@@ -41,6 +43,7 @@ def _plain(size: int = 96, **options: Any) -> Cut:
     return Cut(size, {"img_size": size, "depth": 2, **options})
 
 
+_TWO_BLOCKS = {"img_size": 96, "depth": 2}
 _STAGES = {"depths": (1, 1, 1, 1)}
 _WINDOWS = {"img_size": 64, "depths": (2, 2), "num_heads": (3, 6)}
 
@@ -53,14 +56,14 @@ NETWORKS: Mapping[str, Cut] = {
     "beit_base_patch16_224": _plain(embed_dim=96, num_heads=3),
     "cait_xxs24_224": _plain(),
     "eva02_tiny_patch14_224": _plain(98),
-    "xcit_nano_12_p16_224": _plain(),
+    "xcit_nano_12_p16_224": Cut(96, _TWO_BLOCKS, temperature=4.0),  # shares of 32 cosines
     "tnt_s_legacy_patch16_224": _plain(),
     "convit_tiny": _plain(depth=3, local_up_to_layer=2),
     "swin_tiny_patch4_window7_224": Cut(64, {**_WINDOWS, "window_size": 4, "embed_dim": 48}),
     "swinv2_tiny_window8_256": Cut(64, {**_WINDOWS, "window_size": 4, "embed_dim": 48}),
     "swinv2_cr_tiny_ns_224": Cut(64, {**_WINDOWS, "embed_dim": 48}),
     "pit_ti_224": Cut(64, {"img_size": 64}),
-    "levit_128s": Cut(128, {"img_size": 128, "depth": (1, 1, 1)}),
+    "levit_128s": Cut(128, {"img_size": 128, "depth": (1, 1, 1)}, gain=1.0),  # HardSwish: -3 to 3
     "mixer_s16_224": Cut(64, {"img_size": 64}),
     "resmlp_12_224": Cut(64, {"img_size": 64}),
     "coat_tiny": Cut(64, {"img_size": 64, "serial_depths": (1, 1, 1, 1), "parallel_depth": 1}),
@@ -97,15 +100,18 @@ def network(name: str, batch: Floats) -> nn.Module:
     with torchvision_shapes.skipped():
         import timm
     torch.manual_seed(0)
-    options = NETWORKS[name].options
-    model: nn.Module = timm.create_model(name, pretrained=False, drop_rate=0.0, **options)
+    cut = NETWORKS[name]
+    model: nn.Module = timm.create_model(name, pretrained=False, drop_rate=0.0, **cut.options)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = 1.0
     for key, parameter in model.named_parameters():
         if bool(parameter.abs().max() < SMALL_FACTOR) and not key.endswith(("bias", "beta")):
             nn.init.ones_(parameter)
-    draw_wider(model, NETWORKS[name].gain)
+    draw_wider(model, cut.gain)
+    for key, parameter in model.named_parameters():
+        if key.endswith("temperature"):
+            parameter.data *= cut.temperature
     model.train()
     with torch.no_grad():
         model(torch.from_numpy(batch))

@@ -156,6 +156,23 @@ def test_windows_are_moved(kernel: int, options: dict[str, Any]) -> None:
     assert "im2col" not in calls and ("cat" in calls) == (options != {"stride": 2})
 
 
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [(2, {"stride": 2}), (3, {"padding": 1, "stride": 2}), (2, {"dilation": (2, 1)})],
+)
+def test_windows_are_summed_by_a_layer(kernel: int, options: dict[str, Any]) -> None:
+    """Fold behind unfold, over a map whose last rows no window of steps of 2 reaches."""
+
+    def body(m: Any, x: Tensor) -> Tensor:
+        maps = torch.stack((x, x * m.w), 1)
+        windows = nn.functional.unfold(maps, kernel, **options)
+        y: Tensor = nn.functional.fold(windows, maps.shape[2:], kernel, **options)
+        return y
+
+    calls = captured(body)
+    assert "col2im" not in calls and calls.count("conv_transpose2d") == 1
+
+
 def test_a_fourier_transform_is_layers() -> None:
     calls = captured(lambda m, x: torch.fft.fftn(x, dim=(1, 2)).real / WIDTH)
     assert calls.count("linear") == 4 and calls.count("add") == 1

@@ -58,6 +58,7 @@ from deployq.graph.rewrites import (
     view_to_reshape,
     windows_of_constant,
     windows_to_concat,
+    windows_to_layer,
 )
 from deployq.graph.rewrites.rule import Rewrite
 
@@ -71,6 +72,7 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     conv1d_to_conv2d.RULE,
     pool1d_to_pool2d.RULE,
     windows_to_concat.RULE,
+    windows_to_layer.RULE,
     fourier_to_layers.RULE,
     tanh_to_gelu.RULE,
     square_mean_to_rms_norm.RULE,
