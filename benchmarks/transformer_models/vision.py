@@ -63,7 +63,7 @@ NETWORKS: Mapping[str, Cut] = {
     "swinv2_tiny_window8_256": Cut(64, {**_WINDOWS, "window_size": 4, "embed_dim": 48}),
     "swinv2_cr_tiny_ns_224": Cut(64, {**_WINDOWS, "embed_dim": 48}),
     "pit_ti_224": Cut(64, {"img_size": 64}),
-    "levit_128s": Cut(128, {"img_size": 128, "depth": (1, 1, 1)}, gain=1.0),  # HardSwish: -3 to 3
+    "levit_128s": Cut(128, {"img_size": 128, "depth": (1, 1, 1)}, gain=0.5),  # HardSwish: -3 to 3
     "mixer_s16_224": Cut(64, {"img_size": 64}),
     "resmlp_12_224": Cut(64, {"img_size": 64}),
     "coat_tiny": Cut(64, {"img_size": 64, "serial_depths": (1, 1, 1, 1), "parallel_depth": 1}),

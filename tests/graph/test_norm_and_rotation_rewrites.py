@@ -25,7 +25,8 @@ def captured(body: Body, **children: Any) -> list[str]:
     model = Net(body, w=nn.Parameter(torch.randn(WIDTH)), **children).eval()
     x = torch.randn(3, 4, WIDTH)
     graph = capture(model, [x])
-    torch.testing.assert_close(graph(x), model(x), atol=TOLERANCE, rtol=TOLERANCE)
+    for batch in (x, torch.randn(5, 4, WIDTH)):
+        torch.testing.assert_close(graph(batch), model(batch), atol=TOLERANCE, rtol=TOLERANCE)
     return calls_of(graph)
 
 
@@ -165,7 +166,7 @@ def test_windows_are_summed_by_a_layer(kernel: int, options: dict[str, Any]) -> 
 
     def body(m: Any, x: Tensor) -> Tensor:
         maps = torch.stack((x, x * m.w), 1)
-        windows = nn.functional.unfold(maps, kernel, **options)
+        windows = nn.functional.unfold(maps, kernel, **options).relu()
         y: Tensor = nn.functional.fold(windows, maps.shape[2:], kernel, **options)
         return y
 

@@ -199,6 +199,16 @@ def test_batch_norm_of_rows_goes_over_a_map_of_one_cell() -> None:
         (lambda m, x: F.adaptive_avg_pool2d(x, 4), "adaptive_avg_pool2d"),
         (lambda m, x: F.adaptive_max_pool2d(x, 2), "max_pool2d"),
         (lambda m, x: x.amax((2, 3), keepdim=True), "max_pool2d"),
+        (lambda m, x: x.amax((2, 3)), "max_pool2d flatten"),
+        (lambda m, x: x.amax(1, True) * x, "permute max_pool2d permute mul"),
+        (lambda m, x: x.max(2)[0], "permute max_pool2d squeeze"),
+        (lambda m, x: x.flatten(2).max(-1).values, "reshape max_pool2d flatten"),
+        (lambda m, x: x.flatten(2).amax(1), "flatten permute unsqueeze max_pool2d flatten"),
+        (
+            lambda m, x: x.flatten(2).max(2)[1].float(),
+            "flatten max <built-in function getitem> to",
+        ),  # an index
+        (lambda m, x: x.amax(0), "amax"),  # over samples
         (lambda m, x: x.amax((1, 2)), "amax"),
         (lambda m, x: F.max_pool2d(x, 3, 2, ceil_mode=True), "pad max_pool2d"),
         (lambda m, x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True), "pad max_pool2d"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._dispatch.python import enable_python_dispatcher
 
 from deployq.graph.tensors import attach, free_name
 
@@ -22,7 +23,8 @@ def build(origin: fx.Node, target: Any, source: fx.Node, *args: Any) -> fx.Node:
     """
     with origin.graph.inserting_before(origin):
         node = origin.graph.call_function(target, (source, *args))
-    node.meta = {**origin.meta, "val": target(source.meta["val"], *args)}
+    with enable_python_dispatcher():  # as torch.export has it: padding fixes a free batch without
+        node.meta = {**origin.meta, "val": target(source.meta["val"], *args)}
     return node
 
 
