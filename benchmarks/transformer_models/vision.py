@@ -79,7 +79,7 @@ NETWORKS: Mapping[str, Cut] = {
     "efficientformer_l1": Cut(224),
     "edgenext_xx_small": Cut(64, {"depths": (1, 1, 2, 1)}),
     "coatnet_pico_rw_224": Cut(64, {"img_size": 64}),
-    "volo_d1_224": Cut(64, {"img_size": 64}),
+    "volo_d1_224": Cut(64, {"img_size": 64, "layers": (1, 1, 1, 1)}, gain=1.0),
     "visformer_tiny": Cut(64, {"img_size": 64, "depth": (2, 1, 1)}),
     "nest_tiny": Cut(64, {"img_size": 64}),
     "gcvit_xxtiny": Cut(64, {"img_size": 64}),
