@@ -59,6 +59,9 @@ class Align(Section):
     """The largest block: rows, columns and channels of the output that are computed from the
     accelerator's own buffers; for each block inputs and weights are read again. Absent: a layer is
     one block."""
+    block_of_equals: tuple[Count, Count] | None = None
+    """Of blocks that read as much, the largest with no more rows and columns is taken. Absent: the
+    smallest."""
     block_inputs: tuple[Count, ...] = ()
     """Input channels that the buffers hold, for each of products, and rounded up to cin; not of
     depthwise layers and pools, which hold those of the output. Absent: all."""
@@ -160,6 +163,9 @@ class Compute(Section):
     """Each group of a convolution runs as a layer of its own."""
     cores: Count | None = None
     """Units that work side by side; for reports."""
+    blocks_in_flight: Count | None = None
+    """Blocks that can be under way at once: a stage takes no less for one than its whole way over
+    this. Absent: no limit."""
     latency_cycles: Size | None = None
     """Cycles that each layer costs before it computes."""
 

@@ -34,6 +34,7 @@ class Haul:
         together: of both, in the slower memory.
         busy: cycles that the memory outside cannot give to copies.
         fill: until the first block is there, and until the last one is written.
+        apart: between these two.
         copied, first_copied: weights on their way to the on-chip memory: all, and those of the
             first block.
         outside: bytes of feature maps that lie outside.
@@ -45,6 +46,7 @@ class Haul:
     together: float
     busy: float
     fill: float
+    apart: float
     copied: float
     first_copied: float
     outside: int
@@ -106,12 +108,12 @@ class Memories:
         written = self.placed.maps[step.output]
         runs = [whole(stored, self.profile.align) for stored in read]
         result = whole(written, self.profile.align)
-        fill = 0.0
+        first = last = 0.0
         if work.loop and work.blocks:
             if read:
                 runs[0] = read_in_blocks(read[0], work.loop, work.blocks, self.profile.align)
             result = written_in_blocks(written, work.loop, work.blocks, self.profile.align)
-            fill = work.loop.groups * self._fill(read, runs, written, result)
+            first, last = self._fill(read, runs, written, result)
         maps = self._maps([*zip(read, runs, strict=True)], written, result)
         constants = self._constants(step, work, copied)
         planes = work.blocks.planes if work.blocks else 1
@@ -124,10 +126,11 @@ class Memories:
         return Haul(
             weights=self._slower(constants, waited),
             activations=self._slower(maps),
-            channels=self.far.alone(channels, Traffic.CHANNELS),
+            channels=self.far.awaited(channels, Traffic.CHANNELS),
             together=self._slower((near, far), waited),
             busy=self.far.transfer(sum(far.values())),
-            fill=fill,
+            fill=groups * (first + last),
+            apart=abs(first - last),
             copied=self._copied(copied.size, groups),
             first_copied=self._copied(copied.size / depths / groups),
             outside=sum(stored.size for stored in (*read, written) if stored.outside),
@@ -135,13 +138,14 @@ class Memories:
 
     def _fill(
         self, read: list[FeatureMap], runs: list[Run], written: FeatureMap, result: Run
-    ) -> float:
+    ) -> tuple[float, float]:
+        """Cycles of the first block on its way in, and of the last on its way out."""
         port = self._port(written)
         last = port.write_latency + result.first_on(port)
         if not read:
-            return last
+            return 0.0, last
         port = self._port(read[0])
-        return port.latency + runs[0].first_on(port) + last
+        return port.latency + runs[0].first_on(port), last
 
     def _maps(
         self, read: list[tuple[FeatureMap, Run]], written: FeatureMap, result: Run

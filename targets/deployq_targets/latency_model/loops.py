@@ -27,8 +27,9 @@ def loop_of(node: Node, shapes: Shapes, *, moves: bool = False) -> Loop | None:
     if moves and isinstance(node, Move):
         shape = shapes[node.output]
         channels, rows, columns = shape[1:] if len(shape) == 4 else (shape[-1], 1, prod(shape[:-1]))
-        size = (rows, columns)
-        return Loop(rows, columns, 1, channels, depthwise=True, pool=True, source=size)
+        cut = node.op_type == "Slice" and len(shape) == 4
+        source: Pair = shapes[node.inputs[0]][2:] if cut else (rows, columns)  # type: ignore[assignment]
+        return Loop(rows, columns, 1, channels, depthwise=True, pool=True, source=source)
     return None
 
 

@@ -70,7 +70,8 @@ class _Model:
 
     def _layer(self, step: Step, work: Work, haul: Haul, idle: float) -> ModelledLayer:
         awaited = max(0.0, haul.copied - idle)
-        fill = haul.fill + work.handed_over(haul.channels) + max(0.0, haul.first_copied - idle)
+        paced = work.waited(haul.channels, haul.apart, self.units.profile.compute.blocks_in_flight)
+        fill = haul.fill + paced + max(0.0, haul.first_copied - idle)
         cycles = {
             Bound.COMPUTE: work.computed,
             Bound.LOADING: work.loaded,

@@ -49,16 +49,25 @@ class Work:
         """All at once."""
         return max(self.computed, self.loaded, self.written)
 
-    def handed_over(self, channels: float) -> float:
-        """One block in the faster of the two stages: before the first or after the last one.
+    def waited(self, channels: float, apart: float, in_flight: int | None) -> float:
+        """Cycles in which the slowest unit waits for the others.
+
+        One block goes through the faster of the two stages alone, before the first or after the
+        last one; and a stage may wait because too many blocks are under way.
 
         Args:
             channels: cycles until the output unit has its biases, multipliers and shifts.
+            apart: of a block, between reading and writing of one.
+            in_flight: blocks that can be under way at once.
         """
         if self.blocks is None:
             return 0.0
-        multiplied = max(self.computed, self.loaded)
-        return min(multiplied, max(self.written, channels)) / self.blocks.count
+        count = self.blocks.count
+        stages = [max(self.computed, self.loaded) / count, max(self.written, channels) / count]
+        way = sum(stages) + (apart if count > 1 else 0.0)
+        least = way / in_flight if in_flight else 0.0
+        faster, slower = sorted(max(stage, least) for stage in stages)
+        return slower * count - self.slowest + faster
 
 
 @dataclass(frozen=True)
