@@ -65,6 +65,9 @@ class Align(Section):
     block_inputs: tuple[Count, ...] = ()
     """Input channels that the buffers hold, for each of products, and rounded up to cin; not of
     depthwise layers and pools, which hold those of the output. Absent: all."""
+    channels_last: bool = False
+    """A layer may write its channels last without gaps: a Transpose behind it that brings them last
+    moves nothing."""
     stored_channels: Count | None = None
     """Channels of a feature map are stored and moved in multiples of this."""
     bytes: Count | None = None
@@ -159,6 +162,11 @@ class Compute(Section):
     """GlobalAveragePool runs as a depthwise layer whose weights are ones."""
     moves_as_pools: bool = False
     """Pad, Slice, Transpose and their like run as pools of one cell."""
+    joins_in_place: bool = False
+    """What a Concat joins is written in its place where nothing else reads it; the rest is copied,
+    a pool of one cell each."""
+    pads_by_sides: bool = False
+    """Pad is a copy of its input and one for each side, from constants that lie with weights."""
     groups_apart: bool = False
     """Each group of a convolution runs as a layer of its own."""
     cores: Count | None = None

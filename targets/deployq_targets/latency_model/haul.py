@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployq.qgraph.nodes import IntegerGraph, Linear, Pool
+from deployq_targets.latency_model.copies import Copy
 from deployq_targets.latency_model.fused import Step
 from deployq_targets.latency_model.moved import Run, read_in_blocks, whole, written_in_blocks
 from deployq_targets.latency_model.ports import Port, external, onchip
@@ -15,6 +16,7 @@ from deployq_targets.latency_model.stored import (
     FeatureMap,
     Placed,
     constants_of,
+    part_of,
     place,
 )
 from deployq_targets.latency_model.units import Shapes, Work
@@ -22,6 +24,8 @@ from deployq_targets.profile import TargetProfile
 from deployq_targets.words import Traffic
 
 Bytes = Mapping[Traffic, float]
+Ends = tuple[list[FeatureMap], FeatureMap]
+"""What is read, and what is written."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,11 @@ class Memories:
 
         Weights that are read once are copied only where that takes no longer than the step.
         """
-        straight = self._haul(step, work, Constants())
-        yield straight
         found = self.constants_of(step)
+        read = [self.placed.maps[name] for name in step.inputs if name in self.placed.maps]
+        ends = (read, self.placed.maps[step.output])
+        straight = self._haul(ends, work, found, staged=False)
+        yield straight
         if not self.profile.memory.stages_weights or self.resident or not self._fits(step, found):
             return
         once = work.blocks is None or work.blocks.planes == 1
@@ -101,11 +107,20 @@ class Memories:
             found.weights, Traffic.WEIGHTS
         )
         if not once or taken <= max(work.slowest, straight.together):
-            yield self._haul(step, work, found)
+            yield self._haul(ends, work, found, staged=True)
 
-    def _haul(self, step: Step, work: Work, copied: Constants) -> Haul:
-        read = [self.placed.maps[name] for name in step.inputs if name in self.placed.maps]
-        written = self.placed.maps[step.output]
+    def copied(self, step: Step, copy: Copy, work: Work) -> Haul:
+        """Cycles for one of the copies that a step is made of; constants lie outside."""
+        multiple = self.profile.align.stored_channels or 1
+        written = part_of(self.placed.maps[step.output], copy.shape, multiple)
+        read = replace(written, edge=True, outside=True)
+        if copy.source is not None:
+            read = part_of(self.placed.maps[copy.source], copy.shape, multiple)
+        return self._haul(([read], written), work, Constants(), staged=False)
+
+    def _haul(self, ends: Ends, work: Work, found: Constants, *, staged: bool) -> Haul:
+        read, written = ends
+        copied = found if staged else Constants()
         runs = [whole(stored, self.profile.align) for stored in read]
         result = whole(written, self.profile.align)
         first = last = 0.0
@@ -115,14 +130,14 @@ class Memories:
             result = written_in_blocks(written, work.loop, work.blocks, self.profile.align)
             first, last = self._fill(read, runs, written, result)
         maps = self._maps([*zip(read, runs, strict=True)], written, result)
-        constants = self._constants(step, work, copied)
+        constants = self._constants(found, work, staged=staged)
         planes = work.blocks.planes if work.blocks else 1
-        straight = any(constants[1].values()) and not copied.size
+        straight = any(constants[1].values()) and not staged
         groups = _groups(work)
         waited = self.far.latency * planes * groups if straight else 0
         near, far = map(_sum, maps, constants)
         depths = work.blocks.depths if work.blocks else 1
-        channels = 0.0 if copied.size else constants[1].get(Traffic.CHANNELS, 0.0)
+        channels = 0.0 if staged else constants[1].get(Traffic.CHANNELS, 0.0)
         return Haul(
             weights=self._slower(constants, waited),
             activations=self._slower(maps),
@@ -158,15 +173,14 @@ class Memories:
             sums[traffic] += run.on(self._port(stored))
         return near, far
 
-    def _constants(self, step: Step, work: Work, copied: Constants) -> tuple[Bytes, Bytes]:
+    def _constants(self, found: Constants, work: Work, *, staged: bool) -> tuple[Bytes, Bytes]:
         """The same of weights, and what belongs to their channels."""
-        found = self.constants_of(step)
         if self.resident or not found.size:
             return {}, {}
         planes = work.blocks.planes if work.blocks else 1
         weights = {Traffic.WEIGHTS: found.weights * planes}
         channels = {Traffic.CHANNELS: float(found.channels * planes)}
-        return (weights, channels) if copied.size else ({}, weights | channels)
+        return (weights, channels) if staged else ({}, weights | channels)
 
     def _fits(self, step: Step, found: Constants) -> bool:
         room = self.placed.room

@@ -25,12 +25,18 @@ def loop_of(node: Node, shapes: Shapes, *, moves: bool = False) -> Loop | None:
     if isinstance(node, Pool):
         return _pool(node, shapes)
     if moves and isinstance(node, Move):
-        shape = shapes[node.output]
-        channels, rows, columns = shape[1:] if len(shape) == 4 else (shape[-1], 1, prod(shape[:-1]))
-        cut = node.op_type == "Slice" and len(shape) == 4
-        source: Pair = shapes[node.inputs[0]][2:] if cut else (rows, columns)  # type: ignore[assignment]
-        return Loop(rows, columns, 1, channels, depthwise=True, pool=True, source=source)
+        cut = node.op_type == "Slice"
+        return copy_loop(shapes[node.output], shapes[node.inputs[0]] if cut else None)
     return None
+
+
+def copy_loop(shape: tuple[int, ...], source: tuple[int, ...] | None = None) -> Loop:
+    """A pool of one cell, of a part of ``source`` or of all."""
+    channels, rows, columns = shape[1:] if len(shape) == 4 else (shape[-1], 1, prod(shape[:-1]))
+    size = (rows, columns)
+    if source and len(source) == len(shape) == 4:
+        size = (source[2], source[3])
+    return Loop(rows, columns, 1, channels, depthwise=True, pool=True, source=size)
 
 
 def _pool(node: Pool, shapes: Shapes) -> Loop:

@@ -20,8 +20,9 @@ from deployq.qgraph.nodes import (
 )
 from deployq_targets.latency_model.array import Loop, round_up, way_of
 from deployq_targets.latency_model.blocks import Blocks, blocks_of
+from deployq_targets.latency_model.copies import Copy
 from deployq_targets.latency_model.fused import Step
-from deployq_targets.latency_model.loops import loop_of
+from deployq_targets.latency_model.loops import copy_loop, loop_of
 from deployq_targets.profile import TargetProfile
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -84,6 +85,15 @@ class Units:
         loop = loop_of(node, self.shapes, moves=compute.moves_as_pools)
         if loop is None:
             return Work(None, None, 0.0, 0.0, self._written(step))
+        return self._looped(node, loop, self._written(step))
+
+    def copied(self, step: Step, copy: Copy) -> Work:
+        """Cycles for one of the copies that a step is made of."""
+        written = prod(copy.shape) * self._cycles_per_element(step.node)
+        return self._looped(step.node, copy_loop(copy.shape), written)
+
+    def _looped(self, node: Node, loop: Loop, written: float) -> Work:
+        compute = self.profile.compute
         way = way_of(replace(loop, groups=1), self._rate(node), self.profile.align, compute)
         cut = not isinstance(node, MatMul) and (loop.groups == 1 or compute.groups_apart)
         bits = self.graph.qparams[node.inputs[0]].qtype.bits
@@ -95,7 +105,7 @@ class Units:
             blocks=blocks,
             computed=way.computed * loop.groups,
             loaded=loaded if isinstance(node, Linear) or means else 0.0,
-            written=self._written(step),
+            written=written,
         )
 
     def _rate(self, node: Node) -> float:
