@@ -75,7 +75,9 @@ def matched(network: str, modelled: ModelledLatency, vela: VelaReport) -> Match:
     return Match(
         network=network,
         target=modelled.target,
-        pairs=tuple(_pair(owner, layers[owner], cycles[owner]) for owner in layers if owner in cycles),
+        pairs=tuple(
+            _pair(owner, layers[owner], cycles[owner]) for owner in layers if owner in cycles
+        ),
         only_modelled=tuple(owner for owner in layers if owner not in cycles),
         only_vela=tuple(strangers),
         modelled_ms=modelled.milliseconds,

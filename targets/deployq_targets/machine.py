@@ -112,6 +112,9 @@ class Memory(Section):
     """The same of the on-chip memory."""
     in_flight_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the bytes that can be under way that are."""
+    staged_channels: Count | None = None
+    """Output channels, at least, whose staged weights are there before a layer begins; the others
+    come meanwhile. Absent: those of a block."""
     stages_weights: bool = False
     """Weights that are read for several blocks are copied to the on-chip memory while the layer
     before computes, where there is room."""
@@ -162,6 +165,12 @@ class Compute(Section):
     """GlobalAveragePool runs as a depthwise layer whose weights are ones."""
     moves_as_pools: bool = False
     """Pad, Slice, Transpose and their like run as pools of one cell."""
+    dilation_max: Count | None = None
+    """A convolution that is dilated more has zeros in its kernel, of which this factor is spared
+    where it divides the dilation. Absent: dilation costs nothing."""
+    passes: Mapping[OpType, tuple[Size, Size]] = {}
+    """Operators that are several elementwise ones: over all elements, and over one value for each
+    row of the last axis."""
     joins_in_place: bool = False
     """What a Concat joins is written in its place where nothing else reads it; the rest is copied,
     a pool of one cell each."""

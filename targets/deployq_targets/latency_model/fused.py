@@ -96,7 +96,7 @@ def _viewed(
     """The step whose tensor a node only shows in another shape or order."""
     if not isinstance(node, Move):
         return None
-    last = channels_last and node.attributes.get("perm") == LAST
+    last = channels_last and tuple(node.attributes.get("perm") or ()) == LAST
     if node.op_type not in VIEWS and not (node.op_type == "Transpose" and last):
         return None
     for at, step in enumerate(steps):

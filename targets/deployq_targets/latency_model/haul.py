@@ -39,8 +39,9 @@ class Haul:
         busy: cycles that the memory outside cannot give to copies.
         fill: until the first block is there, and until the last one is written.
         apart: between these two.
-        copied, first_copied: weights on their way to the on-chip memory: all, and those of the
-            first block.
+        copied, first_copied: weights on their way to the on-chip memory: all, and those that must
+            be there before the first block.
+        pieces: in which they come.
         outside: bytes of feature maps that lie outside.
     """
 
@@ -53,6 +54,7 @@ class Haul:
     apart: float
     copied: float
     first_copied: float
+    pieces: float
     outside: int
 
 
@@ -136,18 +138,19 @@ class Memories:
         groups = _groups(work)
         waited = self.far.latency * planes * groups if straight else 0
         near, far = map(_sum, maps, constants)
-        depths = work.blocks.depths if work.blocks else 1
-        channels = 0.0 if staged else constants[1].get(Traffic.CHANNELS, 0.0)
+        pieces = self._pieces(work)
+        source = self.near if staged else self.far
         return Haul(
             weights=self._slower(constants, waited),
             activations=self._slower(maps),
-            channels=self.far.awaited(channels, Traffic.CHANNELS),
+            channels=source.awaited(constants[1].get(Traffic.CHANNELS, 0.0), Traffic.CHANNELS),
             together=self._slower((near, far), waited),
             busy=self.far.transfer(sum(far.values())),
             fill=groups * (first + last),
             apart=abs(first - last),
             copied=self._copied(copied.size, groups),
-            first_copied=self._copied(copied.size / depths / groups),
+            first_copied=self._copied(copied.size / pieces / groups),
+            pieces=pieces,
             outside=sum(stored.size for stored in (*read, written) if stored.outside),
         )
 
@@ -189,6 +192,12 @@ class Memories:
     def _copied(self, size: float, pieces: int = 1) -> float:
         latency = self.far.latency * pieces
         return latency + self.far.alone(size, Traffic.COPIES) if size else 0.0
+
+    def _pieces(self, work: Work) -> float:
+        depths = work.blocks.depths if work.blocks else 1
+        if work.loop is None or self.profile.memory.staged_channels is None:
+            return depths
+        return max(depths, work.loop.outputs / self.profile.memory.staged_channels)
 
     def _slower(self, moved: tuple[Bytes, Bytes], waited: float = 0.0) -> float:
         near, far = moved

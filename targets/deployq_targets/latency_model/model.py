@@ -69,8 +69,8 @@ class _Model:
         for step in steps:
             copies = copies_of(step, self.units.shapes, self.units.profile.compute)
             if copies is not None:
-                idle = 0.0
-                yield from self._copied(step, copies)
+                layers, idle = self._copied(step, copies)
+                yield from layers
                 continue
             work = self.units.work(step)
             hauls = self.memories.hauls(step, work)
@@ -79,17 +79,22 @@ class _Model:
             idle = max(0.0, layer.total - haul.busy)
             yield layer
 
-    def _copied(self, step: Step, copies: Iterable[Copy]) -> Iterator[ModelledLayer]:
-        """The copies of a step as one layer; none where there is nothing to copy."""
-        layers = []
+    def _copied(
+        self, step: Step, copies: Iterable[Copy]
+    ) -> tuple[tuple[ModelledLayer, ...], float]:
+        """The copies of a step as one layer, none where there are none; cycles left outside."""
+        layers, idle = [], 0.0
         for copy in copies:
             work = self.units.copied(step, copy)
-            layers.append(self._layer(step, work, self.memories.copied(step, copy, work), 0.0))
-        if layers:
-            yield behind_each_other(layers)
+            haul = self.memories.copied(step, copy, work)
+            layers.append(self._layer(step, work, haul, 0.0))
+            idle += max(0.0, layers[-1].total - haul.busy)
+        return (behind_each_other(layers),) if layers else (), idle
 
     def _layer(self, step: Step, work: Work, haul: Haul, idle: float) -> ModelledLayer:
         awaited = max(0.0, haul.copied - idle)
+        if awaited:  # the last piece is computed when it is there
+            awaited += work.slowest / haul.pieces
         paced = work.waited(haul.channels, haul.apart, self.units.profile.compute.blocks_in_flight)
         fill = haul.fill + paced + max(0.0, haul.first_copied - idle)
         cycles = {

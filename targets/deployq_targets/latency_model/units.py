@@ -81,8 +81,8 @@ class Units:
 
     def work(self, step: Step) -> Work:
         """Cycles for one step."""
-        node, compute = step.node, self.profile.compute
-        loop = loop_of(node, self.shapes, moves=compute.moves_as_pools)
+        node = step.node
+        loop = loop_of(node, self.shapes, self.profile.compute)
         if loop is None:
             return Work(None, None, 0.0, 0.0, self._written(step))
         return self._looped(node, loop, self._written(step))
@@ -128,6 +128,10 @@ class Units:
             return 0.0
         if isinstance(step.node, Move) and not self.profile.compute.moves_as_pools:
             return 0.0
+        if passes := self.profile.compute.passes.get(step.node.op_type):
+            shape = self.shapes[step.output]
+            values = passes[0] * prod(shape) + passes[1] * (prod(shape) // shape[-1])
+            return values * self._cycles_per_element(step.node)
         rounds = [0.0]
         for part in step.nodes:
             taken = self._cycles_per_element(part)
