@@ -105,6 +105,9 @@ class Memory(Section):
     """What enters and leaves the network lies outside: the on-chip memory is the target's alone."""
     channel_bytes: Size | None = None
     """Bytes beside the weights that each output channel reads: bias, multiplier, shift."""
+    channel_lot: Count | None = None
+    """Bytes of these that the output unit asks for at once; it waits a latency for each lot of a
+    block. Absent: as long as they take on the way."""
     external_in_flight: Mapping[Traffic, Count] = {}
     """Bytes that can be under way to or from outside at once, by what moves: read buffers, bursts
     under way."""

@@ -176,6 +176,37 @@ def test_so_many_blocks_are_under_way_at_once(most: int | None, stage: float) ->
     assert layer.total == 4 * stage + handed + 9 + 7
 
 
+@pytest.mark.parametrize(
+    ("lot", "waited"),
+    # all at once in 20 cycles, or 5 lots of 8 bytes of 100 cycles each
+    [(None, 20), (8, 5 * 100)],
+)
+def test_the_output_unit_waits_for_biases_lot_by_lot(lot: int | None, waited: float) -> None:
+    memory = Memory(
+        external_bw=2000, external_latency=100, channel_bytes=10, channel_lot=lot,
+        block_buffers={BlockPart.SUMS: 10**6},
+    )  # fmt: skip
+    profile = chip(Align(block=(8, 8, 8)), memory)
+    (layer,) = layers(profile, [conv(4, 4)], x=(1, 4, 8, 8), y=(1, 4, 8, 8))
+    assert layer.total == 128 + waited
+
+
+def test_weights_that_are_read_once_are_copied_where_reading_them_near_wins_the_wait_back() -> None:
+    memory = Memory(
+        onchip_bw=8000, external_bw=2000, external_latency=10, shared_bytes=10**6,
+        stages_weights=True, channel_bytes=10, channel_lot=8,
+    )  # fmt: skip
+    nodes: list[Node] = [conv(4, 4, y="a"), conv(4, 4, x="a", y="y")]
+    shapes = {name: (1, 4, 8, 8) for name in ("x", "a", "y")}
+    first, second = layers(chip(Align(block=(8, 8, 8)), memory), nodes, **shapes)
+    # 16 bytes of weights and 40 of biases come in 10 + 28 cycles, straight or copied; near the
+    # weights take 2 more. The first layer would wait for the copy, the second does not
+    assert first.cycles[Bound.WEIGHTS] == 10 + 28
+    assert first.fill == 5 * 10
+    assert second.cycles[Bound.WEIGHTS] == 40 / 2
+    assert second.fill == 0
+
+
 @pytest.mark.parametrize(("channels", "first"), [(None, 32), (4, 16)])
 def test_a_part_of_the_staged_weights_must_be_there_before(
     channels: int | None, first: float

@@ -110,8 +110,12 @@ def test_without_sides_a_pad_is_one_pass() -> None:
 
 @pytest.mark.parametrize(
     ("perm", "last", "names"),
-    [([0, 2, 3, 1], True, ["a"]), ([0, 2, 3, 1], False, ["a", "t"]), ([0, 3, 1, 2], True, ["a", "t"])],
-)  # fmt: skip
+    [
+        ([0, 2, 3, 1], True, ["a"]),
+        ([0, 2, 3, 1], False, ["a", "t"]),
+        ([0, 3, 1, 2], True, ["a", "t"]),
+    ],
+)
 def test_channels_come_last_for_nothing_where_a_layer_writes_them_so(
     perm: list[int], last: bool, names: list[str]
 ) -> None:

@@ -38,7 +38,7 @@ class Haul:
         together: of both, in the slower memory.
         busy: cycles that the memory outside cannot give to copies.
         fill: until the first block is there, and until the last one is written.
-        apart: between these two.
+        apart: between these two, of one block of each group.
         copied, first_copied: weights on their way to the on-chip memory: all, and those that must
             be there before the first block.
         pieces: in which they come.
@@ -92,10 +92,14 @@ class Memories:
         """What a step reads beside its feature maps."""
         return self.constants.get(step.node.output, Constants())
 
-    def hauls(self, step: Step, work: Work) -> Iterator[Haul]:
+    def hauls(self, step: Step, work: Work, idle: float) -> Iterator[Haul]:
         """Cycles for one step: weights straight from outside, or copied near before.
 
-        Weights that are read once are copied only where that takes no longer than the step.
+        Weights that are read once are copied only where that takes no longer than the step alone,
+        and what is left of it when the step begins is won back by reading them near.
+
+        Args:
+            idle: cycles before the step in which the memory outside can copy.
         """
         found = self.constants_of(step)
         read = [self.placed.maps[name] for name in step.inputs if name in self.placed.maps]
@@ -104,12 +108,18 @@ class Memories:
         yield straight
         if not self.profile.memory.stages_weights or self.resident or not self._fits(step, found):
             return
+        staged = self._haul(ends, work, found, staged=True)
+        near = self.near.alone(found.weights, Traffic.WEIGHTS)
         once = work.blocks is None or work.blocks.planes == 1
-        taken = self._copied(found.size, _groups(work)) + self.near.alone(
-            found.weights, Traffic.WEIGHTS
-        )
-        if not once or taken <= max(work.slowest, straight.together):
-            yield self._haul(ends, work, found, staged=True)
+        in_time = staged.copied + near <= max(self.alone(work, straight), straight.together)
+        faster = max(0.0, staged.copied - idle) + near < straight.weights
+        if not once or (in_time and faster):
+            yield staged
+
+    def alone(self, work: Work, haul: Haul) -> float:
+        """Cycles of the units with what they wait for."""
+        limit = self.profile.compute.blocks_in_flight
+        return work.slowest + work.waited(haul.channels, haul.apart, limit) + haul.fill
 
     def copied(self, step: Step, copy: Copy, work: Work) -> Haul:
         """Cycles for one of the copies that a step is made of; constants lie outside."""
@@ -143,11 +153,13 @@ class Memories:
         return Haul(
             weights=self._slower(constants, waited),
             activations=self._slower(maps),
-            channels=source.awaited(constants[1].get(Traffic.CHANNELS, 0.0), Traffic.CHANNELS),
+            channels=source.awaited(
+                constants[1].get(Traffic.CHANNELS, 0.0), self.profile.memory.channel_lot
+            ),
             together=self._slower((near, far), waited),
             busy=self.far.transfer(sum(far.values())),
             fill=groups * (first + last),
-            apart=abs(first - last),
+            apart=groups * abs(first - last),
             copied=self._copied(copied.size, groups),
             first_copied=self._copied(copied.size / pieces / groups),
             pieces=pieces,

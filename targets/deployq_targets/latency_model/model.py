@@ -73,7 +73,7 @@ class _Model:
                 yield from layers
                 continue
             work = self.units.work(step)
-            hauls = self.memories.hauls(step, work)
+            hauls = self.memories.hauls(step, work, idle)
             found = [(self._layer(step, work, haul, idle), haul) for haul in hauls]
             layer, haul = min(found, key=lambda pair: pair[0].total)
             idle = max(0.0, layer.total - haul.busy)
@@ -95,8 +95,7 @@ class _Model:
         awaited = max(0.0, haul.copied - idle)
         if awaited:  # the last piece is computed when it is there
             awaited += work.slowest / haul.pieces
-        paced = work.waited(haul.channels, haul.apart, self.units.profile.compute.blocks_in_flight)
-        fill = haul.fill + paced + max(0.0, haul.first_copied - idle)
+        fill = self.memories.alone(work, haul) - work.slowest + max(0.0, haul.first_copied - idle)
         cycles = {
             Bound.COMPUTE: work.computed,
             Bound.LOADING: work.loaded,
