@@ -202,9 +202,9 @@ def test_weights_that_are_read_once_are_copied_where_reading_them_near_wins_the_
     # 16 bytes of weights and 40 of biases come in 10 + 28 cycles, straight or copied; near the
     # weights take 2 more. The first layer would wait for the copy, the second does not
     assert first.cycles[Bound.WEIGHTS] == 10 + 28
-    assert first.fill == 5 * 10
+    assert first.fill == 32 + 32 + 5 * 10  # one block comes and goes
     assert second.cycles[Bound.WEIGHTS] == 40 / 2
-    assert second.fill == 0
+    assert second.fill == 32 + 32
 
 
 @pytest.mark.parametrize(("channels", "first"), [(None, 32), (4, 16)])
