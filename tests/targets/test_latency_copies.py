@@ -84,6 +84,18 @@ def test_other_operands_of_a_concat_are_copied_one_by_one() -> None:
     assert joined.bound is Bound.ACTIVATIONS
 
 
+def test_constants_that_are_joined_come_from_outside() -> None:
+    memory = Memory(onchip_bw=1000, external_bw=500)
+    qparams = {name: QParams(S8, np.float32(0.1), np.asarray(0)) for name in ("x", "k", "y")}
+    shapes = {"x": (1, 8, 4, 4), "k": (1, 8, 4, 4), "y": (1, 16, 4, 4)}
+    constants = {"k": np.zeros(shapes["k"], np.int64)}
+    graph = IntegerGraph((concat("x", "k"),), qparams, ("x",), ("y",), constants)
+    profile = chip(saying(joins_in_place=True), memory)
+    (joined,) = model_latency(graph, shapes, profile).layers
+    assert joined.cycles[Bound.ACTIVATIONS] == 2 * 128 + 2 * 128
+    assert joined.outside_bytes == 128
+
+
 @pytest.mark.parametrize("attributes", [
     {"pads": [0, 0, 1, 2, 0, 3, 0, 1]},
     {"pads": [1, 2, 0, 0, 1, 3], "axes": [2, 3, -3]},

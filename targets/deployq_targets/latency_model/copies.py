@@ -16,11 +16,12 @@ class Copy:
     """A part of a tensor that is written alone.
 
     Args:
-        source: the tensor that is read; None for constants, which lie with the weights.
+        source: the tensor that is read, or the name of a constant; empty for a value that repeats.
+            Both lie with the weights.
         shape: of the part.
     """
 
-    source: str | None
+    source: str
     shape: tuple[int, ...]
 
 
@@ -41,4 +42,4 @@ def _sides(node: Move, whole: tuple[int, ...]) -> Iterator[Copy]:
     axes = node.attributes.get("axes") or range(len(pads) // 2)
     for axis, *sizes in zip(axes, pads[: len(pads) // 2], pads[len(pads) // 2 :], strict=True):
         at = axis % len(whole)
-        yield from (Copy(None, (*whole[:at], s, *whole[at + 1 :])) for s in sizes if s > 0)
+        yield from (Copy("", (*whole[:at], s, *whole[at + 1 :])) for s in sizes if s > 0)

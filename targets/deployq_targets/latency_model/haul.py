@@ -126,7 +126,7 @@ class Memories:
         multiple = self.profile.align.stored_channels or 1
         written = part_of(self.placed.maps[step.output], copy.shape, multiple)
         read = replace(written, edge=True, outside=True)
-        if copy.source is not None:
+        if copy.source in self.placed.maps:
             read = part_of(self.placed.maps[copy.source], copy.shape, multiple)
         return self._haul(([read], written), work, Constants(), staged=False)
 
