@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from deployq_exporters.runtimes.vela_report import VelaReport
+from deployq_exporters.runtimes.vela_report import VelaLayer, VelaReport
 from deployq_targets.latency_model import ModelledLatency, ModelledLayer
 
 
@@ -55,20 +56,29 @@ class Match:
 
 
 def matched(network: str, modelled: ModelledLatency, vela: VelaReport) -> Match:
-    """Pair the layers; rows that Vela made of one operator (``y_intermediate``) are summed."""
-    owners = {name: layer.name for layer in modelled.layers for name in (*layer.fused, layer.name)}
+    """Pair the layers; rows that Vela made of one operator (``y_intermediate``) are summed.
+
+    What is written in the place of a Concat has the Concat's name in Vela: one pair of all of it.
+    """
+    owners, layers = dict[str, str](), defaultdict[str, list[ModelledLayer]](list)
+    for layer in modelled.layers:
+        owner = layer.joined or layer.name
+        layers[owner].append(layer)
+        owners |= dict.fromkeys((layer.name, *layer.fused, *layer.views, owner), owner)
     cycles, strangers = dict[str, int](), list[str]()
-    for row in vela.layers:
-        owner = owner_of(row.name, owners)
-        if owner is None:
-            strangers.append(row.name)
+    for name, row in named(vela.layers):
+        known = owner_of(name, owners)
+        if known is None:
+            strangers.append(name)
         else:
-            cycles[owner] = cycles.get(owner, 0) + row.cycles.total
+            cycles[known] = cycles.get(known, 0) + row.cycles.total
     return Match(
         network=network,
         target=modelled.target,
-        pairs=tuple(_pair(la, cycles[la.name]) for la in modelled.layers if la.name in cycles),
-        only_modelled=tuple(la.name for la in modelled.layers if la.name not in cycles),
+        pairs=tuple(
+            _pair(owner, layers[owner], cycles[owner]) for owner in layers if owner in cycles
+        ),
+        only_modelled=tuple(owner for owner in layers if owner not in cycles),
         only_vela=tuple(strangers),
         modelled_ms=modelled.milliseconds,
         vela_ms=1e3 * vela.seconds,
@@ -76,8 +86,21 @@ def matched(network: str, modelled: ModelledLatency, vela: VelaReport) -> Match:
     )
 
 
-def _pair(layer: ModelledLayer, vela: int) -> Pair:
-    return Pair(layer.name, layer.total, vela, layer.bound.value)
+def named(rows: Sequence[VelaLayer]) -> Iterator[tuple[str, VelaLayer]]:
+    """Rows by the tensors that they write, the last one first.
+
+    Vela names the steps of a Softmax by its input (``x_softmax_3``), the last by its output.
+    """
+    output = ""
+    for row in reversed(rows):
+        inside = row.operator == "Softmax" and "_softmax_" in row.name
+        output = output if inside else row.name
+        yield output, row
+
+
+def _pair(name: str, layers: Sequence[ModelledLayer], vela: int) -> Pair:
+    longest = max(layers, key=lambda layer: layer.total)
+    return Pair(name, sum(layer.total for layer in layers), vela, longest.bound.value)
 
 
 def owner_of(name: str, owners: dict[str, str]) -> str | None:

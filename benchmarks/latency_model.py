@@ -48,6 +48,8 @@ EXPORTED_FOR = "ethos-u55-256"
 LATER = (
     "mobilenetv2_035", "regnetx_002", "resnet10t",  # of the first model, known to the second
     "mnasnet_050", "dla46_c", "efficientnet_lite0",  # of the second model, which has blocks
+    "fbnetc_100", "repvgg_a0", "selecsls42b",  # of the third, which copies one by one
+    "densenet121", "darknet17", "hrnet_w18_small",  # of the fourth, where biases come lot by lot
 )  # fmt: skip
 """Networks of ``benchmarks.timm_cnns``, fixed before any of them had been modelled or compiled."""
 

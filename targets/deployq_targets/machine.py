@@ -59,9 +59,15 @@ class Align(Section):
     """The largest block: rows, columns and channels of the output that are computed from the
     accelerator's own buffers; for each block inputs and weights are read again. Absent: a layer is
     one block."""
+    block_of_equals: tuple[Count, Count] | None = None
+    """Of blocks that read as much, the largest with no more rows and columns is taken. Absent: the
+    smallest."""
     block_inputs: tuple[Count, ...] = ()
     """Input channels that the buffers hold, for each of products, and rounded up to cin; not of
     depthwise layers and pools, which hold those of the output. Absent: all."""
+    channels_last: bool = False
+    """A layer may write its channels last without gaps: a Transpose behind it that brings them last
+    moves nothing."""
     stored_channels: Count | None = None
     """Channels of a feature map are stored and moved in multiples of this."""
     bytes: Count | None = None
@@ -99,6 +105,9 @@ class Memory(Section):
     """What enters and leaves the network lies outside: the on-chip memory is the target's alone."""
     channel_bytes: Size | None = None
     """Bytes beside the weights that each output channel reads: bias, multiplier, shift."""
+    channel_lot: Count | None = None
+    """Bytes of these that the output unit asks for at once; it waits a latency for each lot of a
+    block. Absent: as long as they take on the way."""
     external_in_flight: Mapping[Traffic, Count] = {}
     """Bytes that can be under way to or from outside at once, by what moves: read buffers, bursts
     under way."""
@@ -106,6 +115,9 @@ class Memory(Section):
     """The same of the on-chip memory."""
     in_flight_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the bytes that can be under way that are."""
+    staged_channels: Count | None = None
+    """Output channels, at least, whose staged weights are there before a layer begins; the others
+    come meanwhile. Absent: those of a block."""
     stages_weights: bool = False
     """Weights that are read for several blocks are copied to the on-chip memory while the layer
     before computes, where there is room."""
@@ -156,10 +168,24 @@ class Compute(Section):
     """GlobalAveragePool runs as a depthwise layer whose weights are ones."""
     moves_as_pools: bool = False
     """Pad, Slice, Transpose and their like run as pools of one cell."""
+    dilation_max: Count | None = None
+    """A convolution that is dilated more has zeros in its kernel, of which this factor is spared
+    where it divides the dilation. Absent: dilation costs nothing."""
+    passes: Mapping[OpType, tuple[Size, Size]] = {}
+    """Operators that are several elementwise ones: over all elements, and over one value for each
+    row of the last axis."""
+    joins_in_place: bool = False
+    """What a Concat joins is written in its place where nothing else reads it; the rest is copied,
+    a pool of one cell each."""
+    pads_by_sides: bool = False
+    """Pad is a copy of its input and one for each side, from constants that lie with weights."""
     groups_apart: bool = False
     """Each group of a convolution runs as a layer of its own."""
     cores: Count | None = None
     """Units that work side by side; for reports."""
+    blocks_in_flight: Count | None = None
+    """Blocks that can be under way at once: a stage takes no less for one than its whole way over
+    this. Absent: no limit."""
     latency_cycles: Size | None = None
     """Cycles that each layer costs before it computes."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ import torch
 from torch import nn
 
 from benchmarks import latency_model as benchmark
-from benchmarks.latency_match import Match, Pair
+from benchmarks.latency_match import Match, Pair, matched
 from deployq.data import Dataset
 from deployq.errors import UnsupportedError
 from deployq_exporters.runtimes import ethos_u
+from deployq_exporters.runtimes.vela_report import VelaCycles, VelaLayer, VelaReport
+from deployq_targets.latency_model import Bound, ModelledLatency, ModelledLayer
 
 TARGET = "ethos-u55-256"
 NEEDS_VELA = pytest.mark.skipif(not ethos_u.installed(), reason="no package ethos-u-vela")
@@ -44,6 +47,11 @@ def match(modelled: tuple[float, ...], vela: tuple[int, ...], *, ms: float = 1.0
     return Match("net", TARGET, pairs, (), (), ms, 1.0, "Vela")
 
 
+def report(rows: list[VelaLayer]) -> VelaReport:
+    nothing = VelaCycles(0, 0, 0, 0, 0)
+    return VelaReport("5", "chip", "", "", 1.0, tuple(rows), (), nothing, 1.0, 0, 0, 0, 0)
+
+
 def run(monkeypatch: pytest.MonkeyPatch, matches: list[Match], *flags: str) -> int:
     """The command with what it compares replaced."""
     monkeypatch.setattr(benchmark, "compare", lambda *_: iter(matches))
@@ -60,6 +68,34 @@ def test_a_network_is_prepared_once_and_compared_with_vela(tmp_path: Path) -> No
     built = benchmark.bundle(SUBJECT, tmp_path)
     written = (built / "model.onnx").stat().st_mtime_ns
     assert (benchmark.bundle(SUBJECT, tmp_path) / "model.onnx").stat().st_mtime_ns == written
+
+
+def modelled(name: str, total: float, **facts: Any) -> ModelledLayer:
+    return ModelledLayer(
+        name=name, operator="Conv", fused=(), macs=0, cycles={}, fill=0.0, total=total,
+        milliseconds=total, bound=Bound.COMPUTE, weight_bytes=0.0, outside_bytes=0,
+        **{"views": (), "joined": None} | facts,
+    )  # fmt: skip
+
+
+def vela_row(name: str, cycles: int, operator: str = "Conv2D") -> VelaLayer:
+    return VelaLayer(name, operator, operator, VelaCycles(cycles, 0, 0, 0, cycles), 0)
+
+
+def test_rows_are_matched_by_all_names_of_a_tensor() -> None:
+    ours = [
+        modelled("a", 1.0, views=("t",)), modelled("b", 2.0, joined="y"),
+        modelled("c", 3.0, joined="y"), modelled("y", 4.0), modelled("s", 5.0), modelled("n", 6.0),
+    ]  # fmt: skip
+    rows = [
+        vela_row("t", 10), vela_row("y", 20), vela_row("y", 30), vela_row("y", 40),
+        vela_row("y_softmax_0", 50, "Softmax"), vela_row("s", 60, "Softmax"), vela_row("z", 70),
+    ]  # fmt: skip
+    found = matched("net", ModelledLatency("chip", 1, tuple(ours), (), ()), report(rows))
+    assert [(p.name, p.modelled, p.vela) for p in found.pairs] == [
+        ("a", 1, 10), ("y", 2 + 3 + 4, 20 + 30 + 40), ("s", 5, 50 + 60),
+    ]  # fmt: skip
+    assert (found.only_modelled, found.only_vela) == (("n",), ("z",))
 
 
 def test_within_the_limits_the_command_ends_with_0(

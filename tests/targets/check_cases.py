@@ -395,7 +395,8 @@ SAYS_NOTHING_OF_A_FILE = (
     # speed, and where a compiler puts things
     "align.bytes", "align.tiles", "align.products", "align.product_uses", "align.depthwise_tiles",
     "align.depthwise_cells", "align.block", "align.block_inputs",
-    "align.stored_channels", "memory.byte_order", "memory.code_order", "memory.word_bits",
+    "align.stored_channels", "align.block_of_equals", "align.channels_last", "memory.channel_lot",
+    "memory.staged_channels", "memory.byte_order", "memory.code_order", "memory.word_bits",
     "memory.cache_bytes", "memory.onchip_bw", "memory.external_bw", "memory.onchip_burst",
     "memory.external_burst", "memory.onchip_latency", "memory.external_latency",
     "memory.external_write_latency", "memory.external_in_flight", "memory.onchip_in_flight",

@@ -94,6 +94,29 @@ def test_channels_are_cut_where_they_are_stored_apart() -> None:
     assert (found.output, found.planes, found.depths) == ((4, 4, 16), 1, 2)
 
 
+@pytest.mark.parametrize(("equals", "output"), [(None, (1, 1, 8)), ((2, 4), (2, 4, 16))])
+def test_of_blocks_that_read_as_much_the_profile_says_which(
+    equals: tuple[int, int] | None, output: tuple[int, int, int]
+) -> None:
+    # a pool of one cell reads each once, whatever the block
+    loop = Loop(8, 8, 1, 16, depthwise=True, pool=True, source=(9, 9))
+    memory = Memory(block_buffers={BlockPart.SUMS: 2 * 128 * 4})
+    align = Align(block=(8, 8, 16), cout=8, stored_channels=8, block_of_equals=equals)
+    found = cut(loop, chip(align, memory))
+    assert found is not None and found.output == output
+
+
+@pytest.mark.parametrize(("source", "output"), [((4, 8), (4, 8, 8)), ((8, 8), (2, 8, 16))])
+def test_blocks_that_hold_the_input_count_half(
+    source: tuple[int, int], output: tuple[int, int, int]
+) -> None:
+    # two depths read 2 * 32 * 8 inputs and 16 * 8 weights, two planes 32 * 8 and 2 * 16 * 8
+    loop = Loop(4, 8, 8, 16, source=source)
+    memory = Memory(block_buffers={BlockPart.SUMS: 2 * 256 * 4})
+    found = cut(loop, chip(Align(block=(4, 8, 16), cout=8, stored_channels=8), memory))
+    assert found is not None and (found.output, found.held) == (output, source == (4, 8))
+
+
 @given(
     size=st.integers(1, 40), inputs=st.integers(1, 80), outputs=st.integers(1, 160),
     kernel=st.sampled_from((1, 3, 5)),
@@ -134,6 +157,69 @@ def test_before_the_first_and_after_the_last_block_only_a_part_works() -> None:
     assert layer.fill == (5 + 16 / 4) + (5 + 8 / 4) + 8 / 4
     assert layer.total == 16 * 8 / 8 + layer.fill
     assert layer.bound is Bound.COMPUTE
+
+
+@pytest.mark.parametrize(
+    ("most", "stage"),
+    # a block takes 4 cycles to be multiplied and 2 to be written; 9 - 7 lie between its ends
+    [(None, 4), (1, 4 + 2 + 2), (3, 4)],
+)
+def test_so_many_blocks_are_under_way_at_once(most: int | None, stage: float) -> None:
+    memory = Memory(
+        onchip_bw=4000, onchip_latency=5, weights_bytes=100, block_buffers={BlockPart.SUMS: 64}
+    )
+    facts = {"output_elems_per_cycle": 4.0, "blocks_in_flight": most}
+    profile = chip(Align(block=(1, 4, 2)), memory, PLAIN.model_copy(update=facts))
+    (layer,) = layers(profile, [conv(2, 4)], x=(1, 4, 4, 4), y=(1, 2, 4, 4))
+    # of four blocks the first comes in 9 cycles and the last goes in 7
+    handed = 2 if most is None else max(2, (4 + 2 + 2) / most)
+    assert layer.total == 4 * stage + handed + 9 + 7
+
+
+@pytest.mark.parametrize(
+    ("lot", "waited"),
+    # all at once in 20 cycles, or 5 lots of 8 bytes of 100 cycles each
+    [(None, 20), (8, 5 * 100)],
+)
+def test_the_output_unit_waits_for_biases_lot_by_lot(lot: int | None, waited: float) -> None:
+    memory = Memory(
+        external_bw=2000, external_latency=100, channel_bytes=10, channel_lot=lot,
+        block_buffers={BlockPart.SUMS: 10**6},
+    )  # fmt: skip
+    profile = chip(Align(block=(8, 8, 8)), memory)
+    (layer,) = layers(profile, [conv(4, 4)], x=(1, 4, 8, 8), y=(1, 4, 8, 8))
+    assert layer.total == 128 + waited
+
+
+def test_weights_that_are_read_once_are_copied_where_reading_them_near_wins_the_wait_back() -> None:
+    memory = Memory(
+        onchip_bw=8000, external_bw=2000, external_latency=10, shared_bytes=10**6,
+        stages_weights=True, channel_bytes=10, channel_lot=8,
+    )  # fmt: skip
+    nodes: list[Node] = [conv(4, 4, y="a"), conv(4, 4, x="a", y="y")]
+    shapes = {name: (1, 4, 8, 8) for name in ("x", "a", "y")}
+    first, second = layers(chip(Align(block=(8, 8, 8)), memory), nodes, **shapes)
+    # 16 bytes of weights and 40 of biases come in 10 + 28 cycles, straight or copied; near the
+    # weights take 2 more. The first layer would wait for the copy, the second does not
+    assert first.cycles[Bound.WEIGHTS] == 10 + 28
+    assert first.fill == 32 + 32 + 5 * 10  # one block comes and goes
+    assert second.cycles[Bound.WEIGHTS] == 40 / 2
+    assert second.fill == 32 + 32
+
+
+@pytest.mark.parametrize(("channels", "first"), [(None, 32), (4, 16)])
+def test_a_part_of_the_staged_weights_must_be_there_before(
+    channels: int | None, first: float
+) -> None:
+    memory = Memory(
+        onchip_bw=1e6, external_bw=1000, external_latency=0, stages_weights=True,
+        staged_channels=channels, block_buffers={BlockPart.SUMS: 64},
+    )  # fmt: skip
+    profile = chip(Align(block=(1, 1, 8)), memory)
+    (layer,) = layers(profile, [conv(8, 4)], x=(1, 4, 4, 4), y=(1, 8, 4, 4))
+    # straight from outside 16 blocks would take 32 cycles each; a layer takes 4 * 16 cycles
+    assert layer.cycles[Bound.WEIGHTS] == 32 + 64 * first / 32
+    assert layer.fill == pytest.approx(first, abs=1)
 
 
 @pytest.mark.parametrize(

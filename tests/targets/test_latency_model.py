@@ -103,8 +103,9 @@ def test_one_row_of_a_gemm_waits_for_its_weights() -> None:
     # weights of one value have no entropy; 10 bytes a channel at a byte a cycle, after 64 cycles
     assert layer.cycles[Bound.WEIGHTS] == 64 + 100
     # one block: its first 32 inputs come and 10 bytes go at 8 bytes a cycle, these in bursts that
-    # are half full, each after 32 cycles; the output unit waits for what its channels read
-    assert layer.fill == (32 + 32 / 8) + (32 + 2 * 10 / 8) + 100
+    # are half full, each after 32 cycles; the output unit waits for what its channels read, 256
+    # bytes in 64 cycles, and no less than a quarter of the block's way
+    assert layer.fill == (32 + 32 / 8) + (32 + 2 * 10 / 8) + (128 + 100 / 256 * 64) / 4
     assert layer.bound is Bound.LOADING
     assert layer.total == layer.fill + 16 * 64 / 8
     assert layer.milliseconds == pytest.approx(layer.total / 500e6 * 1e3)

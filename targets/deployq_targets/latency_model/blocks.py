@@ -36,10 +36,11 @@ class Blocks:
 
 
 def blocks_of(loop: Loop, way: Way, profile: TargetProfile, bits: int) -> Blocks | None:
-    """The block that reads the fewest inputs and weights, of equal ones the smallest.
+    """The block that reads the fewest inputs and weights, as a compiler counts them.
 
     A block is no larger than ``align.block``, and its inputs and sums fit into
-    ``memory.block_buffers`` as many times as the profile says.
+    ``memory.block_buffers`` as many times as the profile says. Of equal ones it is the smallest, or
+    the largest of those within ``align.block_of_equals``.
 
     Args:
         bits: of an input code.
@@ -50,7 +51,7 @@ def blocks_of(loop: Loop, way: Way, profile: TargetProfile, bits: int) -> Blocks
     if profile.align.block is None:
         return None
     cutter = _Cutter(loop, way, profile, bits)
-    found = min(cutter.candidates(), key=cutter.traffic, default=None)
+    found = min(cutter.candidates(), key=cutter.rank, default=None)
     return None if found is None else cutter.made(*found)
 
 
@@ -72,20 +73,30 @@ class _Cutter:
                         break
                     yield (high, wide, depth), source
 
+    def rank(self, block: tuple[Box, Box]) -> tuple[float, ...]:
+        """Less is better: traffic, then size, where the profile says up to which."""
+        (high, wide, depth), source = block
+        rows, columns = self.profile.align.block_of_equals or (0, 0)
+        if high > rows or wide > columns:
+            return (self.traffic(block), 0, 0)
+        covered = prod(min(a, b) for a, b in zip(source[:2], self.loop.source, strict=True))
+        return (self.traffic(block), -covered, -depth)
+
     def traffic(self, block: tuple[Box, Box]) -> float:
-        """Inputs and weights that are read for the whole layer, in cells."""
+        """Inputs and weights that are read for the whole layer, in cells.
+
+        Inputs count for all channels of a block again, also where they fit whole; those blocks
+        count half.
+        """
         (high, wide, depth), source = block
         loop = self.loop
         planes = -(-loop.rows // high) * -(-loop.columns // wide)
         weights = 0 if loop.pool else loop.cells * loop.outputs * planes
         weights *= 1 if loop.depthwise else loop.inputs
-        if self._holds(source):
-            return self._whole + weights
-        parts = loop.rows * loop.columns / (high * wide)
-        read = source[0] * source[1] * self._inputs * parts
+        cells = source[0] * source[1] * self._inputs * loop.rows * loop.columns
         if not loop.depthwise:
-            read *= -(-loop.outputs // depth)
-        return read + weights
+            cells *= -(-loop.outputs // depth)
+        return (cells / (high * wide) + weights) / (2 if self._holds(source) else 1)
 
     def made(self, output: Box, source: Box) -> Blocks:
         """The layer cut into such blocks."""
@@ -124,7 +135,7 @@ class _Cutter:
     def _holds(self, source: Box) -> bool:
         rows, columns, channels = source
         block = rows * columns * min(channels, self._inputs)
-        return self._whole <= self._copies * block
+        return self._whole < self._copies * block
 
     def _limits(self) -> Box:
         """The largest block, were there room."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 LABEL = "modelled from the profile, not measured"
@@ -29,6 +29,8 @@ class ModelledLayer:
         operator: ONNX operator type.
         fused: tensors of the nodes that are computed on the way to ``name``; they cost no time of
             their own.
+        views: other names and shapes of what it writes.
+        joined: the tensor that it writes a part of, in its place; None where it writes a whole one.
         macs: multiply-accumulates for one sample.
         cycles: by bound; of a bound that the profile states no figure for, 0.
         fill: cycles in which only a part works: the first block is read and the last one written,
@@ -43,6 +45,8 @@ class ModelledLayer:
     name: str
     operator: str
     fused: tuple[str, ...]
+    views: tuple[str, ...]
+    joined: str | None
     macs: int
     cycles: Mapping[Bound, float]
     fill: float
@@ -51,6 +55,19 @@ class ModelledLayer:
     bound: Bound
     weight_bytes: float
     outside_bytes: int
+
+
+def behind_each_other(parts: Sequence[ModelledLayer]) -> ModelledLayer:
+    """One layer of several, bounded by what bounds the longest."""
+    longest = max(parts, key=lambda part: part.total)
+    return replace(
+        longest,
+        cycles={bound: sum(part.cycles[bound] for part in parts) for bound in longest.cycles},
+        fill=sum(part.fill for part in parts),
+        total=sum(part.total for part in parts),
+        milliseconds=sum(part.milliseconds for part in parts),
+        outside_bytes=sum(part.outside_bytes for part in parts),
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from deployq.qgraph.nodes import IntegerGraph
 from deployq.qgraph.sizes import macs
-from deployq_targets.latency_model.facts import Bound, ModelledLatency, ModelledLayer
+from deployq_targets.latency_model.copies import Copy, copies_of
+from deployq_targets.latency_model.facts import (
+    Bound,
+    ModelledLatency,
+    ModelledLayer,
+    behind_each_other,
+)
 from deployq_targets.latency_model.fused import Step, steps_of
 from deployq_targets.latency_model.haul import Haul, Memories
 from deployq_targets.latency_model.units import Shapes, Units, Work, unknown
@@ -45,7 +51,7 @@ def model_latency(graph: IntegerGraph, shapes: Shapes, profile: TargetProfile) -
     return ModelledLatency(
         target=profile.name,
         clock_hz=clock,
-        layers=tuple(made.layers(steps_of(graph, profile.compute.fused))),
+        layers=tuple(made.layers(steps_of(graph, profile))),
         left_out=tuple(f"{node.name}: {node.op_type}, in float" for node in graph.floats),
         unstated=tuple(key for key in FIGURES if _figure(profile, key) is None),
     )
@@ -61,16 +67,35 @@ class _Model:
         """One by one: while a layer runs, weights of the next one come, where that is faster."""
         idle = 0.0
         for step in steps:
+            copies = copies_of(step, self.units.shapes, self.units.profile.compute)
+            if copies is not None:
+                layers, idle = self._copied(step, copies)
+                yield from layers
+                continue
             work = self.units.work(step)
-            hauls = self.memories.hauls(step, work)
+            hauls = self.memories.hauls(step, work, idle)
             found = [(self._layer(step, work, haul, idle), haul) for haul in hauls]
             layer, haul = min(found, key=lambda pair: pair[0].total)
             idle = max(0.0, layer.total - haul.busy)
             yield layer
 
+    def _copied(
+        self, step: Step, copies: Iterable[Copy]
+    ) -> tuple[tuple[ModelledLayer, ...], float]:
+        """The copies of a step as one layer, none where there are none; cycles left outside."""
+        layers, idle = [], 0.0
+        for copy in copies:
+            work = self.units.copied(step, copy)
+            haul = self.memories.copied(step, copy, work)
+            layers.append(self._layer(step, work, haul, 0.0))
+            idle += max(0.0, layers[-1].total - haul.busy)
+        return (behind_each_other(layers),) if layers else (), idle
+
     def _layer(self, step: Step, work: Work, haul: Haul, idle: float) -> ModelledLayer:
         awaited = max(0.0, haul.copied - idle)
-        fill = haul.fill + work.handed_over(haul.channels) + max(0.0, haul.first_copied - idle)
+        if awaited:  # the last piece is computed when it is there
+            awaited += work.slowest / haul.pieces
+        fill = self.memories.alone(work, haul) - work.slowest + max(0.0, haul.first_copied - idle)
         cycles = {
             Bound.COMPUTE: work.computed,
             Bound.LOADING: work.loaded,
@@ -85,6 +110,8 @@ class _Model:
             name=step.output,
             operator=step.node.op_type,
             fused=tuple(part.output for part in step.nodes[:-1]),
+            views=step.views,
+            joined=step.joined,
             macs=sum(macs(part, self.units.shapes) for part in step.nodes),
             cycles=cycles,
             fill=fill,

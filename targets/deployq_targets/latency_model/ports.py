@@ -41,6 +41,10 @@ class Port:
         """Cycles at the whole bandwidth."""
         return size / self.bandwidth if self.bandwidth else 0.0
 
+    def awaited(self, size: float, lot: int | None) -> float:
+        """Cycles until so much was there, where a lot is asked for when the last one came."""
+        return self.transfer(size) if lot is None else size / lot * self.latency
+
     def alone(self, size: float, traffic: Traffic) -> float:
         """Cycles where nothing else moves: a latency for each lot under way (Little's law)."""
         lot = self.in_flight.get(traffic)

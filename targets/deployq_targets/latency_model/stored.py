@@ -130,6 +130,16 @@ def _map(shape: tuple[int, ...], bits: int, multiple: int) -> FeatureMap:
     return FeatureMap(size, cells, bits, edge=False)
 
 
+def part_of(stored: FeatureMap, shape: tuple[int, ...], multiple: int) -> FeatureMap:
+    """A part of a map, where and as the whole lies.
+
+    Args:
+        multiple: channels are stored in multiples of this inside the network.
+    """
+    part = _map(shape, stored.bits, 1 if stored.edge else multiple)
+    return replace(part, edge=stored.edge, outside=stored.outside)
+
+
 def _capacity(memory: Memory) -> int | None:
     """Bytes on the chip for feature maps; None where the profile states no limit."""
     return memory.shared_bytes if memory.activations_bytes is None else memory.activations_bytes

@@ -20,8 +20,9 @@ from deployq.qgraph.nodes import (
 )
 from deployq_targets.latency_model.array import Loop, round_up, way_of
 from deployq_targets.latency_model.blocks import Blocks, blocks_of
+from deployq_targets.latency_model.copies import Copy
 from deployq_targets.latency_model.fused import Step
-from deployq_targets.latency_model.loops import loop_of
+from deployq_targets.latency_model.loops import copy_loop, loop_of
 from deployq_targets.profile import TargetProfile
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -49,16 +50,25 @@ class Work:
         """All at once."""
         return max(self.computed, self.loaded, self.written)
 
-    def handed_over(self, channels: float) -> float:
-        """One block in the faster of the two stages: before the first or after the last one.
+    def waited(self, channels: float, apart: float, in_flight: int | None) -> float:
+        """Cycles in which the slowest unit waits for the others.
+
+        One block goes through the faster of the two stages alone, before the first or after the
+        last one; and a stage may wait because too many blocks are under way.
 
         Args:
             channels: cycles until the output unit has its biases, multipliers and shifts.
+            apart: of a block, between reading and writing of one.
+            in_flight: blocks that can be under way at once.
         """
         if self.blocks is None:
             return 0.0
-        multiplied = max(self.computed, self.loaded)
-        return min(multiplied, max(self.written, channels)) / self.blocks.count
+        count = self.blocks.count
+        stages = [max(self.computed, self.loaded) / count, max(self.written, channels) / count]
+        way = sum(stages) + (apart if count > 1 else 0.0)
+        least = way / in_flight if in_flight else 0.0
+        faster, slower = sorted(max(stage, least) for stage in stages)
+        return slower * count - self.slowest + faster
 
 
 @dataclass(frozen=True)
@@ -71,10 +81,19 @@ class Units:
 
     def work(self, step: Step) -> Work:
         """Cycles for one step."""
-        node, compute = step.node, self.profile.compute
-        loop = loop_of(node, self.shapes, moves=compute.moves_as_pools)
+        node = step.node
+        loop = loop_of(node, self.shapes, self.profile.compute)
         if loop is None:
             return Work(None, None, 0.0, 0.0, self._written(step))
+        return self._looped(node, loop, self._written(step))
+
+    def copied(self, step: Step, copy: Copy) -> Work:
+        """Cycles for one of the copies that a step is made of."""
+        written = prod(copy.shape) * self._cycles_per_element(step.node)
+        return self._looped(step.node, copy_loop(copy.shape), written)
+
+    def _looped(self, node: Node, loop: Loop, written: float) -> Work:
+        compute = self.profile.compute
         way = way_of(replace(loop, groups=1), self._rate(node), self.profile.align, compute)
         cut = not isinstance(node, MatMul) and (loop.groups == 1 or compute.groups_apart)
         bits = self.graph.qparams[node.inputs[0]].qtype.bits
@@ -86,7 +105,7 @@ class Units:
             blocks=blocks,
             computed=way.computed * loop.groups,
             loaded=loaded if isinstance(node, Linear) or means else 0.0,
-            written=self._written(step),
+            written=written,
         )
 
     def _rate(self, node: Node) -> float:
@@ -109,6 +128,10 @@ class Units:
             return 0.0
         if isinstance(step.node, Move) and not self.profile.compute.moves_as_pools:
             return 0.0
+        if passes := self.profile.compute.passes.get(step.node.op_type):
+            shape = self.shapes[step.output]
+            values = passes[0] * prod(shape) + passes[1] * (prod(shape) // shape[-1])
+            return values * self._cycles_per_element(step.node)
         rounds = [0.0]
         for part in step.nodes:
             taken = self._cycles_per_element(part)
