@@ -6,6 +6,7 @@ constructor for small images, and near relatives of what is here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,13 +30,14 @@ class Cut:
         size: height and width of the input in pixels.
         options: what timm's constructor takes beside the name.
         gain: of random weights; see :func:`draw_wider`.
-        temperature: factor on those that a network learns.
+        factors: on parameters, by the end of their name: at a temperature of 1 the shares of 32
+            cosines are uniform, and a class token is nothing beside the tokens it joins late.
     """
 
     size: int = 64
     options: Mapping[str, Any] = field(default_factory=dict)
     gain: float = GAIN
-    temperature: float = 1.0
+    factors: Mapping[str, float] = field(default_factory=dict)
 
 
 def _plain(size: int = 96, **options: Any) -> Cut:
@@ -56,7 +58,7 @@ NETWORKS: Mapping[str, Cut] = {
     "beit_base_patch16_224": _plain(embed_dim=96, num_heads=3),
     "cait_xxs24_224": _plain(),
     "eva02_tiny_patch14_224": _plain(98),
-    "xcit_nano_12_p16_224": Cut(96, _TWO_BLOCKS, temperature=4.0),  # shares of 32 cosines
+    "xcit_nano_12_p16_224": Cut(96, _TWO_BLOCKS, factors={"temperature": 4.0}),
     "tnt_s_legacy_patch16_224": _plain(),
     "convit_tiny": _plain(depth=3, local_up_to_layer=2),
     "swin_tiny_patch4_window7_224": Cut(64, {**_WINDOWS, "window_size": 4, "embed_dim": 48}),
@@ -79,7 +81,7 @@ NETWORKS: Mapping[str, Cut] = {
     "efficientformer_l1": Cut(224),
     "edgenext_xx_small": Cut(64, {"depths": (1, 1, 2, 1)}),
     "coatnet_pico_rw_224": Cut(64, {"img_size": 64}),
-    "volo_d1_224": Cut(64, {"img_size": 64, "layers": (1, 1, 1, 1)}, gain=1.0),
+    "volo_d1_224": Cut(64, {"img_size": 64}, factors={"cls_token": 50.0}),
     "visformer_tiny": Cut(64, {"img_size": 64, "depth": (2, 1, 1)}),
     "nest_tiny": Cut(64, {"img_size": 64}),
     "gcvit_xxtiny": Cut(64, {"img_size": 64}),
@@ -110,8 +112,7 @@ def network(name: str, batch: Floats) -> nn.Module:
             nn.init.ones_(parameter)
     draw_wider(model, cut.gain)
     for key, parameter in model.named_parameters():
-        if key.endswith("temperature"):
-            parameter.data *= cut.temperature
+        parameter.data *= math.prod(f for end, f in cut.factors.items() if key.endswith(end))
     model.train()
     with torch.no_grad():
         model(torch.from_numpy(batch))
