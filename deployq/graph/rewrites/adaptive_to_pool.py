@@ -1,7 +1,7 @@
 """Pools whose window follows from the size of the map get it written down.
 
 adaptive_avg_pool2d(x, (h, w)) with h, w that divide the map -> avg_pool2d, or x itself
-adaptive_max_pool2d(x, (h, w)), amax(x, (2, 3))              -> max_pool2d
+adaptive_max_pool2d(x, (h, w))                               -> max_pool2d
 
 An average over the whole map stays: it is GlobalAveragePool.
 """
@@ -21,9 +21,6 @@ ADAPTIVE = (aten.adaptive_avg_pool2d.default, aten.adaptive_max_pool2d.default)
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
-    if calls(node, aten.amax.default):
-        dims = argument(node, 1, "dim") or ()
-        return _rank(node) == 4 and sorted(d % 4 for d in dims) == [2, 3] and _keeps(node)
     if not calls(node, *ADAPTIVE) or _rank(node) != 4 or _goal(node) is None:
         return False
     if calls(node, aten.adaptive_max_pool2d.default):
@@ -35,10 +32,6 @@ def _rank(node: fx.Node) -> int:
     return int(node.all_input_nodes[0].meta["val"].ndim)
 
 
-def _keeps(node: fx.Node) -> bool:
-    return bool(argument(node, 2, "keepdim", False))
-
-
 def _map(node: fx.Node) -> tuple[int, int]:
     height, width = node.all_input_nodes[0].meta["val"].shape[2:]
     return int(height), int(width)
@@ -46,8 +39,6 @@ def _map(node: fx.Node) -> tuple[int, int]:
 
 def _goal(node: fx.Node) -> tuple[int, int] | None:
     """Output height and width; None where windows would have several sizes."""
-    if calls(node, aten.amax.default):
-        return 1, 1
     size: Any = argument(node, 1, "output_size")
     sizes = [size] * 2 if isinstance(size, int) else list(size) * (3 - len(size))
     goal = [have if want is None else want for want, have in zip(sizes, _map(node), strict=True)]

@@ -32,9 +32,7 @@ def match(module: fx.GraphModule, node: fx.Node) -> bool:
     axes = _axes(node)
     if calls(node, aten.max.dim) and not all(_is_value(user) for user in node.users):
         return False
-    if axes == [2, 3]:
-        return not argument(node, 2, "keepdim", False)  # else it is adaptive_to_pool's
-    return len(axes) == 1 and axes != [0]
+    return axes == [2, 3] or (len(axes) == 1 and axes != [0])
 
 
 def _axes(node: fx.Node) -> list[int]:
@@ -54,7 +52,7 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     x = node.all_input_nodes[0]
     if axes == [2, 3]:
         pool = build(node, aten.max_pool2d.default, x, list(x.meta["val"].shape[2:]))
-        result = build(node, aten.flatten.using_ints, pool, 1)
+        result = pool if keeps else build(node, aten.flatten.using_ints, pool, 1)
     else:
         result = _of_rows(node, x, axes[0], keeps)
     for reader in results:
