@@ -49,13 +49,14 @@ def _tiles(node: fx.Node, x: fx.Node, kernel: list[int]) -> fx.Node:
 
 
 def _slices(node: fx.Node, x: fx.Node, kernel: list[int], dilation: list[int]) -> fx.Node:
-    """(N, C, kh kw, rows, columns)."""
+    """(N, C, kh kw, rows columns): no more axes than many targets hold."""
     parts: list[Any] = []
     for i in range(kernel[0]):
         row = _taken(node, x, 0, i * dilation[0], kernel, dilation)
         for j in range(kernel[1]):
             cell = _taken(node, row, 1, j * dilation[1], kernel, dilation)
-            parts.append(build(node, aten.unsqueeze.default, cell, 2))
+            _, channels, rows, columns = cell.meta["val"].shape
+            parts.append(build(node, aten.reshape.default, cell, [-1, channels, 1, rows * columns]))
     with node.graph.inserting_before(node):
         joined = node.graph.call_function(aten.cat.default, (parts, 2))
     values = [part.meta["val"] for part in parts]
