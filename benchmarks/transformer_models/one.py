@@ -38,7 +38,7 @@ def subject(name: str) -> Subject:
         return Subject(model, example, ids, lambda count: ids[64 : 64 + count])
     size = language.PIXELS if name in language.IMAGES else vision.NETWORKS[name].size
     pixels = images(CALIBRATION, size)
-    model = language.network(name) if name in language.IMAGES else vision.network(name, pixels[:32])
+    model = language.network(name) if name in language.IMAGES else vision.network(name, pixels)
     example = torch.zeros(2, 3, size, size)
     return Subject(model, example, pixels, lambda count: images(VALIDATION, size)[:count])
 

@@ -30,6 +30,8 @@ class Cut:
         size: height and width of the input in pixels.
         options: what timm's constructor takes beside the name.
         gain: of random weights; see :func:`draw_wider`.
+        normed: images that BatchNorm has its statistics of; a few are far from others' where maps
+            end in few cells.
         factors: on parameters, by the end of their name: at a temperature of 1 the shares of 32
             cosines are uniform, and a class token is nothing beside the tokens it joins late.
     """
@@ -37,6 +39,7 @@ class Cut:
     size: int = 64
     options: Mapping[str, Any] = field(default_factory=dict)
     gain: float = GAIN
+    normed: int = 32
     factors: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -65,7 +68,7 @@ NETWORKS: Mapping[str, Cut] = {
     "swinv2_tiny_window8_256": Cut(64, {**_WINDOWS, "window_size": 4, "embed_dim": 48}),
     "swinv2_cr_tiny_ns_224": Cut(64, {**_WINDOWS, "embed_dim": 48}),
     "pit_ti_224": Cut(64, {"img_size": 64}),
-    "levit_128s": Cut(128, {"img_size": 128, "depth": (1, 1, 1)}, gain=0.5),  # HardSwish: -3 to 3
+    "levit_128s": Cut(128, {"img_size": 128, "depth": (1, 1, 1)}, normed=200),
     "mixer_s16_224": Cut(64, {"img_size": 64}),
     "resmlp_12_224": Cut(64, {"img_size": 64}),
     "coat_tiny": Cut(64, {"img_size": 64, "serial_depths": (1, 1, 1, 1), "parallel_depth": 1}),
@@ -89,15 +92,15 @@ NETWORKS: Mapping[str, Cut] = {
 }
 
 
-def network(name: str, batch: Floats) -> nn.Module:
-    """Random weights (seed 0), BatchNorm statistics of ``batch``, in evaluation mode.
+def network(name: str, images: Floats) -> nn.Module:
+    """Random weights (seed 0), BatchNorm statistics of ``images``, in evaluation mode.
 
     Factors of branches that timm starts at 0 or next to it become 1: a branch that does nothing
     shows nothing of how it is computed.
 
     Args:
         name: of :data:`NETWORKS`.
-        batch: (N, 3, H, W).
+        images: (N, 3, H, W), of which the first are taken.
     """
     with torchvision_shapes.skipped():
         import timm
@@ -115,5 +118,5 @@ def network(name: str, batch: Floats) -> nn.Module:
         parameter.data *= math.prod(f for end, f in cut.factors.items() if key.endswith(end))
     model.train()
     with torch.no_grad():
-        model(torch.from_numpy(batch))
+        model(torch.from_numpy(images[: cut.normed]))
     return model.eval()
