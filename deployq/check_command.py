@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployq.errors import InputError
+
+if TYPE_CHECKING:
+    from deployq_targets import TargetProfile
 
 
 class Format(StrEnum):
@@ -26,7 +29,9 @@ def check(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option("--target", "-t", help="A builtin profile, or the path of a TOML profile."),
+        typer.Option(
+            "--target", "-t", help="A builtin profile, or the path of a TOML one; a bundle's own."
+        ),
     ] = None,
     explain: Annotated[
         str | None, typer.Option(help="Print one rule, why hardware has it, and its source.")
@@ -53,7 +58,7 @@ def check(
     if explain is not None:
         print(explained(explain, None if target is None else load_profile(target)))
         return
-    if source is None or target is None:
+    if source is None or (target is None and not source.is_dir()):
         raise InputError(
             "deployq check",
             "a check needs a file and a target",
@@ -64,7 +69,7 @@ def check(
     if output is not None:
         _refuse_source(source, output)
         check_writable(output, "report")
-    profile = load_profile(target)
+    profile = _own_profile(source) if target is None else load_profile(target)
     findings = pipeline.check(source, profile)
     facts = check_facts(source, profile, findings)
     if chosen is Format.TABLE:
@@ -75,6 +80,19 @@ def check(
         write_whole(output, FORMATS[chosen](source, profile, findings), "report")
         print_totals(facts)
     raise typer.Exit(int(facts["errors"] > 0))
+
+
+def _own_profile(bundle: Path) -> TargetProfile:
+    """Of a bundle whose files are unchanged.
+
+    Raises:
+        InputError: no such bundle.
+    """
+    from deployq.bundle import read_bundle
+    from deployq.pipeline import load_prepared
+
+    read_bundle(bundle)
+    return load_prepared(bundle).profile
 
 
 def _refuse_source(source: Path, output: Path) -> None:

@@ -163,7 +163,7 @@ def export(
     from deployq.sources import DataRequest
 
     file = find_settings(model, config)
-    target, calib = file.require("target", target), file.require("calib", calib)
+    target, calib = file.target_of(model, target), file.require("calib", calib)
     images = flags.stated_preprocessing(file.preprocessing, scale, mean, std, resize, crop)
     recipe = file.recipe(weight_bits, activation_bits, keep_float or [], first_bits, last_bits)
     settings = file.calibration(observer, weight_observer, corrections, iterations)

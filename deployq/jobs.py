@@ -37,6 +37,7 @@ from deployq.sensitivity import SENSITIVITY, measure_sensitivity, sensitivity_fa
 from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
 from deployq.sources import DataRequest, Preprocessing, open_samples
+from deployq.staging import check_place
 from deployq.verifier.evidence import Evidence
 from deployq.whole_file import whole_file
 from deployq_calibration.calibration_settings import CalibrationSettings
@@ -51,7 +52,7 @@ PREPROCESSING = "preprocessing"
 def prepare_model(
     reference: str,
     calib: DataRequest,
-    target: str,
+    target: str | None,
     recipe: Recipe,
     settings: CalibrationSettings | None,
     weights: Path | None = None,
@@ -63,7 +64,7 @@ def prepare_model(
     Args:
         reference: see :func:`deployq.models.load_model`.
         calib: calibration data, read in the shapes that the model takes.
-        target: name or path of a profile.
+        target: name or path of a profile; a prepared model's own if None.
         recipe, settings: what the user asked for; a prepared model takes nothing of it.
         weights: a checkpoint for ``package.module:callable``.
         io: ``integer`` pins the grids of image inputs to their pixels, where that is exact.
@@ -74,13 +75,14 @@ def prepare_model(
     Raises:
         InputError: a model, data, checkpoint or option that does not fit.
     """
-    profile = pipeline.as_profile(target)
+    profile = None if target is None else pipeline.as_profile(target)
     opened = cache(partial(open_samples, calib, advance))
     loaded = load_model(reference, opened, weights)
     for note in loaded.notes:
         notice(note)
     if loaded.prepared is None:
         assert loaded.captured is not None
+        assert profile is not None  # the command asks for one
         if choose_edges(io, profile) is Edges.INTEGER:
             inputs = list(input_shapes(loaded.captured.graph))
             images = image_inputs(opened().columns, inputs, calib.preprocessing)
@@ -88,7 +90,8 @@ def prepare_model(
         prepared = pipeline.prepare(loaded.captured, (), profile, recipe)
         return prepared, fit_samples(opened(), prepared), True
     prepared = loaded.prepared
-    check_target(prepared, profile)
+    if profile is not None:
+        check_target(prepared, profile)
     if recipe != Recipe() or settings is not None:
         raise InputError(
             reference,
@@ -104,7 +107,7 @@ def export_model(
     reference: str,
     calib: DataRequest,
     output: Path,
-    target: str,
+    target: str | None,
     recipe: Recipe,
     settings: CalibrationSettings | None,
     advance: pipeline.Advance,
@@ -120,6 +123,7 @@ def export_model(
         runtimes: whose files the bundle holds as well; see :func:`deployq.pipeline.export`.
     """
     check_replaceable(output)
+    check_place(output)
     if runtimes is not None:
         find_adapters(runtimes)
     prepared, data, fresh = prepare_model(

@@ -81,13 +81,19 @@ def open_models(references: Sequence[Path]) -> dict[str, PreparedModel]:
         if not (path / GRAPH_FILE).is_file():
             raise InputError(
                 str(path),
-                "a loss surface is that of prepared models",
-                found=f"no {GRAPH_FILE} in it" if path.is_dir() else "no such folder",
+                "a prepared model is a folder",
+                found=_instead_of_a_model(path),
                 allowed="a folder that deployq.save_prepared or an export wrote",
-                next_step="name the folder of a prepared model, or a bundle",
+                next_step="name such a folder; deployq export makes one of a float model",
             )
     names = distinct_names(references)
     return {name: load_prepared(path) for name, path in zip(names, references, strict=True)}
+
+
+def _instead_of_a_model(path: Path) -> str:
+    if path.is_dir():
+        return f"no {GRAPH_FILE} in it"
+    return "a file" if path.exists() else "no such folder"
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from deployq.bundle import Bundle
 from deployq.console import open_console
 from deployq.simulator import Simulation
-from deployq.verifier.report import Parity, Report, Top1
+from deployq.verifier.report import MOVED, Parity, Report, Top1
 from deployq_targets.latency_model import ModelledLatency
 
 
@@ -31,6 +31,8 @@ def print_report(report: Report) -> None:
             console.print(_top1_line(parity.top1))
     if report.accuracy:
         console.print(_accuracy_table(report))
+        if report.moved:
+            console.print(MOVED)
     for line in [*_latency_lines(report), *(f"float: {node}" for node in report.floats)]:
         console.print(line)
     if report.modelled is not None:

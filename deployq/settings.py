@@ -123,6 +123,16 @@ class Settings(BaseModel):
         stated = {kind: wish for kind, wish in wishes.items() if wish is not None}
         return CalibrationSettings(**stated) if stated else None
 
+    def target_of(self, reference: str, flag: str | None) -> str | None:
+        """The target for a model; None for a prepared one where nobody states it: it has its own.
+
+        Raises:
+            InputError: no target for a float model.
+        """
+        if (Path(reference) / GRAPH_FILE).is_file():
+            return flag or self.target
+        return self.require("target", flag)
+
     def require(self, key: str, flag: T | None) -> T | str:
         """The flag, else the file's value.
 

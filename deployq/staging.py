@@ -86,6 +86,21 @@ def replacing_folder(
                 _settle(sites)
 
 
+def check_place(path: Path, what: str = "bundle") -> None:
+    """Refuse a path where :func:`replacing_folder` could make no folder, before long work.
+
+    Raises:
+        InputError: a file stands on the way, or a folder that this user may not write.
+    """
+    way = Path(os.path.abspath(path)).parents
+    there = next(folder for folder in way if os.path.lexists(folder))
+    with _os_errors(_Sites.of(path, what)):
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there.name} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{there} may not be written")
+
+
 def recover(path: Path, what: str = "bundle") -> None:
     """Put right what a killed run left: roll the old folder back in, delete hidden leftovers.
 

@@ -98,8 +98,10 @@ def test_a_prepared_model_is_exported_again_byte_identical(
         tmp_path / "b",
         "--json",
     )
+    run("export", source, "--calib", calib_npz, "-o", tmp_path / "c")  # for its own target
     for name in ("model.onnx", "model.onnxruntime.onnx", "prepared.json", "prepared.safetensors"):
-        assert (source / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        for again in ("b", "c"):
+            assert (source / name).read_bytes() == (tmp_path / again / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -175,6 +177,15 @@ def test_a_foreign_folder_is_refused_first(
     options = ("--target", "int4-npu", "--calib", calib_npz, "-o", "mine")
     result = run("export", digits_pt2, *options, code=2)
     assert (tmp_path / "mine/notes.txt").read_text() == "keep" and "calibrate" not in result.stderr
+
+
+def test_a_place_that_takes_no_folder_is_refused_first(
+    run: Run, digits_pt2: Path, calib_npz: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("keep")
+    options = ("--target", "int4-npu", "--calib", calib_npz, "-o", "notes.txt/deep/bundle")
+    result = run("export", digits_pt2, *options, code=2)
+    assert "notes.txt is a file" in result.stderr and "calibrate" not in result.stderr
 
 
 def test_simulate_refuses_what_it_cannot_write_or_read(

@@ -45,6 +45,14 @@ def test_a_file_that_the_target_takes(run: Run, path: Path) -> None:
     assert f"model.onnx on int8-npu: 0 errors, 0 warnings, 6 notes by {len(RULES)} rules" in out
 
 
+def test_a_bundle_is_held_against_its_own_target(
+    run: Run, path: Path, bundles: Callable[[str], Path]
+) -> None:
+    out, err, code = run(bundles("int8-npu"))
+    assert (code, err) == (0, "") and "on int8-npu: 0 errors" in out
+    assert run(path).code == 2 and "no --target" in run(path).err
+
+
 def test_a_file_that_it_does_not_take(run: Run, path: Path) -> None:
     out, _, code = run(path, "--target", "max78000")
     assert code == 1

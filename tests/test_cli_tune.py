@@ -143,6 +143,8 @@ def test_after_patience_the_table_shows_the_scales_that_were_written(
 def test_no_model_ends_with_2(folder: Path, run: Any, tmp_path: Path) -> None:
     ran = run(tmp_path, "-o", tmp_path / "t", "--calib", folder / "calib.npz")
     assert ran.code == 2 and "prepared" in ran.err
+    ran = run(folder / "net.pt2", "-o", tmp_path / "t", "--calib", folder / "calib.npz")
+    assert ran.code == 2 and "a prepared model is a folder\n  found: a file" in ran.err
 
 
 def command(folder: Path, output: Path, *more: str | Path) -> list[str]:

@@ -156,6 +156,16 @@ def test_a_lock_file_that_was_just_deleted_is_not_trusted(
     assert len(calls) == 2
 
 
+def test_a_place_is_looked_at_without_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging.check_place(tmp_path / "new/net")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(staging.os, "access", lambda path, how: False)
+    with pytest.raises(InputError, match=r"cannot be written here(?s:.*)may not be written"):
+        staging.check_place(tmp_path / "new/net")
+
+
 def test_a_file_system_without_locks_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
+from deployq_calibration.masked_scores import masked_scores
 from deployq_calibration.observers import Observer
 
 
@@ -47,11 +48,18 @@ class Watcher:
     Args:
         tensors: names of those on the grid, in the order of the graph.
         observer: of the grid.
+        counts: which values of a tensor a range is chosen for.
     """
 
-    def __init__(self, tensors: tuple[str, ...], observer: Observer) -> None:
+    def __init__(
+        self,
+        tensors: tuple[str, ...],
+        observer: Observer,
+        counts: Callable[[Tensor], Tensor] = lambda x: x,
+    ) -> None:
         self.tensors = tensors
         self.observer = observer
+        self._counts = counts
         self._calls = 0
         self._unseen: dict[str, Tensor] = {}
         self._channels: dict[str, int] = {}
@@ -70,7 +78,7 @@ class Watcher:
                 found="NaN or infinity",
                 next_step="check the calibration data and the float model's outputs on it",
             )
-        self.observer.observe(output)
+        self.observer.observe(self._counts(output))
         self._look_for_life(name, output.detach())
 
     def _look_for_life(self, name: str, x: Tensor) -> None:
@@ -107,7 +115,10 @@ def watch_all(
     """A watcher for each grid, hooked, and what takes the hooks away again."""
     quantizers = prepared.quantizers()
     tensors = {grid.name: grid.tensors for grid in prepared.plan.tensors}
-    watchers = {name: Watcher(tensors[name], make()) for name in quantizers}
+    scores = masked_scores(prepared)
+    watchers = {
+        name: Watcher(tensors[name], make(), scores.get(name, lambda x: x)) for name in quantizers
+    }
     handles = [quantizers[name].register_forward_hook(w) for name, w in watchers.items()]
 
     def unhook() -> None:

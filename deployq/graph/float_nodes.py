@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from types import MappingProxyType
 
+import torch
 from torch import fx
 
 from deployq.errors import UnsupportedError
@@ -93,14 +94,15 @@ def _carried(
     else:
         reason = f"deployq has no integer form of {operator} with these operands"
         possible = profile.graph.unlisted_ops is UnlistedOps.FLOAT
-    possible = possible and _is_known(site.core)
+    if not _is_known(site.core):
+        reason, possible = "deployq does not know it", False
     if possible:
         return f"{site.name}: float, {reason}"
     raise UnsupportedError(
         site.name,
         f"every operator must have a form on {profile.name}",
         found=f"{operator} with these operands; {reason}",
-        allowed="operators with an integer form, or with status float or cpu",
+        allowed="known operators with an integer form, or with status float or cpu",
         next_step="replace the operator, add an [[op]] entry with its status, or cut it off and "
         "run it beside the exported network",
     )
@@ -128,7 +130,13 @@ def _check_mask(site: Site) -> None:
 
 
 def _is_known(node: fx.Node) -> bool:
-    """True for calls that a prepared model may make; modules are those of capture."""
+    """True for calls that a prepared model may make; modules are those of capture.
+
+    Of casts, those from integers to float32: a mask among the inputs. Others that do something were
+    not removed when the network was captured.
+    """
+    if calls(node, aten.to.dtype):
+        return node.args[1:] == (torch.float32,) and not node.kwargs
     return node.op == "call_module" or node.target in ALLOWED_CALLS
 
 

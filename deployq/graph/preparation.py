@@ -118,9 +118,14 @@ QUANTIZERS = OWN
 def quantizer_path(room: str, name: str) -> str:
     """Module path of a quantizer or unit: dots of the tensor's name would nest modules.
 
-    The room lies inside ``deployq``, because networks have modules of their own named ``layers``.
+    The room lies inside ``deployq``, because networks have modules of their own named ``layers``. A
+    tensor that bears the name of a method of modules, such as ``type``, gains an underscore.
     """
-    return f"{QUANTIZERS}{room}.{name.replace('.', '__')}"
+    leaf = name.replace(".", "__")
+    return f"{QUANTIZERS}{room}.{leaf}{'_' if hasattr(_PLAIN, leaf) else ''}"
+
+
+_PLAIN = nn.Module()
 
 
 def prepare_graph(

@@ -16,7 +16,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from deployq.errors import InputError
 from deployq.graph.fake_quantize import FakeQuantize
@@ -115,7 +115,9 @@ def _build(facts: Mapping[str, Any], tensors: dict[str, Tensor]) -> PreparedMode
     module.load_state_dict(tensors)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name in facts["learned"])
-    inputs = {str(name): tuple(map(int, shape)) for name, shape in facts["inputs"].items()}
+    stated = {str(name): tuple(map(int, shape)) for name, shape in facts["inputs"].items()}
+    _same("inputs", sorted(_placeholders(module)), sorted(stated))
+    inputs = {name: stated[name] for name in _placeholders(module)}  # JSON has sorted them
     types = {str(name): str(kind) for name, kind in facts.get("input_types", {}).items()}
     provenance = dict(facts.get("provenance", {}))  # older files do not say
     prepared = PreparedModel(module.eval(), plan, inputs, profile, types, provenance)
@@ -125,15 +127,18 @@ def _build(facts: Mapping[str, Any], tensors: dict[str, Tensor]) -> PreparedMode
     return prepared
 
 
+def _placeholders(module: fx.GraphModule) -> list[str]:
+    """The inputs in the order in which the network takes them."""
+    return [str(node.target) for node in module.graph.nodes if node.op == "placeholder"]
+
+
 def _check_names(prepared: PreparedModel) -> None:
-    """Inputs, layers and quantizers of the graph are those of the file, no more and no fewer.
+    """Layers and quantizers of the graph are those of the file, no more and no fewer.
 
     Raises:
         InputError: a name that only one side has.
     """
     graph, plan = prepared.module.graph, prepared.plan
-    inputs = [str(node.target) for node in graph.nodes if node.op == "placeholder"]
-    _same("inputs", sorted(inputs), sorted(prepared.inputs))
     called = [node for node in graph.nodes if node.op == "call_module"]
     kinds = [type(prepared.module.get_submodule(str(node.target))) for node in called]
     units = [n for n, kind in zip(called, kinds, strict=True) if kind is QuantizedLinear]

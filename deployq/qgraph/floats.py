@@ -95,17 +95,26 @@ def settle_in_float(walk: Walk, node: onnx.NodeProto) -> None:
 
 def settle_tensor(walk: Walk, name: str) -> None:
     """No QuantizeLinear follows: codes that were moved are codes, a product with weights returns
-    what its exact sums stand for, all else was made in float.
+    what its exact sums stand for, all else was made in float, a sum that joined a layer as well.
     """
     walk.settle(name)
     value = walk.values.get(name)
     if not isinstance(value, Waiting):
         return
-    if isinstance(value.node, Linear) and value.node.op_type in MATRIX and value.clamp == Clamp():
-        walk.nodes.append(replace(value.node, output=name, in_reals=True))
+    layer = _product(value)
+    if layer is not None:
+        walk.nodes.append(replace(layer, output=name, in_reals=True))
         walk.values[name] = Real(name)
     else:
         _read_again(walk, name)
+
+
+def _product(value: Waiting) -> Linear | None:
+    """A layer alone: a sum that joined it comes apart again, and so does a clamp."""
+    layer = value.node
+    if not isinstance(layer, Linear) or layer.op_type not in MATRIX or value.clamp != Clamp():
+        return None
+    return layer if layer.addend is None else None
 
 
 def _adds_constant(walk: Walk, node: onnx.NodeProto) -> bool:

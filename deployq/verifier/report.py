@@ -181,6 +181,12 @@ class Latency:
     float_samples_ms: tuple[float, ...] = ()
 
 
+MOVED = (
+    "quantizers off is the network as corrections or training left it, not the float network that "
+    "it was prepared from: to know what quantization costs, measure that one too"
+)
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything ``verify`` found.
@@ -197,6 +203,8 @@ class Report:
         metric: what ``accuracy`` is, and further figures.
         layers: SQNR and ranges of each layer, over some of the samples; no limit speaks of them.
         modelled: latency on the target by its profile's figures; None where it has too few.
+        moved: corrections or training have written into the network: with quantizers off it is no
+            longer the float network that it was prepared from.
     """
 
     target: str
@@ -210,6 +218,7 @@ class Report:
     metric: Measured = field(default_factory=Measured)
     layers: LayerFacts = NO_FACTS
     modelled: ModelledLatency | None = None
+    moved: bool = False
 
     def misses(self) -> list[str]:
         """Every limit that was missed; empty means good."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployq.data import Dataset
+from deployq.graph.float_tensors import is_untouched
 from deployq.verifier.accuracy import measure
 from deployq.verifier.conformance import check_conformance
 from deployq.verifier.evidence import Evidence
@@ -62,6 +63,7 @@ def verify_bundle(
         limits or Limits(),
         measured,
         layers,
+        moved=not is_untouched(prepared.module, prepared.provenance),
     )
 
 

@@ -21,7 +21,7 @@ from deployq.graph.recipe import Recipe
 from deployq.verifier.report import Judged, Limits
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_targets.checks import Severity, check_model
-from tests.graph.networks import Net
+from tests.graph.networks import Masked, Net
 
 TOKENS, WIDTH = 6, 8
 FEW = Limits(1, 1, 1)
@@ -98,6 +98,42 @@ def test_a_query_without_keys_is_zero_in_the_file_as_well(truths: bool, tmp_path
     prepared = pipeline.prepare(network(given), [torch.zeros(2, TOKENS, WIDTH)], "ort-cpu")
     pipeline.calibrate(prepared, tokens(), SCALES_ALONE)
     bundle = pipeline.export(prepared, tmp_path / "bundle", tokens())
+    assert pipeline.verify(bundle.path, tokens(), limits=FEW, latency_runs=1).misses() == []
+
+
+def test_a_mask_of_integers_among_the_inputs(tmp_path: Path) -> None:
+    def body(m: Any, x: Tensor, mask: Tensor) -> Tensor:
+        hidden = (1.0 - mask[:, None, :].float()) * -1e4
+        y: Tensor = m.b(torch.softmax(m.a(x) @ x.transpose(1, 2) + hidden, -1) @ x)
+        return y
+
+    mask = np.ones((96, TOKENS), np.int64)
+    mask[::3, 4:] = 0
+    data = Dataset({"x": tokens().inputs["x"], "mask": mask})
+    net = Masked(body, a=nn.Linear(WIDTH, WIDTH), b=nn.Linear(WIDTH, 5)).eval()
+    examples = [torch.zeros(2, TOKENS, WIDTH), torch.ones(2, TOKENS, dtype=torch.int64)]
+    prepared = pipeline.prepare(net, examples, "ort-cpu")
+    assert "to: float, ort-cpu runs Cast as float" in prepared.plan.floats
+    pipeline.calibrate(prepared, data, SCALES_ALONE)
+    assert prepared.grids()["add"].scale < 0.5  # the scores', not the mask's 1e4 / 255
+    bundle = pipeline.export(prepared, tmp_path / "bundle", data)
+    assert pipeline.verify(bundle.path, data, limits=FEW, latency_runs=1).misses() == []
+
+
+@pytest.mark.parametrize("target", ["openvino-cpu", "tensorrt", "ort-cpu"])
+def test_shortcuts_on_codes_beside_layers_in_reals(target: str, tmp_path: Path) -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        x = m.norm(x)
+        y: Tensor = m.b(m.after(x + m.a(x)))
+        return y
+
+    net = Net(body, a=nn.Linear(WIDTH, WIDTH), b=nn.Linear(WIDTH, 5), norm=nn.LayerNorm(WIDTH),
+              after=nn.LayerNorm(WIDTH)).eval()  # fmt: skip
+    prepared = pipeline.prepare(net, [torch.zeros(2, TOKENS, WIDTH)], target)
+    pipeline.calibrate(prepared, tokens(), SCALES_ALONE)
+    bundle = pipeline.export(prepared, tmp_path / "bundle", tokens())
+    found = pipeline.check(bundle.path, target)
+    assert [f for f in found if f.severity is Severity.ERROR] == []
     assert pipeline.verify(bundle.path, tokens(), limits=FEW, latency_runs=1).misses() == []
 
 

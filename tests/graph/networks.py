@@ -34,6 +34,13 @@ class Net(nn.Module):
         return self.body(self, x)
 
 
+class Masked(Net):
+    """One expression of a tensor and a mask."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:  # type: ignore[override] # one more
+        return self.body(self, x, mask)
+
+
 class TwoInputs(nn.Module):
     """Two inputs, two outputs, one shortcut."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.nn import functional as F
 
 from deployq.arithmetic.contract import QDQ
@@ -28,6 +29,7 @@ from deployq_calibration import calibrate_model
 from tests.graph.networks import (
     TARGETS,
     Net,
+    Residual,
     TwoInputs,
     calibrated,
     conv,
@@ -92,6 +94,30 @@ def test_two_inputs_come_back(tmp_path: Path) -> None:
     loaded = load_prepared_model(tmp_path)
     assert list(loaded.inputs) == ["left", "right"]
     assert all(map(torch.equal, parts(loaded.module(*pair)), parts(prepared.module(*pair))))
+
+
+def test_inputs_come_back_in_the_order_of_the_network(tmp_path: Path) -> None:
+    class Swapped(TwoInputs):
+        def forward(self, right: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+            return super().forward(left, right)
+
+    pair = (images(seed=1), images(seed=2))
+    prepared = prepared_for(capture(Swapped(), pair), "int8-npu")
+    calibrate_model(prepared, lambda: [pair])
+    save_prepared_model(prepared, tmp_path)
+    assert list(load_prepared_model(tmp_path).inputs) == ["right", "left"]
+
+
+def test_a_tensor_may_bear_the_name_of_a_method_of_modules(tmp_path: Path) -> None:
+    class Typed(Residual):
+        def forward(self, type: Tensor) -> Tensor:
+            return super().forward(type)
+
+    prepared = prepared_for(capture(Typed(), (images(),)), "int8-npu")
+    calibrate_model(prepared, lambda: [(images(),)])
+    save_prepared_model(prepared, tmp_path)
+    assert load_prepared_model(tmp_path).plan == prepared.plan
+    assert "type" in prepared.grids()
 
 
 def test_the_same_bytes_in_any_folder(tmp_path: Path) -> None:

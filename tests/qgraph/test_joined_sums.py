@@ -75,6 +75,21 @@ def test_what_joins_nothing(body: str, addend: str) -> None:
     )
 
 
+def test_a_sum_that_float_operators_read_is_in_float_beside_its_layer() -> None:
+    text = """net (uint8[N,3] x, uint8[N,4] a) => (float[N,4] y) {
+        xd = DequantizeLinear(x, sx, zx)
+        md = DequantizeLinear(m, sw, zw)
+        v = MatMul(xd, md)
+        ad = DequantizeLinear(a, sy, zy)
+        t = Add(v, ad)
+        y = Exp(t)
+    }"""
+    graph = read_graph(model(text), joins_sums=True)
+    (layer,) = (node for node in graph.nodes if isinstance(node, Linear))
+    assert layer.in_reals and layer.addend is None
+    assert [node.op_type for node in graph.floats] == ["Add", "Exp"]
+
+
 def test_shapes_that_differ_are_refused() -> None:
     graph, x = joined(WHOLE), np.zeros((1, 3, 2, 2), np.uint8)
     with pytest.raises(InputError, match="as the sums that it joins"):

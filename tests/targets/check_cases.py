@@ -105,6 +105,7 @@ QUANTIZED: dict[str, Any] = {"graph.require_output_q": True}
 ONLY_WEIGHTS = reals(WEIGHT + "y = Conv(x, wd)")
 SIGNED = net(zx=np.int8(3), zy=np.int8(5))
 ADDED = TWICE.format(second="w", zero="zw")
+SHORTCUT = "md = DequantizeLinear(m, sw, zw)\np = MatMul(xd, md)\nt = Add(p, xd)\nv = Exp(t)"
 ADDED_APART = TWICE.format(second="u", zero="zu")
 NARROWED = reals(
     "xc = Clip(x, lo, hi)\nxq = QuantizeLinear(xc, sx, zw)\nxd = DequantizeLinear(xq, sx, zw)\n"
@@ -155,6 +156,10 @@ FILE_CASES = (
     Case("scalar-rank", ("container.scalar_rank",), GOOD,
          net(sx=np.float32([0.5]), zx=np.uint8([3])), {"container.scalar_rank": 0}, {},
          "shape [1]"),
+    Case("scalar-rank", ("container.scalar_rank",),
+         net(CHANNELS, w=ONE_CHANNEL, sw4=np.float32([0.5]), zw4=np.int8([0])),
+         net(sw=np.float32([0.5]), zw=np.int8([0])), {"container.scalar_rank": 0}, {},
+         "shape [1]"),
     Case("zero-point-input", ("container.zero_point_input",), GOOD, WITHOUT_ZEROS, {},
          {"container.zero_point_input": "optional"}, "absent"),
     Case("zero-point-input", ("container.zero_point_input",), WITHOUT_ZEROS, GOOD,
@@ -202,6 +207,11 @@ OPERATOR_CASES = (
          {"graph.residual": "q_skip_only"}, {}, "codes between"),
     Case("residual", ("graph.residual",), net(ADDED), reals(CODED + "y = Add(xd, x)"),
          {"graph.residual": "q_both"}, {}, "a sum of reals"),
+    Case("residual", ("graph.real_outputs",), net(ADDED),
+         net(SHORTCUT, shape="N,4", out="N,4", m=np.ones((4, 4), np.int8)),
+         QUANTIZED | {"graph.residual": "q_both"},
+         QUANTIZED | {"graph.residual": "q_both", "graph.real_outputs": ["MatMul"]},
+         "a sum of reals"),
 )  # fmt: skip
 ACTIVATION_CASES = (
     Case("activation-type", ("activation.bits", "activation.types"), GOOD,

@@ -14,6 +14,7 @@ from deployq.qgraph import IntegerGraph
 from deployq.qgraph.nodes import Lookup
 from deployq.qparams import QParams
 from deployq.qtypes import QType
+from deployq.rendering import print_report
 from deployq.verifier.classes import class_codes
 from deployq.verifier.comparison import Comparison
 from deployq.verifier.report import Judged, Latency, Limits, Parity, Report, Top1, allowed
@@ -82,6 +83,14 @@ def test_thin_evidence_is_a_miss() -> None:
         "conv took 3 distinct codes, 32 wanted",
     ]  # fmt: skip
     assert report.exit_code == 1 and report.to_json()["exit_code"] == 1
+
+
+def test_a_network_that_corrections_have_moved_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report("t", (), (), {"quantizers off": 0.7}, 1, LATENCY, (), LIMITS)
+    for moved in (False, True):
+        print_report(replace(report, moved=moved))
+        told = "not the float network that it was prepared from" in capsys.readouterr().out
+        assert told is moved and replace(report, moved=moved).to_json()["moved"] is moved
 
 
 def test_tally_counts_codes_ties_and_distinct_values() -> None:

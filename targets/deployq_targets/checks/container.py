@@ -74,6 +74,8 @@ def scalar_rank(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """A scale of a whole tensor has rank {container.scalar_rank}, and so its zero point."""
     rank = profile.container.scalar_rank
     for border in file.borders:
+        if border.channels == 1:  # a scale for each channel, of which there is one
+            continue
         for array in (border.scale, border.zero_point):
             if rank is not None and array is not None and array.size == 1 and array.ndim != rank:
                 shape = "[]" if rank == 0 else "[1]"

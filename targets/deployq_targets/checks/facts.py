@@ -44,6 +44,7 @@ class Border:
         zero_point: as stored; None where it is absent or computed.
         has_zero_point: whether the input is there.
         stored: whether the codes are an initializer.
+        channels: extent of stored codes along the axis; None where that is not known.
     """
 
     node: str
@@ -53,6 +54,7 @@ class Border:
     zero_point: npt.NDArray[Any] | None
     has_zero_point: bool
     stored: bool
+    channels: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +119,13 @@ class CheckedFile:
             yield Border(
                 node.name or node.output[0], node.op_type, codes,
                 self.array(node.input[1]), self.array(node.input[2]) if named else None,
-                named, codes in self.constants,
+                named, codes in self.constants, self._channels(node, codes),
             )  # fmt: skip
+
+    def _channels(self, node: onnx.NodeProto, codes: str) -> int | None:
+        dims = self.constants[codes].dims if codes in self.constants else ()
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        return dims[axis] if -len(dims) <= axis < len(dims) else None
 
     def array(self, name: str) -> npt.NDArray[Any] | None:
         """The value of an initializer, None for a computed tensor."""

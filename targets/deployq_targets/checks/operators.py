@@ -108,6 +108,7 @@ def residual(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
         if node.op_type != "Add" or stated in (Residual.ANY, Residual.SKIP_PREFERRED):
             continue
         half = isinstance(node, Float) and not file.dequantized.isdisjoint(node.inputs)
+        half = half and not _adds_to_a_product(file, node, profile)
         if stated is Residual.Q_BOTH and half:
             change = "put Q and DQ on both operands and the output"
             yield Breach(node.name, node.output, "a sum of reals", "codes on both", change)
@@ -118,6 +119,12 @@ def residual(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
                 node.name, node.output, f"codes between {layers[0]} and the sum",
                 "codes on the skip branch only", f"drop Q and DQ behind {layers[0]}",
             )  # fmt: skip
+
+
+def _adds_to_a_product(file: CheckedFile, node: Node, profile: TargetProfile) -> bool:
+    """A shortcut on codes beside a layer that the target ends in reals (``graph.real_outputs``)."""
+    made = [maker for maker in file.graph.in_reals if maker.output in node.inputs]
+    return any(_ends_in_reals(file, maker, profile) for maker in made)
 
 
 def _computing(file: CheckedFile) -> Iterator[Node]:
@@ -158,7 +165,7 @@ RULES = (
         "A 16-bit tensor in front of an 8-bit pool.",
     ),
     Rule(
-        "residual", residual, ("graph.residual",),
+        "residual", residual, ("graph.residual", "graph.real_outputs"),
         "A sum on codes has a multiplier for each operand; a fused one takes the accumulator.",
         "Q and DQ between a convolution and the sum that TensorRT fuses with it.",
     ),
