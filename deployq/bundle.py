@@ -29,15 +29,20 @@ from deployq.manifest import (
 from deployq.staging import recover, replacing_folder
 
 __all__ = [
+    "CANONICAL_FILE",
     "MANIFEST",
     "Bundle",
     "BundleFile",
+    "check_if_bundle",
     "environment_facts",
     "read_bundle",
     "recover",
     "write_manifest",
     "writing_bundle",
 ]
+
+CANONICAL_FILE = "model.onnx"
+"""What no bundle lacks, and no folder of a prepared model alone has."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,16 @@ def read_bundle(path: Path) -> Bundle:
         _check_file(path, name, listed.get(name), name in present)
     files = tuple(listed[name] for name in sorted(listed))
     return Bundle(path, MappingProxyType(manifest.facts), files)
+
+
+def check_if_bundle(folder: Path) -> None:
+    """Check every file of a bundle; the folder of a prepared model alone has no manifest.
+
+    Raises:
+        InputError, UnsafeFileError: as :func:`read_bundle`.
+    """
+    if (folder / MANIFEST).exists() or (folder / CANONICAL_FILE).exists():
+        read_bundle(folder)
 
 
 def _check_file(path: Path, name: str, listed: BundleFile | None, present: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import fx, nn
 
+from deployq.bundle import check_if_bundle
 from deployq.data import Dataset
 from deployq.errors import InputError
 from deployq.forward_arguments import example_inputs
@@ -79,6 +80,7 @@ def load_model(
             next_step="leave --weights out",
         )
     if prepared:
+        check_if_bundle(path)
         return LoadedModel(prepared=load_prepared_model(path))
     if path.suffix in FILES:
         loaded = LoadedModel(FILES[path.suffix](path, partial(_shapes, samples)))

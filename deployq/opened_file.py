@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from deployq.bundle import read_bundle
+from deployq.bundle import CANONICAL_FILE, read_bundle
 from deployq.graph.onnx_guard import load_onnx
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.prepared_files import load_prepared_model
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.edges import with_ranges
 from deployq.qparams import QParams
-from deployq.verifier.evidence import CANONICAL_FILE
 from deployq_targets import TargetProfile
 
 

@@ -18,7 +18,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from deployq.arithmetic.contract import Contract
-from deployq.bundle import Bundle, read_bundle, write_manifest, writing_bundle
+from deployq.bundle import (
+    CANONICAL_FILE,
+    Bundle,
+    check_if_bundle,
+    read_bundle,
+    write_manifest,
+    writing_bundle,
+)
 from deployq.bundle_contents import export_facts, write_golden, write_model
 from deployq.data import Dataset, check_dataset
 from deployq.edges import choose_edges, real_samples
@@ -36,7 +43,7 @@ from deployq.qgraph.edges import feed, with_ranges
 from deployq.runtimes.source import make_source
 from deployq.simulator import Simulation, run_graph
 from deployq.simulator.recorded_sums import recorded_sums
-from deployq.verifier.evidence import CANONICAL_FILE, GOLDEN_FILE, Evidence
+from deployq.verifier.evidence import GOLDEN_FILE, Evidence
 from deployq.verifier.report import Limits, Report
 from deployq.verifier.verification import verify_bundle
 from deployq_calibration import calibrate_model
@@ -377,10 +384,13 @@ def save_prepared(prepared: PreparedModel, folder: Path) -> None:
 
 
 def load_prepared(folder: Path) -> PreparedModel:
-    """Read a prepared model, from its folder or from a bundle; runs no code.
+    """Read a prepared model, from its folder or from a bundle, whose files are all checked.
+
+    Runs no code.
 
     Raises:
         InputError: a file is missing or broken.
         UnsafeFileError: the graph calls what a prepared model may not call.
     """
+    check_if_bundle(Path(folder))
     return load_prepared_model(Path(folder))

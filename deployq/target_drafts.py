@@ -8,9 +8,9 @@ from pathlib import Path
 
 import onnx
 
+from deployq.bundle import CANONICAL_FILE
 from deployq.errors import InputError
 from deployq.opened_file import open_file
-from deployq.verifier.evidence import CANONICAL_FILE
 from deployq.whole_file import check_writable, write_whole
 from deployq_targets.checks import CheckedFile
 from deployq_targets.inference import Draft, draft_profile, draft_text

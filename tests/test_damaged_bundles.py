@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from deployq import cli, pipeline
-from deployq.bundle import read_bundle
+from deployq.bundle import CANONICAL_FILE, read_bundle
 from deployq.data import Dataset
 from deployq.errors import InputError
 from deployq.graph.prepared_files import load_prepared_model
@@ -59,6 +59,23 @@ def test_verify_names_the_file_with_a_changed_byte(
     flip(bundle / name, int(part * ((bundle / name).stat().st_size - 1)))
     code, text = command_line("verify", bundle, "--data", bundle / "no.npz")
     assert code == 2 and f"{bundle / name}: " in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize("command", ["export", "tune"])
+@pytest.mark.parametrize("missing", [False, True], ids=["changed", "no manifest"])
+def test_what_goes_on_from_a_bundle_looks_at_every_file(
+    bundle: Path, command_line: Callable[..., tuple[object, str]], command: str, missing: bool
+) -> None:
+    calib = bundle.parent / "calib.npz"
+    np.savez(calib, x=np.zeros((64, 1, 8, 8), np.float32))
+    if missing:
+        (bundle / MANIFEST).unlink()
+    else:
+        flip(bundle / CANONICAL_FILE, 100)
+    output = bundle.parent / "next"
+    code, text = command_line(command, bundle, "--calib", calib, "-o", output)
+    named = bundle if missing else bundle / CANONICAL_FILE
+    assert code == 2 and f"{named}: " in text and not output.exists()
 
 
 def test_bytes_all_over_the_manifest_count(bundle: Path) -> None:

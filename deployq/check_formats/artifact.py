@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deployq.verifier.evidence import CANONICAL_FILE
+from deployq.bundle import CANONICAL_FILE
 
 
 def artifact_path(source: Path) -> str:

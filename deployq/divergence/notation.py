@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from deployq.arithmetic.contract import QDQ, Contract
-from deployq.bundle import MANIFEST, read_bundle
+from deployq.bundle import CANONICAL_FILE, MANIFEST, read_bundle
 from deployq.divergence.reference_side import Reference
 from deployq.divergence.runtime_side import InRuntime
 from deployq.divergence.sides import Side, Simulated
@@ -17,7 +17,7 @@ from deployq.errors import InputError
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.prepared_files import load_prepared_model
 from deployq.opened_file import OpenedFile, open_file, open_prepared
-from deployq.verifier.evidence import CANONICAL_FILE, RUNTIME_FILE
+from deployq.verifier.evidence import RUNTIME_FILE
 from deployq_exporters.lowering import lower, to_proto
 from deployq_targets import load_profile
 

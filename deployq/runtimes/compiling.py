@@ -13,13 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from deployq.bundle import CANONICAL_FILE
 from deployq.errors import InputError, UnsupportedError
 from deployq.graph.onnx_guard import load_onnx
 from deployq.graph.prepared_files import load_prepared_model
 from deployq.qgraph import read_graph
 from deployq.runtimes.isolated import Ending, run_isolated
 from deployq.runtimes.source import make_source
-from deployq.verifier.evidence import CANONICAL_FILE
 from deployq_exporters.adapters import ADAPTERS, Adapter, Source
 
 LIMIT_SECONDS = 600.0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from deployq.bundle import CANONICAL_FILE
 from deployq.qgraph.edges import code_tensor
 from deployq.simulator import run_graph
-from deployq.verifier.evidence import CANONICAL_FILE, RUNTIME_FILE, Evidence
+from deployq.verifier.evidence import RUNTIME_FILE, Evidence
 from deployq_exporters.edge_facts import edge_facts
 
 INPUT, CODE, OUTPUT = "input/", "codes/", "output/"

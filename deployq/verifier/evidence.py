@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from deployq.bundle import read_bundle
+from deployq.bundle import CANONICAL_FILE, read_bundle
 from deployq.data import load_arrays
 from deployq.errors import InputError
 from deployq.graph.onnx_guard import load_onnx
@@ -21,7 +21,6 @@ from deployq_exporters.rewrites.code_clip import BEFORE
 from deployq_exporters.runtimes.probes import probed
 from deployq_targets import load_profile
 
-CANONICAL_FILE = "model.onnx"
 RUNTIME_FILE = DIALECTS["onnxruntime"].file_name
 GOLDEN_FILE = "golden.npz"
 
