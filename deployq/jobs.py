@@ -48,6 +48,9 @@ from deployq_targets.words import Edges
 PREPROCESSING = "preprocessing"
 """The fact of a manifest that says how images become the model's input."""
 
+FEW_SAMPLES = 32
+"""Ranges and corrections of fewer say little of other samples."""
+
 
 def prepare_model(
     reference: str,
@@ -141,6 +144,8 @@ def export_model(
         pipeline.calibrate(prepared, data, settings, progress=advance, report=changes.extend)
         facts["calibration"] = {**vars(settings), "samples": len(data)}
         facts["corrections"] = [change.to_json() for change in changes]
+        if len(data) < FEW_SAMPLES:
+            notice(f"calibrated on {len(data)} samples: others leave the ranges of so few")
     elif sensitivity:
         found = measure_sensitivity(prepared, data, progress=advance)
         facts[SENSITIVITY] = sensitivity_facts(prepared, found)

@@ -13,7 +13,7 @@ from deployq.graph.beyond_limits import Fallback
 from deployq.graph.operator_rules import group_of
 from deployq.graph.operators import ALLOWED_CALLS, aten, is_linear, is_movement, onnx_type
 from deployq.graph.recipe import Recipe
-from deployq.graph.rewrites.rule import argument, calls
+from deployq.graph.rewrites.rule import calls
 from deployq.graph.sites import Site
 from deployq_targets import TargetProfile
 from deployq_targets.words import OpStatus, UnlistedOps
@@ -61,7 +61,6 @@ def float_nodes(
         operator = onnx_type(module, site.core)
         status = profile.op_status(operator, group_of(site))
         if site.kind == "float":
-            _check_mask(site)
             lines.append(_carried(site, operator, status, profile, recipe))
             continue
         if status is OpStatus.UNSUPPORTED:
@@ -105,27 +104,6 @@ def _carried(
         allowed="known operators with an integer form, or with status float or cpu",
         next_step="replace the operator, add an [[op]] entry with its status, or cut it off and "
         "run it beside the exported network",
-    )
-
-
-def _check_mask(site: Site) -> None:
-    """An attention reads a mask of truths as it stands in the model, or one of reals.
-
-    Raises:
-        UnsupportedError: the network computes truths, or takes them as an input.
-    """
-    if not calls(site.core, aten.scaled_dot_product_attention.default):
-        return
-    mask = argument(site.core, 3, "attn_mask")
-    if mask is None or mask.op == "get_attr" or mask.meta["val"].is_floating_point():
-        return
-    raise UnsupportedError(
-        site.name,
-        "a mask of truths is a constant of the model",
-        found=f"truths from {mask.meta['name']}",
-        allowed="a constant mask, or one of reals",
-        next_step="take the mask as an input of reals that is added to the scores: 0 where they "
-        "count, -10000 where not",
     )
 
 

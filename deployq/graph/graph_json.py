@@ -45,8 +45,8 @@ MODULES: dict[str, Any] = {
 }
 """Module types that a graph may call, and how each is made."""
 
-FLOAT32 = {"dtype": "float32"}
-"""The one type that a cast may name: of a mask of integers."""
+TYPES = {"float32": torch.float32, "bool": torch.bool}
+"""What a cast may name: of a mask of integers or truths."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
 _PATH = re.compile(r"[A-Za-z0-9_]{1,200}(\.[A-Za-z0-9_]{1,200}){0,49}", re.ASCII)
@@ -90,8 +90,8 @@ def _to_json(value: Any) -> Any:
         return [_to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
-    if value is torch.float32:
-        return dict(FLOAT32)
+    if value in TYPES.values():
+        return {"dtype": str(value).removeprefix("torch.")}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise UnsupportedError(
@@ -219,8 +219,8 @@ class _Reader:
             return value
         if "float" in value:
             return float(value["float"])
-        if value == FLOAT32:
-            return torch.float32
+        if value.keys() == {"dtype"} and value["dtype"] in TYPES:
+            return TYPES[value["dtype"]]
         if value.get("node") not in self.made:
             raise InputError(
                 "graph",

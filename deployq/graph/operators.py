@@ -121,7 +121,22 @@ UNIT = (1, [1], [1, 1])
 SHAPE = (aten.sym_size.int,)
 """Integer calls that carry no activation."""
 
-ALLOWED_CALLS: frozenset[Any] = frozenset([*LINEAR, *COMPUTE, *UNARY, *MOVEMENT, *FLOAT, *SHAPE])
+TRUTHS: dict[Any, str] = {
+    aten.eq.Scalar: "Equal",
+    aten.ne.Scalar: "Equal",
+    aten.lt.Scalar: "Less",
+    aten.le.Scalar: "LessOrEqual",
+    aten.gt.Scalar: "Greater",
+    aten.ge.Scalar: "GreaterOrEqual",
+    aten.logical_not.default: "Not",
+    aten.logical_and.default: "And",
+    aten.logical_or.default: "Or",
+}
+"""What is true of integers, and of truths: no grid, a mask is made of it."""
+
+ALLOWED_CALLS: frozenset[Any] = frozenset(
+    [*LINEAR, *COMPUTE, *UNARY, *MOVEMENT, *FLOAT, *SHAPE, *TRUTHS]
+)
 """The calls that a prepared model may make, in memory and on disk (law 9): none touches a file."""
 
 

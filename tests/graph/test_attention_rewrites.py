@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deployq.graph.capture import capture
-from tests.graph.networks import Net, calls_of
+from tests.graph.networks import Masked, Net, calls_of
 
 WIDTH, HEADS, TOKENS = 12, 3, 5
 TOLERANCE = 1e-5
@@ -219,3 +219,25 @@ def test_other_factors_stay_where_they_are(body: Any) -> None:
     graph = capture(net, [tokens(2)])
     torch.testing.assert_close(graph(tokens(3)), net(tokens(3)), atol=TOLERANCE, rtol=TOLERANCE)
     assert {"mul", "div"} & set(calls_of(graph))
+
+
+@pytest.mark.parametrize(
+    ("shares", "calls"),
+    [
+        (lambda s, m: torch.softmax(s.masked_fill(m == 0, -1e9), -1), "eq to mul add softmax"),
+        (lambda s, m: torch.softmax(torch.where(m > 0, s, -1e9), 2), "gt logical_not to mul add"),
+        (lambda s, m: torch.softmax(s + m * -1e30, -1), "unsqueeze mul add softmax"),
+        (lambda s, m: torch.softmax(s.masked_fill(m == 0, -2.0), -1), "eq masked_fill softmax"),
+        (lambda s, m: s.masked_fill(m == 0, -1e9).relu(), "eq masked_fill relu"),  # no shares
+    ],
+    ids=["filled", "chosen", "numbers", "not hidden", "no softmax"],
+)
+def test_computed_masks_are_added(shares: Callable[[Tensor, Tensor], Tensor], calls: str) -> None:
+    """The first two keys count in each sample, or the first alone."""
+    model = Masked(lambda m, x, mask: shares(x @ x.transpose(1, 2), mask[:, None, :])).eval()
+    mask = torch.tensor([[1, 1, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0]])
+    mask = 1 - mask if "eq" not in calls and "gt" not in calls else mask
+    graph = capture(model, [tokens(2), mask[:2]])
+    found = graph(tokens(3), mask)
+    torch.testing.assert_close(found, model(tokens(3), mask), atol=TOLERANCE, rtol=TOLERANCE)
+    assert calls in " ".join(calls_of(graph))

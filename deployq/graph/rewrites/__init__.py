@@ -25,6 +25,8 @@ from deployq.graph.rewrites import (
     fourier_to_layers,
     functionalize,
     last_axis_softmax,
+    mask_of_numbers,
+    mask_to_sum,
     matrix_transpose,
     max_to_pool,
     mean_to_pool,
@@ -32,6 +34,7 @@ from deployq.graph.rewrites import (
     movement_behind_layer,
     nearest_to_resize,
     negative_into_constant,
+    one_cast,
     one_spelling,
     ones_into_rms_norm,
     pick_before_reshape,
@@ -69,6 +72,8 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     functionalize.RULE,  # first: every later pattern is functional
     one_spelling.RULE,
     remove_cast.RULE,
+    one_cast.RULE,
+    last_axis_softmax.RULE,
     addmm_to_linear.RULE,
     conv1d_to_conv2d.RULE,
     pool1d_to_pool2d.RULE,
@@ -79,7 +84,9 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     tanh_to_gelu.RULE,
     square_mean_to_rms_norm.RULE,
     unit_length_to_rms_norm.RULE,
+    mask_to_sum.RULE,  # before products take the masks that are left
     attention_to_products.RULE,
+    mask_of_numbers.RULE,
     stack_to_concat.RULE,
     sign_into_constant.RULE,
     negative_into_constant.RULE,
@@ -108,7 +115,6 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     merge_constants.RULE,  # after it: a token melts into the positions
     silu_to_mul.RULE,
     square_to_mul.RULE,  # after the patterns of norms and GELU, which begin with powers
-    last_axis_softmax.RULE,
     ones_into_rms_norm.RULE,
     mean_to_pool.RULE,
     adaptive_to_pool.RULE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import fx
 
 from deployq.graph.rewrites.build import aten
@@ -25,11 +26,20 @@ SAME: dict[Any, Any] = {
     aten.absolute.default: aten.abs.default,
     aten.swapaxes.default: aten.transpose.int,
     aten.clamp_min.default: aten.clamp.default,
+    aten.bitwise_not.default: aten.logical_not.default,
+    aten.bitwise_and.Tensor: aten.logical_and.default,
+    aten.bitwise_or.Tensor: aten.logical_or.default,
 }
+OF_TRUTHS = (aten.bitwise_not.default, aten.bitwise_and.Tensor, aten.bitwise_or.Tensor)
+"""Of integers they are something else."""
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
-    return calls(node, *SAME)
+    return calls(node, *SAME) and (node.target not in OF_TRUTHS or _is_truth(node))
+
+
+def _is_truth(node: fx.Node) -> bool:
+    return bool(node.meta["val"].dtype == torch.bool)
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
