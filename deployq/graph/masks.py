@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 MASK = -50.0
 """Added to a score, it leaves a share of less than 1e-20."""
+
+HIDDEN = float("-inf")
+"""What a constant mask adds to a score that does not count."""
+
+
+def added_to_scores(counts: Tensor) -> Tensor:
+    """Reals of a mask of truths that says which scores count."""
+    return torch.zeros(counts.shape).masked_fill(~counts, HIDDEN)
 
 
 def is_mask(constant: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.graph.networks import Masked, Net, calls_of
 WIDTH, HEADS, TOKENS = 12, 3, 5
 TOLERANCE = 1e-5
 """Factors move into weights and sums change their order: float32 rounding, of values about 1."""
+LATER = torch.ones(TOKENS, TOKENS, dtype=torch.bool).triu(1)
 HEADS_APART = "linear linear linear " + "reshape permute " * 2 + "permute reshape"
 MIXED = "matmul softmax matmul permute reshape linear"
 
@@ -226,11 +228,16 @@ def test_other_factors_stay_where_they_are(body: Any) -> None:
     [
         (lambda s, m: torch.softmax(s.masked_fill(m == 0, -1e9), -1), "eq to mul add softmax"),
         (lambda s, m: torch.softmax(torch.where(m > 0, s, -1e9), 2), "gt logical_not to mul add"),
+        (lambda s, m: torch.softmax(torch.where(m == 0, -1e9, s), 2), "eq to mul add softmax"),
+        (
+            lambda s, m: torch.softmax(s.masked_fill(LATER, -math.inf), -1) * m[:, :1, :1],
+            "add softmax",
+        ),
         (lambda s, m: torch.softmax(s + m * -1e30, -1), "unsqueeze mul add softmax"),
         (lambda s, m: torch.softmax(s.masked_fill(m == 0, -2.0), -1), "eq masked_fill softmax"),
         (lambda s, m: s.masked_fill(m == 0, -1e9).relu(), "eq masked_fill relu"),  # no shares
     ],
-    ids=["filled", "chosen", "numbers", "not hidden", "no softmax"],
+    ids=["filled", "chosen", "chosen first", "constant", "numbers", "not hidden", "no softmax"],
 )
 def test_computed_masks_are_added(shares: Callable[[Tensor, Tensor], Tensor], calls: str) -> None:
     """The first two keys count in each sample, or the first alone."""

@@ -15,14 +15,12 @@ import math
 import torch
 from torch import Tensor, fx
 
+from deployq.graph.masks import HIDDEN, added_to_scores
 from deployq.graph.node_names import module_path
 from deployq.graph.rewrites.build import aten, build, new_tensor, substitute
 from deployq.graph.rewrites.expand_to_gather import EXPANDS
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
 from deployq.graph.tensors import read_tensor
-
-MASKED = float("-inf")
-"""What is added to a score that does not count."""
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -48,7 +46,7 @@ def _mask_is_known(module: fx.GraphModule, node: fx.Node) -> bool:
         return all(isinstance(length, int) for length in _lengths(node))
     if given is None or given.op != "get_attr":
         return given is None or bool(given.meta["val"].is_floating_point())
-    return not bool((_reals(read_tensor(module, given)) == MASKED).all(-1).any())
+    return not bool((_reals(read_tensor(module, given)) == HIDDEN).all(-1).any())
 
 
 def _lengths(node: fx.Node) -> list[int]:
@@ -145,9 +143,7 @@ def _mask(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
 
 def _reals(mask: Tensor) -> Tensor:
     """Of a mask that says which scores count; one of reals is what it is."""
-    if mask.is_floating_point():
-        return mask
-    return torch.zeros(mask.shape).masked_fill(~mask, MASKED)
+    return mask if mask.is_floating_point() else added_to_scores(mask)
 
 
 def _constant(module: fx.GraphModule, node: fx.Node, name: str, allowed: Tensor) -> fx.Node:
