@@ -9,8 +9,8 @@ from functools import partial
 from torch import Tensor
 
 from deployq.graph.masks import MASK
-from deployq.graph.operators import is_softmax
 from deployq.graph.preparation import PreparedModel, quantizer_path
+from deployq.graph.rewrites.last_axis_softmax import is_softmax
 
 
 def masked_scores(prepared: PreparedModel) -> Mapping[str, Callable[[Tensor], Tensor]]:

@@ -55,11 +55,11 @@ from deployq.graph.operators import (
     is_compute,
     is_movement,
     is_row_norm,
-    is_softmax,
     onnx_type,
 )
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.reals import ends_in_reals
+from deployq.graph.rewrites.last_axis_softmax import is_softmax
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.units import QuantizedLinear
 from deployq.qparams import PerTensor, QParams

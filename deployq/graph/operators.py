@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 
 from deployq.arithmetic.oracle.lookup import UnaryParams
+from deployq.graph.rewrites.last_axis_softmax import is_softmax
 from deployq.graph.rewrites.rule import argument, calls
 
 aten = torch.ops.aten
@@ -202,12 +203,6 @@ def is_compute(node: fx.Node) -> bool:
         rounds_up = argument(node, 4, "ceil_mode", False)
         return not rounds_up and argument(node, 6, "divisor_override") is None
     return node.op == "call_function" and node.target in COMPUTE
-
-
-def is_softmax(node: fx.Node) -> bool:
-    """True for a Softmax over the last axis, which has an integer form on a grid."""
-    last = calls(node, aten.softmax.int) and argument(node, 1, "dim") == -1
-    return bool(last) and argument(node, 2, "dtype") is None
 
 
 def is_row_norm(node: fx.Node) -> bool:

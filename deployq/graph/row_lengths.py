@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from deployq.arithmetic.pairs import check_length
 from deployq.arithmetic.requant_words import Softmax
 from deployq.errors import UnsupportedError
-from deployq.graph.operators import is_softmax
+from deployq.graph.rewrites.last_axis_softmax import is_softmax
 from deployq.graph.sites import Site
 from deployq.qgraph.values import located
 from deployq_targets import TargetProfile

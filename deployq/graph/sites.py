@@ -23,10 +23,10 @@ from deployq.graph.operators import (
     is_compute,
     is_linear,
     is_movement,
-    is_softmax,
     onnx_type,
 )
 from deployq.graph.rewrites.batch_norm_to_depthwise import is_batch_norm
+from deployq.graph.rewrites.last_axis_softmax import is_softmax
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.tensors import read_tensor
 

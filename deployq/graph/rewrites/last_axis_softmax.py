@@ -20,4 +20,10 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     replace(node, aten.softmax.int, (node.all_input_nodes[0], -1))
 
 
+def is_softmax(node: fx.Node) -> bool:
+    """True for a Softmax over the last axis, which has an integer form on a grid."""
+    last = calls(node, aten.softmax.int) and argument(node, 1, "dim") == -1
+    return bool(last) and argument(node, 2, "dtype") is None
+
+
 RULE = Rewrite("softmax over the last axis", match, rewrite)

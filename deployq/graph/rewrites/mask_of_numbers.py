@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from torch import fx
 
-from deployq.graph.operators import is_softmax
 from deployq.graph.rewrites.build import aten
+from deployq.graph.rewrites.last_axis_softmax import is_softmax
 from deployq.graph.rewrites.rule import Rewrite, calls
 
 LEAST = -1e4

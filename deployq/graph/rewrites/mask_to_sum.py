@@ -19,9 +19,9 @@ from torch import Tensor, fx
 
 from deployq.graph.masks import HIDDEN, MASK, added_to_scores
 from deployq.graph.node_names import module_path
-from deployq.graph.operators import is_softmax
 from deployq.graph.rewrites.build import aten, build, new_tensor, substitute
 from deployq.graph.rewrites.expand_to_gather import EXPANDS
+from deployq.graph.rewrites.last_axis_softmax import is_softmax
 from deployq.graph.rewrites.rule import Rewrite, argument, calls
 from deployq.graph.tensors import read_tensor
 
