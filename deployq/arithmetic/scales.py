@@ -91,13 +91,15 @@ def operand_form(form: Form) -> Form:
 def weighted_sum(qa: QParams, qb: QParams, out: QParams, form: Form) -> tuple[int, int, int]:
     """Integer weights of the operands of Add, and their one right shift.
 
-    The larger of ``s / s_y`` fills the mantissa, unless that shifts further than the form does.
+    The larger of ``s / s_y`` fills the mantissa, unless that shifts further than the form does. Both
+    are rounded half to even, as ``lrint`` does: seen on HTP, of mantissas that are ties.
     """
     one, sy = np.float32(1), scale_and_zero(out, "Add")[0]
     scales = [scale_and_zero(q, "Add")[0] for q in (qa, qb)]
     real = np.array([float(real_multiplier(s, one, sy, form.precision)) for s in scales])
-    shared = choose_fixed(real, replace(form, shared_shift=True))
-    return int(shared.mantissa[0]), int(shared.mantissa[1]), int(shared.shift[0])
+    shift = int(choose_fixed(real, replace(form, shared_shift=True)).shift[0])
+    weights = round_real(np.ldexp(real, shift), Rounding.HALF_EVEN)
+    return int(weights[0]), int(weights[1]), shift
 
 
 def mean_multiplier(qx: QParams, out: QParams, count: Int64Array, form: Form) -> FixedMultiplier:

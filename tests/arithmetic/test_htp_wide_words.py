@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from deployq.arithmetic.contract import Contract
@@ -68,6 +68,7 @@ def test_a_sum_of_raw_codes_loses_its_lowest_bits_first(seed: int) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(seeds)
+@example(3305)  # a mantissa that is a tie
 def test_a_sum_of_two_tensors_shifts_by_16_at_most(seed: int) -> None:
     rng, form = np.random.default_rng(seed), contract().form("Add")
     sa, sb, sy = (F32(s) for s in np.exp2(rng.uniform([-16, -18, -17], [-13, -13, -12])))
