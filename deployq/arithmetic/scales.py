@@ -91,8 +91,8 @@ def operand_form(form: Form) -> Form:
 def weighted_sum(qa: QParams, qb: QParams, out: QParams, form: Form) -> tuple[int, int, int]:
     """Integer weights of the operands of Add, and their one right shift.
 
-    The larger of ``s / s_y`` fills the mantissa, unless that shifts further than the form does. Both
-    are rounded half to even, as ``lrint`` does: seen on HTP, of mantissas that are ties.
+    The larger of ``s / s_y`` fills the mantissa, unless that shifts further than the form does.
+    Both are rounded half to even, as ``lrint`` does: seen on HTP, of mantissas that are ties.
     """
     one, sy = np.float32(1), scale_and_zero(out, "Add")[0]
     scales = [scale_and_zero(q, "Add")[0] for q in (qa, qb)]
