@@ -82,7 +82,7 @@ NETWORKS: Mapping[str, Cut] = {
     "mobilevit_xxs": Cut(128),
     "mobilevitv2_050": Cut(128),
     "efficientformer_l1": Cut(224),
-    "edgenext_xx_small": Cut(64, {"depths": (1, 1, 2, 1)}),
+    "edgenext_xx_small": Cut(64, {"depths": (1, 1, 2, 1)}, factors={"temperature": 4.0}),
     "coatnet_pico_rw_224": Cut(64, {"img_size": 64}),
     "volo_d1_224": Cut(64, {"img_size": 64}, factors={"cls_token": 50.0}),
     "visformer_tiny": Cut(64, {"img_size": 64, "depth": (2, 1, 1)}),
