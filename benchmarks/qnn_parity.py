@@ -28,7 +28,7 @@ from benchmarks.qnn_runs import Tally, compare, merged
 from benchmarks.sweeps.qdq import qdq_file
 from benchmarks.sweeps.sweep import Sweep
 from benchmarks.sweeps.unsigned import unsigned_sweeps
-from benchmarks.sweeps.unsigned_wide import widths
+from benchmarks.sweeps.unsigned_wide import tied_sums, widths
 from deployq.errors import InputError, UnsupportedError
 from deployq.progress import progress
 from deployq_targets import load_profile
@@ -36,7 +36,7 @@ from deployq_targets import load_profile
 COLUMNS = ("source", "file of", "operator", "layers", "codes", "distinct", "different", "share")
 NETWORKS = "cifar10_resnet20,cifar10_mlperf_resnet8,kws_mlperf_dscnn"
 TARGET, OTHER = "qnn-htp", "ort-cpu"
-SWEEPS = {"sweeps": unsigned_sweeps, "sweeps of widths": widths}
+SWEEPS = {"sweeps": unsigned_sweeps, "sweeps of widths": widths, "tied mantissas": tied_sums}
 REALS = "QuantizeLinear"
 SAMPLES = 20
 

@@ -89,10 +89,10 @@ def _own_profile(bundle: Path) -> TargetProfile:
         InputError: no such bundle.
     """
     from deployq.bundle import read_bundle
-    from deployq.pipeline import load_prepared
+    from deployq.graph.prepared_files import load_prepared_model
 
     read_bundle(bundle)
-    return load_prepared(bundle).profile
+    return load_prepared_model(bundle).profile
 
 
 def _refuse_source(source: Path, output: Path) -> None:

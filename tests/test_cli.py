@@ -188,6 +188,16 @@ def test_a_place_that_takes_no_folder_is_refused_first(
     assert "notes.txt is a file" in result.stderr and "calibrate" not in result.stderr
 
 
+@pytest.mark.parametrize(("samples", "said"), [(3, True), (32, False)])
+def test_few_calibration_samples_are_said(
+    run: Run, digits_pt2: Path, calibration: Dataset, tmp_path: Path, samples: int, said: bool
+) -> None:
+    np.savez(tmp_path / "few.npz", x=calibration.inputs["x"][:samples])
+    options = ("--target", "int4-npu", "--calib", "few.npz", "--iterations", "1", "-o", "bundle")
+    found = run("export", digits_pt2, *options).stderr
+    assert (f"calibrated on {samples} samples: others leave the ranges" in found) == said
+
+
 def test_simulate_refuses_what_it_cannot_write_or_read(
     run: Run, bundles: Callable[[str], Path], calib_npz: Path, tmp_path: Path
 ) -> None:

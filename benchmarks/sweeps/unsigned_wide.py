@@ -21,6 +21,8 @@ U16, OFFSET = QType(16, signed=False), 1 << 15
 S4 = QType(4, signed=True, narrow_range=True)
 REACH = 3000
 """Of zero points around the middle of the codes."""
+TIED_SCALE = 2.0**-12
+"""Of the sums: a power of two, which leaves the ratios to it exact."""
 
 
 def widths() -> Iterator[Sweep]:
@@ -40,6 +42,19 @@ def widths() -> Iterator[Sweep]:
         yield from (four_bits(unsigned16(sweep)) for sweep in layers)
     for layers in (windows("CONV_2D"), windows("DEPTHWISE_CONV_2D"), rows()):
         yield from (four_bits(unsigned(sweep)) for sweep in layers)
+
+
+def tied_sums(seed: int = 0) -> Iterator[Sweep]:
+    """Sums of 16 bits whose larger mantissa of 15 bits lies in the middle between two integers."""
+    rng, pairs = np.random.default_rng(seed), unsigned16(next(wide.pairs("ADD")))
+    for _ in range(40):
+        larger = np.ldexp(rng.integers(1 << 14, 1 << 15) + 0.5, -15)
+        ratios = {"a": larger, "b": larger * rng.uniform(0.1, 0.99), "y": 1.0}
+        qparams = {
+            name: replace(q, scale=np.asarray(ratios[name] * TIED_SCALE, np.float32))
+            for name, q in pairs.graph.qparams.items()
+        }
+        yield replace(pairs, graph=replace(pairs.graph, qparams=qparams))
 
 
 def is_uneven(sweep: Sweep) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -48,7 +48,6 @@ def _plain(size: int = 96, **options: Any) -> Cut:
     return Cut(size, {"img_size": size, "depth": 2, **options})
 
 
-_TWO_BLOCKS = {"img_size": 96, "depth": 2}
 _STAGES = {"depths": (1, 1, 1, 1)}
 _WINDOWS = {"img_size": 64, "depths": (2, 2), "num_heads": (3, 6)}
 
@@ -61,7 +60,7 @@ NETWORKS: Mapping[str, Cut] = {
     "beit_base_patch16_224": _plain(embed_dim=96, num_heads=3),
     "cait_xxs24_224": _plain(),
     "eva02_tiny_patch14_224": _plain(98),
-    "xcit_nano_12_p16_224": Cut(96, _TWO_BLOCKS, factors={"temperature": 4.0}),
+    "xcit_nano_12_p16_224": replace(_plain(), factors={"temperature": 4.0}),
     "tnt_s_legacy_patch16_224": _plain(),
     "convit_tiny": _plain(depth=3, local_up_to_layer=2),
     "swin_tiny_patch4_window7_224": Cut(64, {**_WINDOWS, "window_size": 4, "embed_dim": 48}),

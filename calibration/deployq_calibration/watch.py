@@ -48,14 +48,14 @@ class Watcher:
     Args:
         tensors: names of those on the grid, in the order of the graph.
         observer: of the grid.
-        counts: which values of a tensor a range is chosen for.
+        counts: what of a tensor's values a range is chosen for; None for all as they are.
     """
 
     def __init__(
         self,
         tensors: tuple[str, ...],
         observer: Observer,
-        counts: Callable[[Tensor], Tensor] = lambda x: x,
+        counts: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.tensors = tensors
         self.observer = observer
@@ -78,7 +78,7 @@ class Watcher:
                 found="NaN or infinity",
                 next_step="check the calibration data and the float model's outputs on it",
             )
-        self.observer.observe(self._counts(output))
+        self.observer.observe(output if self._counts is None else self._counts(output))
         self._look_for_life(name, output.detach())
 
     def _look_for_life(self, name: str, x: Tensor) -> None:
@@ -116,9 +116,7 @@ def watch_all(
     quantizers = prepared.quantizers()
     tensors = {grid.name: grid.tensors for grid in prepared.plan.tensors}
     scores = masked_scores(prepared)
-    watchers = {
-        name: Watcher(tensors[name], make(), scores.get(name, lambda x: x)) for name in quantizers
-    }
+    watchers = {name: Watcher(tensors[name], make(), scores.get(name)) for name in quantizers}
     handles = [quantizers[name].register_forward_hook(w) for name, w in watchers.items()]
 
     def unhook() -> None:

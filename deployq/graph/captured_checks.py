@@ -59,7 +59,7 @@ def check_evaluation(graph: fx.Graph) -> None:
 
 
 def check_ends(graph: fx.Graph) -> None:
-    """Every input is read, and every output is a computed tensor of its own.
+    """Every input is read, and every output is a computed tensor of numbers, of its own.
 
     Raises:
         UnsupportedError: an input or output that no target could have.
@@ -80,7 +80,7 @@ def check_ends(graph: fx.Graph) -> None:
         if found:
             raise UnsupportedError(
                 f"output {index}",
-                "each output is a computed tensor of its own",
+                "each output is a computed tensor of numbers, of its own",
                 found=found,
                 next_step="return it once, or leave it out of what forward returns",
             )
@@ -92,4 +92,6 @@ def _output_fault(output: Any, earlier: list[Any]) -> str:
         return "a constant"
     if output.op == "placeholder":
         return f"the input {output.target} unchanged"
+    if output.meta["val"].dtype == torch.bool:
+        return "truths; the numbers that they are true of would do"
     return f"the same tensor as output {earlier.index(output)}" if output in earlier else ""

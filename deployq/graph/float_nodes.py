@@ -110,8 +110,7 @@ def _carried(
 def _is_known(node: fx.Node) -> bool:
     """True for calls that a prepared model may make; modules are those of capture.
 
-    Of casts, those from integers to float32: a mask among the inputs. Others that do something were
-    not removed when the network was captured.
+    Of casts, those to float32: of a mask of integers or truths.
     """
     if calls(node, aten.to.dtype):
         return node.args[1:] == (torch.float32,) and not node.kwargs

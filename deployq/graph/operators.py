@@ -122,18 +122,18 @@ UNIT = (1, [1], [1, 1])
 SHAPE = (aten.sym_size.int,)
 """Integer calls that carry no activation."""
 
-TRUTHS: dict[Any, str] = {
-    aten.eq.Scalar: "Equal",
-    aten.ne.Scalar: "Equal",
-    aten.lt.Scalar: "Less",
-    aten.le.Scalar: "LessOrEqual",
-    aten.gt.Scalar: "Greater",
-    aten.ge.Scalar: "GreaterOrEqual",
-    aten.logical_not.default: "Not",
-    aten.logical_and.default: "And",
-    aten.logical_or.default: "Or",
-}
-"""What is true of integers, and of truths: no grid, a mask is made of it."""
+TRUTHS = (
+    aten.eq.Scalar,
+    aten.ne.Scalar,
+    aten.lt.Scalar,
+    aten.le.Scalar,
+    aten.gt.Scalar,
+    aten.ge.Scalar,
+    aten.logical_not.default,
+    aten.logical_and.default,
+    aten.logical_or.default,
+)
+"""Comparisons and what joins them: truths have no grid, and masks are made of them."""
 
 ALLOWED_CALLS: frozenset[Any] = frozenset(
     [*LINEAR, *COMPUTE, *UNARY, *MOVEMENT, *FLOAT, *SHAPE, *TRUTHS]

@@ -188,6 +188,7 @@ def test_refuses_a_program_of_training_mode() -> None:
         (lambda m, x: (m.conv(x), x), "output 1: .*the input x unchanged"),
         (lambda m, x: [m.conv(x)] * 2, "output 1: .*the same tensor as output 0"),
         (lambda m, x: (m.conv(x), m.conv.weight), "output 1: .*a constant"),
+        (lambda m, x: m.conv(x) > 0, "output 0: .*numbers.*found: truths"),
     ],
 )
 def test_refuses_outputs_that_are_not_computed(body: Any, found: str) -> None:

@@ -76,8 +76,8 @@ NORMALIZATION: tuple[Rewrite, ...] = (
     last_axis_softmax.RULE,
     addmm_to_linear.RULE,
     conv1d_to_conv2d.RULE,
-    pool1d_to_pool2d.RULE,
     max_to_pool.RULE,
+    pool1d_to_pool2d.RULE,  # after maxima over the last axis of rank 3
     windows_to_concat.RULE,
     windows_to_layer.RULE,
     fourier_to_layers.RULE,

@@ -8,13 +8,13 @@ An average over the whole map stays: it is GlobalAveragePool.
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
 from torch import fx
 
 from deployq.graph.rewrites.rule import Rewrite, argument, calls, replace
+from deployq.graph.rewrites.values_alone import only_values, values_alone
 
 aten = torch.ops.aten
 ADAPTIVE = (aten.adaptive_avg_pool2d.default, aten.adaptive_max_pool2d.default)
@@ -24,7 +24,7 @@ def match(module: fx.GraphModule, node: fx.Node) -> bool:
     if not calls(node, *ADAPTIVE) or _rank(node) != 4 or _goal(node) is None:
         return False
     if calls(node, aten.adaptive_max_pool2d.default):
-        return all(calls(user, operator.getitem) and user.args[1] == 0 for user in node.users)
+        return only_values(node)
     return _goal(node) != (1, 1)
 
 
@@ -52,25 +52,13 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     window = [have // want for want, have in zip(goal, size, strict=True)]
     average = calls(node, aten.adaptive_avg_pool2d.default)
     if calls(node, aten.adaptive_max_pool2d.default):
-        node = _values(node)
+        node = values_alone(node)
     if window == [1, 1]:
         node.replace_all_uses_with(node.all_input_nodes[0])
         node.graph.erase_node(node)
         return
     pool = aten.avg_pool2d.default if average else aten.max_pool2d.default
     replace(node, pool, (node.all_input_nodes[0], window, window))
-
-
-def _values(node: fx.Node) -> fx.Node:
-    """One node in the place of a call that returns values and indices, of which none is read."""
-    value = node.meta["val"][0]
-    users = list(node.users)
-    pool = replace(node, aten.alias.default, (node.args[0],))
-    pool.meta["val"] = value
-    for user in users:
-        user.replace_all_uses_with(pool)
-        node.graph.erase_node(user)
-    return pool
 
 
 RULE = Rewrite("adaptive pool to pool", match, rewrite)

@@ -26,24 +26,22 @@ SAME: dict[Any, Any] = {
     aten.absolute.default: aten.abs.default,
     aten.swapaxes.default: aten.transpose.int,
     aten.clamp_min.default: aten.clamp.default,
+}
+OF_TRUTHS: dict[Any, Any] = {
     aten.bitwise_not.default: aten.logical_not.default,
     aten.bitwise_and.Tensor: aten.logical_and.default,
     aten.bitwise_or.Tensor: aten.logical_or.default,
 }
-OF_TRUTHS = (aten.bitwise_not.default, aten.bitwise_and.Tensor, aten.bitwise_or.Tensor)
 """Of integers they are something else."""
 
 
 def match(module: fx.GraphModule, node: fx.Node) -> bool:
-    return calls(node, *SAME) and (node.target not in OF_TRUTHS or _is_truth(node))
-
-
-def _is_truth(node: fx.Node) -> bool:
-    return bool(node.meta["val"].dtype == torch.bool)
+    truths = calls(node, *OF_TRUTHS) and node.meta["val"].dtype == torch.bool
+    return truths or calls(node, *SAME)
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
-    node.target = SAME[node.target]
+    node.target = {**SAME, **OF_TRUTHS}[node.target]
 
 
 RULE = Rewrite("one spelling", match, rewrite)
