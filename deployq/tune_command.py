@@ -50,7 +50,8 @@ def tune(
     batch: Annotated[int, typer.Option(help="Samples that are compared with each other.")] = 100,
     held_back: Annotated[float, typer.Option(help="Share of batches that are held out.")] = 0.2,
     patience: Annotated[
-        int, typer.Option(help="Passes without a better held-back fitness; 0 never stops.")
+        int,
+        typer.Option(help="Passes without a better held-back fitness; the best is kept. 0: none."),
     ] = 0,
     racing: Annotated[
         float | None, typer.Option(help="Drop children that are so many standard errors worse.")

@@ -133,8 +133,10 @@ def test_what_lies_at_the_paths_is_looked_at_first(folder: Path, run: Any, tmp_p
 def test_after_patience_the_table_shows_the_scales_that_were_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = Evolved(3.0, 1.0, (3.5, 1.25, 1.75), (), ("a",), 1, 1, "1 passes", EvolveSettings())
-    assert found.held_back_after == 1.25 and replace(found, stopped="").held_back_after == 1.75
+    patient = EvolveSettings(patience=1)
+    found = Evolved(3.0, 1.0, (3.5, 1.25, 1.75), (), ("a",), 1, 1, "1 passes", patient)
+    assert found.held_back_after == 1.25
+    assert replace(found, settings=EvolveSettings()).held_back_after == 1.75
     print_evolved(found, Path("tuned"))
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "held back" in line]
     assert "1.250000" in row and "1.750000" not in row

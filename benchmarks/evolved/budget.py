@@ -63,12 +63,12 @@ class Budget:
 
 
 RELEASED = {"passes": 10, "children": 3, "samples": 1000, "batch": 100}
-CHOSEN = {"searched": "all", "activations": True, "fitness": "kl"}
-SMALL = {**CHOSEN, "passes": 4, "samples": 1000, "batch": 100, "patience": 2}
+CHOSEN = {"searched": "all", "activations": True, "fitness": "kl", "patience": 2}
+SMALL = {**CHOSEN, "passes": 4, "samples": 1000, "batch": 100}
 SHORT = {**CHOSEN, "passes": 4, "samples": 2000, "batch": 100}
 """By the images that may choose, at three bits (docs/evolq.md): many images and few passes, for
-400 images were learned by heart. Digits have few images in doubt, where all divergence comes from:
-a search that does not help those held back ends where it began.
+400 images were learned by heart. The pass is kept that images held back prefer, or the start:
+digits have few images in doubt, where all divergence comes from.
 """
 WIDER = {**CHOSEN, "passes": 1, "samples": 1000, "batch": 100}
 REDUCED = {**CHOSEN, "passes": 1, "samples": 120, "batch": 24}

@@ -26,6 +26,7 @@ from deployq.graph.integers import layer_integers, linear_calls
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
 from deployq.graph.scales.lattice import ScaleLattice
+from deployq.graph.scales.weight_lattice import set_weight_grid
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.evolq import EvolveSettings
 from deployq_calibration.evolq.batches import Batch
@@ -299,12 +300,23 @@ def test_a_lattice_is_searched_from_the_snapped_free_result_or_better(
 
 
 def test_a_free_result_that_is_the_better_start_is_taken(make: Any, tmp_path: Path) -> None:
-    one_child = {"passes": 1, "children": 1, "width": 1e-9}  # the lattice's search finds nothing
-    _, found = on_lattice(make, tmp_path, SHORT, free_passes=4)
-    _, still = on_lattice(make, tmp_path, SHORT, **one_child)
+    """From scales half as large again, a search of any scales finds more than snapping loses."""
+    found = from_large_scales(make, tmp_path, free_passes=4)
     assert found.snapped < found.before  # six bits follow a search of any scales
     assert len(found.held_back) == 1 + 1 + SMALL.passes
-    assert still.after <= min(still.before, still.snapped)
+    still = from_large_scales(make, tmp_path, passes=1, children=1, width=1e-9)
+    assert still.after <= min(still.before, still.snapped)  # the lattice's search finds nothing
+
+
+def from_large_scales(make: Any, tmp_path: Path, **changes: Any) -> Any:
+    path = tmp_path / "target.toml"
+    path.write_text(SHORT)
+    prepared, net = make(str(path))
+    for call in linear_calls(prepared):
+        quantizer = call.unit.weight_quantizer
+        set_weight_grid(prepared, call, (1.5 * quantizer.scale.detach(), quantizer.zero_point))
+    settings = EvolveSettings(**(vars(SMALL) | changes))
+    return deployq.evolve_scales(prepared, images(), settings, teacher=net)
 
 
 def test_a_race_ends_where_a_child_is_far_behind(make: Any, monkeypatch: Any) -> None:
@@ -339,7 +351,7 @@ def test_a_race_is_lost_after_three_batches_or_more() -> None:
     assert judge._is_lost([1.0, math.inf], math.inf)  # the target refused a batch
 
 
-def test_patience_ends_the_search_at_its_best_pass(make: Any) -> None:
+def test_patience_leaves_the_scales_of_the_best_pass(make: Any) -> None:
     facts = vars(SMALL) | {"passes": 30, "patience": 1, "width": 0.4}
     (prepared, net), (short, _) = make(), make()
     found = deployq.evolve_scales(prepared, images(), EvolveSettings(**facts), teacher=net)
@@ -350,6 +362,12 @@ def test_patience_ends_the_search_at_its_best_pass(make: Any) -> None:
     wanted = deployq.evolve_scales(short, images(), until, teacher=net)
     assert found.after == wanted.after
     assert all(torch.equal(s, scales(short)[n]) for n, s in scales(prepared).items())
+    (long, _), passes = make(), len(found.held_back) - 1
+    never = EvolveSettings(**(facts | {"passes": passes, "patience": passes + 1}))
+    unstopped = deployq.evolve_scales(long, images(), never, teacher=net)
+    assert (unstopped.stopped, unstopped.after) == ("", found.after)
+    assert unstopped.held_back_after == found.held_back_after
+    assert all(torch.equal(s, scales(long)[n]) for n, s in scales(prepared).items())
 
 
 def test_a_second_start_is_no_pass(make: Any, tmp_path: Path) -> None:

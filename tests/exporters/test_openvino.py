@@ -18,7 +18,9 @@ from torch.nn import functional as F
 from deployq.errors import InputError
 from deployq.graph.recipe import Recipe
 from deployq.qgraph import read_graph
+from deployq.runtimes.source import make_source
 from deployq.simulator import run_graph
+from deployq_exporters.adapters import ADAPTERS, Load
 from deployq_exporters.dialects import translate
 from deployq_exporters.dialects.openvino import OPENVINO
 from deployq_exporters.lowering import lower, to_proto
@@ -28,7 +30,15 @@ from deployq_exporters.runtimes.openvino import Session
 from deployq_exporters.runtimes.openvino_coverage import Coverage, Layer
 from deployq_targets import TargetProfile, load_profile
 from tests.exporters.graphs import operators, parse, rewritten, run
-from tests.exporters.test_openvino_rewrites import COUNTED, MAPS, NETWORKS, PARTED, ROUNDED, summed
+from tests.exporters.test_openvino_rewrites import (
+    COUNTED,
+    MAPS,
+    NETWORKS,
+    PARTED,
+    ROUNDED,
+    on_its_grid,
+    summed,
+)
 from tests.graph.networks import Net, calibrated, conv, images, profile_with, residual_for
 
 installed = importlib.util.find_spec("openvino") is not None
@@ -56,7 +66,19 @@ def test_a_network_runs_in_int8_with_the_codes_of_its_file(target: str, bits: in
     assert set(found.nodes.values()) >= {"Conv", "Add", "Pad", "GlobalAveragePool", "Gemm"}
     assert all(found.runs_in_integers(node) for node in found.nodes)
     (name,) = session.outputs
-    np.testing.assert_array_equal(session.run({"x": X})[name], run(model, X))
+    np.testing.assert_array_equal(on_its_grid(model, session.run({"x": X})[name]), run(model, X))
+
+
+@openvino
+def test_outputs_left_in_reals_are_rounded_by_the_adapter() -> None:
+    profile = load_profile("openvino-cpu")
+    model, file = network(profile)
+    adapter, content = ADAPTERS["openvino"], file.SerializeToString()
+    source = make_source(model, read_graph(model, joins_sums=True), profile)
+    (found,) = adapter.load(source, content, Load()).run({"x": X}).outputs.values()
+    (reals,) = Session(file).run({"x": X}).values()
+    np.testing.assert_array_equal(found, run(model, X))
+    assert (reals != found).any()
 
 
 @openvino
@@ -69,7 +91,7 @@ def test_layers_have_the_codes_of_the_simulator() -> None:
     forced = {name: torch.from_numpy(found[name]) for name in probes}
     contract = load_profile("openvino-cpu").contract()
     codes = run_graph(graph, contract, {"x": X}, forced=forced).codes
-    assert len(probes) == 9
+    assert len(probes) == 8  # all but the output, which is left in reals
     for name in probes:
         np.testing.assert_array_equal(codes[name].numpy(), found[name], err_msg=name)
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 
+from deployq import affine
 from deployq.graph.recipe import Recipe
+from deployq.qgraph import read_graph
+from deployq.qgraph.edges import output_codes
 from deployq_exporters.dialects import translate
 from deployq_exporters.dialects.openvino import OPENVINO
 from deployq_exporters.lowering import lower, to_proto
-from deployq_exporters.rewrites import join_slices, pad_before_average, part_sums, signed_weights
+from deployq_exporters.rewrites import (
+    join_slices,
+    open_outputs,
+    pad_before_average,
+    part_sums,
+    signed_weights,
+)
 from tests.exporters.graphs import operators, parse, rewritten, run
 from tests.graph.networks import images, residual_for
+
+Array = npt.NDArray[Any]
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32) * 2
 MAPS = np.random.default_rng(1).normal(size=(16, 2, 4, 4)).astype(np.float32)
@@ -115,6 +129,12 @@ NETWORKS = [
 ]
 
 
+def on_its_grid(model: onnx.ModelProto, reals: Array) -> Array:
+    """Reals of the dialect's output, on the grid that the canonical file states."""
+    graph = read_graph(model)
+    return affine.fake_quantize(reals, graph.qparams[output_codes(graph)[0]])
+
+
 @pytest.mark.parametrize(("target", "bits"), NETWORKS)
 def test_a_network_keeps_its_codes(target: str, bits: int | None) -> None:
     prepared = residual_for(target, Recipe(activation_bits=bits))
@@ -123,7 +143,7 @@ def test_a_network_keeps_its_codes(target: str, bits: int | None) -> None:
     kinds = {t.data_type for t in after.graph.initializer}
     assert not kinds & {onnx.TensorProto.INT4, onnx.TensorProto.UINT4}
     x = images(32, seed=9).numpy()
-    np.testing.assert_array_equal(run(after, x), run(model, x))
+    np.testing.assert_array_equal(on_its_grid(model, run(after, x)), run(model, x))
 
 
 def sliced(second: str, between: str = "s, z", body: str = "y = Identity(g)") -> str:
@@ -190,3 +210,46 @@ def test_counted_padding_stands_before_its_average() -> None:
 )
 def test_other_averages_stay(model: str) -> None:
     assert operators(rewritten(parse(model), pad_before_average.RULE)) == operators(parse(model))
+
+
+def ended(layer: str, body: str, more: str = "") -> str:
+    """A layer on codes of ``x`` whose result is ``b``; ``body`` makes ``y`` of it."""
+    return f"""(float[N,3] x) => (float[N,M] y{more})
+    <float s = {{0.03125}}, uint8 z = {{128}}, float t = {{0.0471}}, uint8 u = {{120}},
+     int8[3,2] w = {{9, -90, 100, 70, -3, 20}}, float ws = {{0.0078125}}, int8 wz = {{0}},
+     float[2] bias = {{0.5, -0.25}}, float lo = {{-1}}, float hi = {{1}}>
+    {{ q = QuantizeLinear(x, s, z)  a = DequantizeLinear(q, s, z)
+       d = DequantizeLinear(w, ws, wz)  {layer} {body} }}"""
+
+
+GEMM, PAIR = "b = Gemm(a, d, bias)", "p = QuantizeLinear(b, t, u)  y = DequantizeLinear(p, t, u)"
+BIASED = "m = MatMul(a, d)  b = Add(m, bias)"
+
+
+@pytest.mark.parametrize("layer", [GEMM, "b = MatMul(a, d)", BIASED])
+def test_an_output_of_a_layer_is_left_in_reals(layer: str) -> None:
+    model = parse(ended(layer, PAIR))
+    after = rewritten(model, open_outputs.RULE)
+    assert operators(after) == operators(model)[:-2]
+    assert [o.name for o in after.graph.output] == ["y"]
+    np.testing.assert_array_equal(on_its_grid(model, run(after, X)), run(model, X))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ended(GEMM, PAIR.replace("(b", "(c").replace("p =", "c = Relu(b) p =")),
+        ended(GEMM, PAIR.replace("(b", "(c").replace("p =", "c = Clip(b, lo, hi) p =")),
+        ended("m = MatMul(a, d)  b = Add(m, m)", PAIR),
+        ended(GEMM, PAIR.replace("y =", "k =") + " y = Identity(k)"),
+        ended(GEMM, PAIR + " e = Relu(y)", ", float[N,2] e"),
+        ended(GEMM, PAIR + " e = Relu(b)", ", float[N,2] e"),
+        ended(GEMM, PAIR + " e = Identity(p)", ", uint8[N,2] e"),
+        ended("m = MatMul(a, d)  b = Identity(m)", PAIR),
+    ],
+    ids=["behind a Relu", "behind a range", "a sum of activations", "not the output",
+         "an output that is read", "reals that are read", "codes that are read",
+         "of another operator"],
+)  # fmt: skip
+def test_other_outputs_are_rounded(model: str) -> None:
+    assert operators(rewritten(parse(model), open_outputs.RULE)) == operators(parse(model))

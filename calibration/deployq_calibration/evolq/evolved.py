@@ -45,11 +45,11 @@ class Evolved:
     @property
     def held_back_after(self) -> float | None:
         """Of the held-out batches with the scales that the search left, those of its best pass
-        where patience stopped it; None without any.
+        where it had patience; None without any.
         """
         if not self.held_back:
             return None
-        return min(self.held_back) if self.stopped else self.held_back[-1]
+        return min(self.held_back) if self.settings.patience else self.held_back[-1]
 
     def to_json(self) -> dict[str, object]:
         """Plain data, for reports; None in the place of what is not finite."""

@@ -70,6 +70,7 @@ class EvolveSettings:
         batch: samples that are compared with each other.
         held_back: share of the batches that is held out: reported, and never searched on.
         patience: passes without a better fitness of these, after which the search stops; 0: never.
+            Above 0 the search leaves the scales of its best pass by these, or those of its start.
         racing: a child that is worse by so many standard errors after three batches is dropped
             there and then; None: every batch counts. It is a guess, and the only one.
         seed: of children, tournaments and the order of samples.

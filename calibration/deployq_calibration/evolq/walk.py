@@ -89,14 +89,13 @@ class Walk:
                 state = done
                 checkpoint.save(state)
                 progress(f"pass {number}, {self.settings.fitness} {state.fitness:.6f}")
-        stopped = self._patience_is_over(state)
-        if stopped:
+        if self.settings.patience:
             self._write(state.best)
         return Evolved(
-            starts[0].fitness, self.judge.whole() if stopped else state.fitness, state.held_back,
-            state.history, tuple(block.name for block in self.blocks),
-            sum(len(genes) for genes in state.genes), self.judge.evaluations, stopped,
-            self.settings,
+            starts[0].fitness, self.judge.whole() if self.settings.patience else state.fitness,
+            state.held_back, state.history, tuple(block.name for block in self.blocks),
+            sum(len(genes) for genes in state.genes), self.judge.evaluations,
+            self._patience_is_over(state), self.settings,
         )  # fmt: skip
 
     @property

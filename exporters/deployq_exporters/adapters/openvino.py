@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from deployq_exporters.adapters.adapter import Adapter, Answer, Load, Source
+from collections.abc import Mapping
+
+from deployq import affine
+from deployq.qgraph import IntegerGraph
+from deployq.qgraph.edges import output_codes
+from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Load, Source
 from deployq_exporters.adapters.onnx_files import LoadedFile, read_file, writer
 from deployq_exporters.dialects.openvino import OPENVINO
 from deployq_exporters.runtimes.openvino import Session
@@ -12,7 +17,29 @@ def _load(source: Source, content: bytes, load: Load) -> LoadedFile:
     graph, session = read_file(source, content), Session(content, threads=load.threads)
     coverage = session.coverage()
     facts = {"layers": len(coverage.layers)}
-    return LoadedFile(graph, lambda fed: Answer(session.run(fed)), coverage.floats, facts)
+    return LoadedFile(
+        graph, lambda fed: Answer(_rounded(source.graph, session.run(fed))), coverage.floats, facts
+    )
+
+
+def _rounded(graph: IntegerGraph, outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The dialect leaves the last rounding of some outputs to their reader: it happens here.
+
+    Args:
+        graph: of the canonical file, whose outputs' grids count.
+        outputs: reals, (N, ...); those on their grid already stay as they are.
+    """
+    grids = {
+        name: graph.qparams[codes]
+        for name, codes in zip(graph.outputs, output_codes(graph), strict=True)
+        if codes in graph.qparams
+    }
+    return {
+        name: affine.dequantize(affine.quantize(array, grids[name]), grids[name])
+        if name in grids and array.dtype.kind == "f"
+        else array
+        for name, array in outputs.items()
+    }
 
 
 ADAPTER = Adapter(

@@ -1,0 +1,71 @@
+"""An output of a fully connected layer is left in reals; who reads it rounds it, or does not.
+
+    Gemm -> QuantizeLinear -> DequantizeLinear -> T    becomes    Gemm -> T
+
+OpenVINO runs the pair as two kernels behind the layer's own, which gives reals as well as codes.
+The codes of the contract are those reals by law 1. A clamp between, also one that a range inside
+its container says, keeps the pair: it is arithmetic, not rounding.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from deployq_exporters.rewrites.rule import Rewrite
+
+LAYERS = ("Gemm", "MatMul")
+
+
+def match(node: ir.Node) -> bool:
+    """The DequantizeLinear of a graph output that nothing in the graph reads."""
+    if node.op_type != "DequantizeLinear" or not node.outputs[0].is_graph_output():
+        return False
+    quantizer = _maker(node, "QuantizeLinear")
+    if quantizer is None or not _is_alone(quantizer.outputs[0]) or node.outputs[0].uses():
+        return False
+    layer = _layer(quantizer)
+    return layer is not None and _is_alone(quantizer.inputs[0])
+
+
+def _layer(quantizer: ir.Node) -> ir.Node | None:
+    """The product in front of it, or in front of the sum that adds its bias."""
+    value = quantizer.inputs[0]
+    maker = None if value is None else value.producer()
+    if maker is not None and maker.op_type == "Add" and _adds_bias(maker):
+        maker = _maker(maker, "MatMul")
+    return maker if maker is not None and maker.op_type in LAYERS else None
+
+
+def _adds_bias(node: ir.Node) -> bool:
+    """Its second operand is a constant, or one that a DequantizeLinear reads."""
+    bias = node.inputs[1]
+    maker = None if bias is None else bias.producer()
+    if maker is not None and maker.op_type == "DequantizeLinear":
+        bias = maker.inputs[0]
+    return bias is not None and bias.const_value is not None
+
+
+def _maker(node: ir.Node, op_type: str) -> ir.Node | None:
+    value = node.inputs[0]
+    maker = None if value is None else value.producer()
+    return maker if maker is not None and maker.op_type == op_type else None
+
+
+def _is_alone(value: ir.Value | None) -> bool:
+    """It has one reader in the graph and is no output."""
+    return value is not None and not value.is_graph_output() and len(value.uses()) == 1
+
+
+def rewrite(graph: ir.Graph, node: ir.Node) -> None:
+    quantizer, output = _maker(node, "QuantizeLinear"), node.outputs[0]
+    assert quantizer is not None
+    reals, name = quantizer.inputs[0], str(output.name)
+    assert reals is not None
+    reals.type, reals.shape = output.type, output.shape
+    ir.convenience.replace_all_uses_with(output, reals, replace_graph_outputs=True)
+    graph.remove((node, quantizer), safe=True)
+    reals.name = name
+
+
+RULE = Rewrite("open outputs", match, rewrite)
+"""For runtimes whose outputs their adapter puts on the output's grid."""
