@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.sweeps.sweep import Sweep
-from deployq.qgraph.nodes import Concat, IntegerGraph, Linear, Node, Pool
+from deployq.qgraph.nodes import Concat, IntegerGraph, Linear, Lookup, Node, Pool
 from deployq.qparams import IntArray, PerChannel, QParams
 
 OPSET, IR_VERSION = 21, 10
@@ -118,6 +118,8 @@ class _Writer:
 
 
 def _attributes(node: Node) -> dict[str, Any]:
+    if isinstance(node, Lookup):
+        return {n: v for n in ("alpha", "beta") if (v := getattr(node.params, n)) is not None}
     if isinstance(node, Concat):
         return {"axis": node.axis}
     if isinstance(node, Linear) and node.op_type == "Conv":

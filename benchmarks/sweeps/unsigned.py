@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, product
 
@@ -13,6 +13,7 @@ from benchmarks.sweeps.elementwise import RATIOS, pairs
 from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, means_by_2, pools
 from benchmarks.sweeps.sweep import EVERY_CODE, UNITS, ZERO_POINTS, Sweep, grid, of
+from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.qgraph.nodes import Concat, Elementwise, IntegerGraph, Lookup, Softmax
 from deployq.qparams import QParams
 from deployq.qtypes import QType
@@ -34,6 +35,8 @@ def unsigned_sweeps() -> Iterator[Sweep]:
     yield from crowded()
     yield from shares_of_two()
     yield from tables()
+    yield from hard_gates()
+    yield from slopes()
     yield from gated()
 
 
@@ -52,11 +55,47 @@ def tables(seed: int = 0) -> Iterator[Sweep]:
     """Every code through a Sigmoid and a Tanh, some on grids on which the limits are ties."""
     rng = np.random.default_rng(seed)
     for operator in ("Sigmoid", "Tanh"):
-        node = Lookup(name=operator, op_type=operator, inputs=("x",), output="y")
         for scale in (1 / 256, 1 / 128, 2 / 255, 2 / 3, *rng.uniform(0.002, 0.02, 16)):
             (x_scale,), zeros = np.exp(rng.uniform(-7, 0, 1)), rng.integers(0, 256, 2)
-            grids = {"x": grid(x_scale, zeros[0], U8), "y": grid(scale, zeros[1], U8)}
-            yield of(node, grids, x=BYTES)
+            yield table(operator, (x_scale, scale), zeros)
+
+
+def hard_gates(seed: int = 0) -> Iterator[Sweep]:
+    """Every code through a HardSigmoid; lines of which some have ties on the output's grid."""
+    rng = np.random.default_rng(seed)
+    ties = product((1 / 4, 1 / 8, 1 / 2, 1 / 6, 1 / 5), (1 / 64, 1 / 16), (1 / 256, 1 / 64))
+    drawn = rng.uniform((0.05, 0.01, 0.003), (0.4, 0.1, 0.01), (20, 3))
+    for alpha, *scales in (*ties, *drawn):
+        line = UnaryParams(alpha=float(np.float32(alpha)), beta=0.5)
+        yield table("HardSigmoid", scales, rng.integers(0, 256, 2), line)
+
+
+def slopes(seed: int = 0) -> Iterator[Sweep]:
+    """Every code through functions without an upper limit; at some ratios half of it is a tie."""
+    rng = np.random.default_rng(seed)
+    bent = [UnaryParams(alpha=alpha) for alpha in (1.0, 0.5, 0.25, 1.75)]
+    cases = [(name, params) for name in ("Elu", "LeakyRelu") for params in bent]
+    cases += [("HardSwish", UnaryParams()), ("Gelu", UnaryParams())]
+    for operator, params in cases:
+        for ratio in (1, 2, 1 / 2, 4, 2 / 3, *rng.uniform(0.3, 4, 15)):
+            x_scale = 2.0 ** -rng.integers(3, 7) * (1 if ratio in (1, 2, 4) else rng.uniform(1, 2))
+            yield table(operator, (x_scale, x_scale * ratio), rng.integers(0, 256, 2), params)
+
+
+def table(
+    operator: str, scales: Sequence[float], zeros: Sequence[int], params: UnaryParams | None = None
+) -> Sweep:
+    """Every code through a function.
+
+    Args:
+        scales, zeros: of input and output.
+    """
+    node = Lookup(
+        name=operator, op_type=operator, inputs=("x",), output="y", params=params or UnaryParams()
+    )
+    (x_scale, scale), (zero_x, zero_y) = scales, zeros
+    grids = {"x": grid(x_scale, int(zero_x), U8), "y": grid(scale, int(zero_y), U8)}
+    return of(node, grids, x=BYTES)
 
 
 def gated(seed: int = 0) -> Iterator[Sweep]:

@@ -7,10 +7,15 @@ from functools import reduce
 import numpy as np
 
 from deployq import affine
+from deployq.arithmetic.contract import QDQ, Form, Kind
 from deployq.arithmetic.intervals import Interval
 from deployq.arithmetic.oracle.lookup import BY_CONTRACT, MAX_TABLE_BITS, lookup_table
+from deployq.arithmetic.requant_words import Functions
 from deployq.qgraph.nodes import Concat, IntegerGraph, Lookup, Move, Node, Pool
 from deployq.qparams import QParams
+
+ROUNDINGS = (QDQ.default, Form(Kind.EXACT, functions=Functions.RECIPROCAL))
+"""Of a table whose values no contract changes."""
 
 
 def code_ranges(graph: IntegerGraph) -> dict[str, Interval]:
@@ -54,13 +59,18 @@ def _given(graph: IntegerGraph, node: Node, known: dict[str, Interval]) -> Inter
 
 
 def _looked_up(graph: IntegerGraph, node: Lookup, known: dict[str, Interval]) -> Interval:
-    """The ends of the table where the operand can be; all codes where there is no table."""
+    """The ends of its tables, by whichever rounding a contract has, where the operand can be; all
+    codes where there is no table.
+    """
     (name,), out = node.inputs, graph.qparams[node.output]
     given, codes = graph.qparams[name], known[name]
     if given.qtype.bits > MAX_TABLE_BITS or given.scale.ndim or out.scale.ndim:
         return _whole(out)
-    table, first = lookup_table(node.op_type, given, out, params=node.params), given.qtype.qmin
-    entries = table[codes.low - first : codes.high - first + 1]
+    first = given.qtype.qmin
+    entries = np.stack([
+        lookup_table(node.op_type, given, out, params=node.params, form=form)
+        for form in ROUNDINGS
+    ])[:, codes.low - first : codes.high - first + 1]  # fmt: skip
     return Interval(int(entries.min()), int(entries.max()))
 
 

@@ -30,6 +30,8 @@ FUNCTIONS: dict[str, Callable[[float], float]] = {
     "HardSigmoid": lambda x: min(max(0.125 * x + 0.25, 0.0), 1.0),
     "Swish": lambda x: x / (1 + math.exp(-0.125 * x)),
     "HardSwish": lambda x: x * min(max(x / 6 + 0.5, 0.0), 1.0),
+    "Elu": lambda x: x if x >= 0 else 0.125 * math.expm1(x),
+    "Gelu": lambda x: 0.5 * x * (1 + math.erf(x / math.sqrt(2.0))),
 }
 
 
@@ -62,6 +64,20 @@ def test_reciprocals_round_after_the_zero_point(function: str, seed: int) -> Non
         step = np.float32(FUNCTIONS[function](float(x))) * (one / out.scale)
         rounded = float(np.rint(step + np.float32(out.zero_point)))
         assert code == min(max(rounded, 0), 255)
+
+
+def test_htps_hard_sigmoid_is_a_line_in_float32() -> None:
+    """Scales and zero points of the emulator's own tables."""
+    form, line = Form(Kind.EXACT, functions=Functions.RECIPROCAL), UnaryParams(0.2, 0.5)
+    qx, out = (QParams(U8, np.float32(s), np.int64(z)) for s, z in ((1 / 32, 119), (0.005, 21)))
+    x = dequantize(np.arange(256), qx)
+    value = np.clip(x * np.float32(0.2) + np.float32(0.5), np.float32(0), np.float32(1))
+    steps = value * (np.float32(1) / out.scale) + np.float32(21)
+    table = oracle.lookup_table("HardSigmoid", qx, out, params=line, form=form)
+    assert table.tolist() == np.clip(np.rint(steps), 0, 255).astype(int).tolist()
+    exact = np.clip(x.astype(np.float64) * float(np.float32(0.2)) + 0.5, 0, 1).astype(np.float32)
+    others = np.rint(exact * (np.float32(1) / out.scale) + np.float32(21))
+    assert (others != table).sum() == 2
 
 
 @settings(max_examples=30, deadline=None)

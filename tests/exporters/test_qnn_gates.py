@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 import deployq
 from benchmarks.qnn_runs import compare
+from benchmarks.sweeps.qdq import qdq_file
+from benchmarks.sweeps.unsigned import hard_gates, slopes
 from deployq.arithmetic.requant_words import Gating
 from deployq.data import Dataset
 from deployq.errors import UnsupportedError
@@ -60,6 +63,17 @@ def test_products_have_the_codes_of_htp(body: str) -> None:
     assert {name: tally.different for name, tally in found.items()} == dict.fromkeys(found, 0)
     assert found["y"].operator == ("Mul" if body in ("gate of another", "a hard gate") else "Swish")
     assert min(found[name].distinct for name in "yt") > 32
+
+
+@htp
+def test_functions_of_one_value_have_the_codes_of_htp() -> None:
+    """One of ten: hard gates, then Elu, LeakyRelu, HardSwish and Gelu."""
+    operators, contract = set(), load_profile("qnn-htp").contract()
+    for sweep in islice(chain(hard_gates(), slopes()), 0, None, 10):
+        (found,) = compare(qdq_file(sweep), contract, sweep.inputs).values()
+        assert (found.codes, found.different) == (256, 0), sweep.graph
+        operators.add(found.operator)
+    assert operators == {"HardSigmoid", "Elu", "LeakyRelu", "HardSwish", "Gelu"}
 
 
 @htp

@@ -97,18 +97,28 @@ def lookup_table(
         alpha = _attribute(params.alpha, LEAKY_ALPHA)
         steps = INTEGER_FUNCTIONS[function](centred(codes, qx), qx, out, form, alpha)
         return to_codes(steps, out, None).astype(np.int64)
-    reals = dequantize(codes, qx)
-    if form.functions is Functions.RATIONAL and function in _RATIONAL:
-        values = _RATIONAL[function](reals)
-    else:
-        values = _FUNCTIONS[function](reals.astype(np.float64), params).astype(np.float32)
+    values = _values(function, dequantize(codes, qx), params, form.functions)
     if form.functions is Functions.RECIPROCAL and function in RECIPROCAL:
         return _by_reciprocal(values, out)
     return quantize(values, out).astype(np.int64)
 
 
+def _values(
+    function: str, x: Float32Array, params: UnaryParams, functions: Functions
+) -> Float32Array:
+    """The function in reals, float32."""
+    if functions is Functions.RATIONAL and function in _RATIONAL:
+        return _RATIONAL[function](x)
+    if functions is Functions.RECIPROCAL and function == "HardSigmoid":
+        alpha, beta = (np.float32(a) for a in _hard_sigmoid_line(params))
+        line: Float32Array = np.clip(x * alpha + beta, np.float32(0.0), np.float32(1.0))
+        return line
+    return _FUNCTIONS[function](x.astype(np.float64), params).astype(np.float32)
+
+
 def _by_reciprocal(values: Float32Array, out: QParams) -> Int64Array:
-    """``clip(round_half_even(values * (1 / s_y) + z_y))``, each step in float32.
+    """``clip(round_half_even(values * (1 / s_y) + z_y))``, each step in float32. HardSigmoid's
+    line is in float32 as well.
 
     Source: trials on Qualcomm's x86 emulator (onnxruntime-qnn 2.7.0).
     """
@@ -153,8 +163,13 @@ def _leaky_relu(x: Float64Array, params: UnaryParams) -> Float64Array:
 
 
 def _hard_sigmoid(x: Float64Array, params: UnaryParams) -> Float64Array:
-    value = x * _attribute(params.alpha, 0.2) + _attribute(params.beta, 0.5)
-    return np.clip(value, 0.0, 1.0)
+    alpha, beta = _hard_sigmoid_line(params)
+    return np.clip(x * alpha + beta, 0.0, 1.0)
+
+
+def _hard_sigmoid_line(params: UnaryParams) -> tuple[float, float]:
+    """Slope and offset."""
+    return _attribute(params.alpha, 0.2), _attribute(params.beta, 0.5)
 
 
 def _elu(x: Float64Array, params: UnaryParams) -> Float64Array:
@@ -180,10 +195,10 @@ _RATIONAL: dict[str, Callable[[Float32Array], Float32Array]] = {
     "Sigmoid": rational.logistic,
     "Tanh": rational.tanh,
 }
-RECIPROCAL = ("Sigmoid", "Tanh", "Swish")
+RECIPROCAL = ("Sigmoid", "Tanh", "Swish", "HardSigmoid", "HardSwish", "Elu", "LeakyRelu", "Gelu")
 """Functions that are looked at under ``Functions.RECIPROCAL``."""
-BY_CONTRACT = frozenset([*_RATIONAL, *RECIPROCAL, *INTEGER_FUNCTIONS])
-"""Functions whose table depends on the contract."""
+BY_CONTRACT = frozenset([*_RATIONAL, *INTEGER_FUNCTIONS, "Swish"])
+"""Functions whose values depend on the contract, not their rounding alone."""
 
 _FUNCTIONS: dict[str, Callable[[Float64Array, UnaryParams], Float64Array]] = {
     "Relu": lambda x, params: np.maximum(x, 0.0),

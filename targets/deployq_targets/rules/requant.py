@@ -35,7 +35,15 @@ OWNERS = {
     "gating": ("Mul",),
     "rescaling": ("Concat",),
     "averaging": POOLS,
-    "functions": ("Sigmoid", "Tanh", "LeakyRelu", "HardSwish"),
+    "functions": (
+        "Sigmoid",
+        "Tanh",
+        "LeakyRelu",
+        "HardSwish",
+        "HardSigmoid",
+        "Elu",
+        "Gelu",
+    ),
     "softmax": ("Softmax",),
     "normalization": NORMALIZATIONS,
 }
