@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import chain, product
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.sweeps.biases import crowded
 from benchmarks.sweeps.elementwise import RATIOS, pairs
@@ -18,6 +19,7 @@ from deployq.qgraph.nodes import Concat, Elementwise, IntegerGraph, Lookup, Soft
 from deployq.qparams import QParams
 from deployq.qtypes import QType
 
+Array = npt.NDArray[np.int64]
 U8, OFFSET = QType(8, signed=False), 128
 BYTES = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
 DIFFERENCES = np.arange(-255, 256)
@@ -83,7 +85,7 @@ def slopes(seed: int = 0) -> Iterator[Sweep]:
 
 
 def table(
-    operator: str, scales: Sequence[float], zeros: Sequence[int], params: UnaryParams | None = None
+    operator: str, scales: Sequence[float], zeros: Array, params: UnaryParams | None = None
 ) -> Sweep:
     """Every code through a function.
 
