@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deployq_exporters.rewrites import clamp_on_codes, int32_bias, widen_containers
-from tests.exporters.graphs import operators, parse, rewritten, run
+from tests.exporters.graphs import giving, operators, parse, rewritten, run
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32) * 2
 
@@ -51,6 +51,13 @@ def test_a_clamp_joins_the_range_of_a_narrow_type() -> None:
     after = rewritten(model, widen_containers.RULE, int32_bias.RULE, clamp_on_codes.RULE)
     assert operators(after).count("Clip") == 1
     np.testing.assert_array_equal(run(after, X), run(model, X))
+
+
+@pytest.mark.parametrize("given", ["b", "c"])
+def test_a_clamp_between_outputs_stays(given: str) -> None:
+    model = giving(parse(layer(CLAMPS["relu"])), given)
+    after = rewritten(model, int32_bias.RULE, clamp_on_codes.RULE)
+    assert "Relu" in operators(after) and "Clip" not in operators(after)
 
 
 @pytest.mark.parametrize(

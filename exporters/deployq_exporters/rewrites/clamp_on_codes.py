@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deployq_exporters.rewrites.code_clip import clip_codes
-from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
+from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array, is_read_once
 
 OPERATORS = (
     "Conv", "ConvTranspose", "Gemm", "Add", "Mul", "AveragePool", "GlobalAveragePool",
@@ -31,7 +31,7 @@ def match(node: ir.Node) -> bool:
     if clamp is None or clamp.op_type not in ("Relu", "Clip") or node.inputs[2].dtype not in CODES:
         return False
     core = _maker(clamp.inputs[0])
-    alone = all(len(list(n.outputs[0].uses())) == 1 for n in (clamp, core) if n is not None)
+    alone = all(is_read_once(n.outputs[0]) for n in (clamp, core) if n is not None)
     bounded = all(initializer_array(bound) is not None for bound in _bounds(clamp) if bound)
     return core is not None and alone and bounded and _is_integer(core)
 

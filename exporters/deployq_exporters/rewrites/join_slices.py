@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
+from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array, is_read_once
 
 PARTS = ("starts", "ends", "axes", "steps")
 
@@ -38,7 +38,7 @@ def _slice_before(node: ir.Node) -> ir.Node | None:
             return None
         chain.append(producer)
     _, dequantize, quantize, before, source = chain
-    alone = all(len(list(n.outputs[0].uses())) == 1 for n in (dequantize, quantize, before))
+    alone = all(is_read_once(n.outputs[0]) for n in (dequantize, quantize, before))
     return before if alone and _grid(quantize) == _grid(dequantize) == _grid(source) else None
 
 

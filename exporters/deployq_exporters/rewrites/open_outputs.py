@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite
+from deployq_exporters.rewrites.rule import Rewrite, is_read_once
 
 LAYERS = ("Gemm", "MatMul")
 
@@ -21,10 +21,10 @@ def match(node: ir.Node) -> bool:
     if node.op_type != "DequantizeLinear" or not node.outputs[0].is_graph_output():
         return False
     quantizer = _maker(node, "QuantizeLinear")
-    if quantizer is None or not _is_alone(quantizer.outputs[0]) or node.outputs[0].uses():
+    if quantizer is None or not is_read_once(quantizer.outputs[0]) or node.outputs[0].uses():
         return False
     layer = _layer(quantizer)
-    return layer is not None and _is_alone(quantizer.inputs[0])
+    return layer is not None and is_read_once(quantizer.inputs[0])
 
 
 def _layer(quantizer: ir.Node) -> ir.Node | None:
@@ -49,11 +49,6 @@ def _maker(node: ir.Node, op_type: str) -> ir.Node | None:
     value = node.inputs[0]
     maker = None if value is None else value.producer()
     return maker if maker is not None and maker.op_type == op_type else None
-
-
-def _is_alone(value: ir.Value | None) -> bool:
-    """It has one reader in the graph and is no output."""
-    return value is not None and not value.is_graph_output() and len(value.uses()) == 1
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, constant
+from deployq_exporters.rewrites.rule import Rewrite, constant, remove_unread
 
 UNPADDED = ("pads", "count_include_pad")
 
@@ -45,8 +45,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     node.replace_input_with(0, reals.outputs[0])
     for key in UNPADDED:
         del node.attributes[key]
-    if not list(source.outputs[0].uses()):
-        graph.remove(source, safe=True)
+    remove_unread(graph, source)
 
 
 RULE = Rewrite("pad before average", match, rewrite)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, initializer_array
+from deployq_exporters.rewrites.rule import Rewrite, initializer_array, remove_unread
 
 RANK = 4
 
@@ -44,8 +44,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
         "pads", [a + b for a, b in zip(own, spatial, strict=True)]
     )
     node.replace_input_with(0, pad.inputs[0])
-    if not list(pad.outputs[0].uses()):
-        graph.remove(pad, safe=True)
+    remove_unread(graph, pad)
 
 
 RULE = Rewrite("pad into conv", match, rewrite)
