@@ -93,3 +93,9 @@ def test_an_int32_bias_stays() -> None:
     plain = INT32.replace(f"{STEP * 4}, {STEP * 8}", f"{STEP}, {STEP * 2}")
     model = parse(layer("c = Relu(b)", bias=plain))
     assert rewritten(model, int32_bias.RULE) == rewritten(model)
+
+
+def test_a_bias_that_32_bits_do_not_hold_stays() -> None:
+    far = INT32.replace(f"{STEP * 4}, {STEP * 8}", f"{STEP * 2**23}, {STEP * 2**24}")
+    model = parse(layer("c = Relu(b)", bias=far))
+    assert rewritten(model, int32_bias.RULE) == rewritten(model)

@@ -101,6 +101,7 @@ PARTED = {
 WHOLE = {
     "no sum": f"{ROUNDED} e = Mul(g, a)",
     "not rounded": "e = Add(c, a)",
+    "joins another": f"{ROUNDED} m = Conv<pads = [1,1,1,1]>(a, d) e = Add(g, m)",
     "two readers of the reals": f"{ROUNDED} k = Add(g, a) e = Mul(k, g)",
     "two readers of the codes": f"{ROUNDED} h = DequantizeLinear(p, t, u) k = Add(g, a) "
     "e = Mul(k, h)",
