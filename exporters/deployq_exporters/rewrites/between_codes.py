@@ -10,17 +10,20 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import initializer_array, is_read_once, remove_unread
+from deployq_exporters.rewrites.rule import (
+    initializer_array,
+    is_read_once,
+    producer_of,
+    remove_unread,
+)
 
 
 def grid_around(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
     """The DequantizeLinear before a node and the QuantizeLinear behind it; None where another
     node is there, a second reader, or a second grid.
     """
-    source = node.inputs[0].producer() if node.inputs[0] is not None else None
-    if source is None or source.op_type != "DequantizeLinear":
-        return None
-    if not is_read_once(node.outputs[0]):
+    source = producer_of(node.inputs[0], "DequantizeLinear")
+    if source is None or not is_read_once(node.outputs[0]):
         return None
     (user,) = node.successors()
     if user.op_type != "QuantizeLinear" or not _same_grid(source, user):

@@ -10,7 +10,13 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array, is_read_once
+from deployq_exporters.rewrites.rule import (
+    Rewrite,
+    constant,
+    initializer_array,
+    is_read_once,
+    producer_of,
+)
 
 PARTS = ("starts", "ends", "axes", "steps")
 
@@ -32,9 +38,8 @@ def _slice_before(node: ir.Node) -> ir.Node | None:
         return None
     chain = [node]
     for kind in ("DequantizeLinear", "QuantizeLinear", "Slice", "DequantizeLinear"):
-        value = chain[-1].inputs[0]
-        producer = None if value is None else value.producer()
-        if producer is None or producer.op_type != kind:
+        producer = producer_of(chain[-1].inputs[0], kind)
+        if producer is None:
             return None
         chain.append(producer)
     _, dequantize, quantize, before, source = chain

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, is_read_once
+from deployq_exporters.rewrites.rule import Rewrite, is_read_once, producer_of
 
 CLAMPS = ("Relu", "Clip")
 
@@ -32,20 +32,13 @@ def match(node: ir.Node) -> bool:
 
 def _convolution(node: ir.Node) -> ir.Node | None:
     """The Conv whose output, clamped or not, these codes are."""
-    maker = _maker(node)
-    if maker is not None and maker.op_type == "Clip":  # of a type inside its container
-        maker = _maker(maker)
-    if maker is None or maker.op_type != "QuantizeLinear":
+    clip = producer_of(node.inputs[0], "Clip")  # of a type inside its container
+    quantizer = producer_of((clip or node).inputs[0], "QuantizeLinear")
+    if quantizer is None:
         return None
-    maker = _maker(maker)
-    if maker is not None and maker.op_type in CLAMPS:
-        maker = _maker(maker)
-    return maker if maker is not None and maker.op_type == "Conv" and _axes(maker) else None
-
-
-def _maker(node: ir.Node) -> ir.Node | None:
-    value = node.inputs[0]
-    return None if value is None else value.producer()
+    clamp = producer_of(quantizer.inputs[0], *CLAMPS)
+    convolution = producer_of((clamp or quantizer).inputs[0], "Conv")
+    return convolution if convolution is not None and _axes(convolution) else None
 
 
 def _axes(convolution: ir.Node) -> int:

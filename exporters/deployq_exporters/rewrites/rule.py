@@ -68,6 +68,12 @@ def replace_node(
     return output
 
 
+def producer_of(value: ir.Value | None, *op_types: str) -> ir.Node | None:
+    """The node that computes a value; None where there is none, or one of no stated type."""
+    node = None if value is None else value.producer()
+    return node if node is not None and (not op_types or node.op_type in op_types) else None
+
+
 def remove_unread(graph: ir.Graph, node: ir.Node) -> None:
     """Remove a node whose only output nobody reads: no other node, and no caller of the graph."""
     output = node.outputs[0]
