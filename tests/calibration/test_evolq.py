@@ -187,6 +187,23 @@ def test_genes_that_are_not_chosen_stay() -> None:
         assert child[1] == now[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "genes", "children"),
+    [
+        ("powers", [-12.0, 3.0], [-12.0, -11.0, 2.0, 3.0]),  # the ends of the lattice
+        ("powers", [-4.0], [-5.0, -3.0]),
+        ("multiplier", [40.0 / 256], [m / 256 for m in (38, 39, 40, 41, 42)]),  # 5% are two steps
+    ],
+)
+def test_children_on_a_lattice_are_steps_to_either_side(
+    name: str, genes: list[float], children: list[float]
+) -> None:
+    now = torch.tensor(genes, dtype=torch.float64).repeat(100)
+    everywhere, draw = torch.ones(len(now), dtype=torch.bool), torch.Generator().manual_seed(0)
+    found = LATTICES[name].mutate(now, everywhere, EvolveSettings(width=0.05), draw)
+    assert found.unique().tolist() == children
+
+
 def test_absolute_mutation_is_a_cube_around_the_scale() -> None:
     settings = EvolveSettings(mutation=Mutation.ABSOLUTE, width=1e-3)
     now = torch.full((2000,), 0.01, dtype=torch.float64)
