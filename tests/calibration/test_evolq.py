@@ -187,6 +187,23 @@ def test_genes_that_are_not_chosen_stay() -> None:
         assert child[1] == now[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "genes", "children"),
+    [
+        ("powers", [-12.0, 3.0], [-12.0, -11.0, 2.0, 3.0]),  # the ends of the lattice
+        ("powers", [-4.0], [-5.0, -3.0]),
+        ("multiplier", [40.0 / 256], [m / 256 for m in (38, 39, 40, 41, 42)]),  # 5% are two steps
+    ],
+)
+def test_children_on_a_lattice_are_steps_to_either_side(
+    name: str, genes: list[float], children: list[float]
+) -> None:
+    now = torch.tensor(genes, dtype=torch.float64).repeat(100)
+    everywhere, draw = torch.ones(len(now), dtype=torch.bool), torch.Generator().manual_seed(0)
+    found = LATTICES[name].mutate(now, everywhere, EvolveSettings(width=0.05), draw)
+    assert found.unique().tolist() == children
+
+
 def test_absolute_mutation_is_a_cube_around_the_scale() -> None:
     settings = EvolveSettings(mutation=Mutation.ABSOLUTE, width=1e-3)
     now = torch.full((2000,), 0.01, dtype=torch.float64)
@@ -357,7 +374,8 @@ def test_patience_leaves_the_scales_of_the_best_pass(make: Any) -> None:
     found = deployq.evolve_scales(prepared, images(), EvolveSettings(**facts), teacher=net)
     assert "without a better held-back" in found.stopped
     best = found.held_back.index(min(found.held_back))
-    assert 0 < best < len(found.held_back) - 1 and found.held_back_after == min(found.held_back)
+    assert 0 < best == len(found.held_back) - 2  # one pass behind it, and no more
+    assert found.held_back_after == min(found.held_back)
     until = EvolveSettings(**(facts | {"passes": best, "patience": 0}))
     wanted = deployq.evolve_scales(short, images(), until, teacher=net)
     assert found.after == wanted.after

@@ -31,6 +31,15 @@ def rewritten(model: onnx.ModelProto, *rules: Rewrite) -> onnx.ModelProto:
     return result
 
 
+def giving(model: onnx.ModelProto, *names: str) -> onnx.ModelProto:
+    """A checked copy that gives these tensors too."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output.extend(v for v in model.graph.value_info if v.name in names)
+    onnx.checker.check_model(copy, full_check=True)
+    return copy
+
+
 def narrowed(model: onnx.ModelProto, names: Collection[str], element: int) -> onnx.ModelProto:
     """A checked copy with stored int8 codes in a narrower type, which the text form cannot pack."""
     copy = onnx.ModelProto()

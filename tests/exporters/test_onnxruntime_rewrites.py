@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deployq_exporters.rewrites import clamp_on_codes, int32_bias, widen_containers
-from tests.exporters.graphs import operators, parse, rewritten, run
+from tests.exporters.graphs import giving, operators, parse, rewritten, run
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32) * 2
 
@@ -53,6 +53,13 @@ def test_a_clamp_joins_the_range_of_a_narrow_type() -> None:
     np.testing.assert_array_equal(run(after, X), run(model, X))
 
 
+@pytest.mark.parametrize("given", ["b", "c"])
+def test_a_clamp_between_outputs_stays(given: str) -> None:
+    model = giving(parse(layer(CLAMPS["relu"])), given)
+    after = rewritten(model, int32_bias.RULE, clamp_on_codes.RULE)
+    assert "Relu" in operators(after) and "Clip" not in operators(after)
+
+
 @pytest.mark.parametrize(
     "body", ["c = Sigmoid(b)", "f = Relu(b)  c = Add(f, b)", "f = Sigmoid(b)  c = Relu(f)"]
 )
@@ -85,4 +92,10 @@ def test_a_bias_becomes_int32(bias: str) -> None:
 def test_an_int32_bias_stays() -> None:
     plain = INT32.replace(f"{STEP * 4}, {STEP * 8}", f"{STEP}, {STEP * 2}")
     model = parse(layer("c = Relu(b)", bias=plain))
+    assert rewritten(model, int32_bias.RULE) == rewritten(model)
+
+
+def test_a_bias_that_32_bits_do_not_hold_stays() -> None:
+    far = INT32.replace(f"{STEP * 4}, {STEP * 8}", f"{STEP * 2**23}, {STEP * 2**24}")
+    model = parse(layer("c = Relu(b)", bias=far))
     assert rewritten(model, int32_bias.RULE) == rewritten(model)

@@ -23,7 +23,7 @@ from deployq_exporters.rewrites import (
     part_sums,
     signed_weights,
 )
-from tests.exporters.graphs import operators, parse, rewritten, run
+from tests.exporters.graphs import giving, operators, parse, rewritten, run
 from tests.graph.networks import images, residual_for
 
 Array = npt.NDArray[Any]
@@ -101,6 +101,7 @@ PARTED = {
 WHOLE = {
     "no sum": f"{ROUNDED} e = Mul(g, a)",
     "not rounded": "e = Add(c, a)",
+    "joins another": f"{ROUNDED} m = Conv<pads = [1,1,1,1]>(a, d) e = Add(g, m)",
     "two readers of the reals": f"{ROUNDED} k = Add(g, a) e = Mul(k, g)",
     "two readers of the codes": f"{ROUNDED} h = DequantizeLinear(p, t, u) k = Add(g, a) "
     "e = Mul(k, h)",
@@ -179,6 +180,12 @@ def test_other_slices_stay(model: str) -> None:
     assert rewritten(parsed, join_slices.RULE) == rewritten(parsed)
 
 
+@pytest.mark.parametrize("given", ["b", "c", "d"])
+def test_a_first_slice_that_is_an_output_stays(given: str) -> None:
+    model = giving(parse(sliced("3")), given)
+    assert operators(rewritten(model, join_slices.RULE)) == operators(model)
+
+
 def averaged(words: str, made: str = "a = DequantizeLinear(q, s, z)") -> str:
     """A mean over windows of codes whose zero point is 110; ``words`` are its attributes."""
     return f"""(float[N,2,4,4] x) => (uint8[N,2,R,M] y)
@@ -196,6 +203,13 @@ def test_counted_padding_stands_before_its_average() -> None:
     assert operators(after) == [
         "QuantizeLinear", "Pad", "DequantizeLinear", "AveragePool", "QuantizeLinear",
     ]  # fmt: skip
+    np.testing.assert_array_equal(run(after, MAPS), run(model, MAPS))
+
+
+def test_reals_that_are_an_output_stay_beside_padded_codes() -> None:
+    model = giving(parse(COUNTED), "a")
+    after = rewritten(model, pad_before_average.RULE)
+    assert operators(after).count("DequantizeLinear") == 2
     np.testing.assert_array_equal(run(after, MAPS), run(model, MAPS))
 
 

@@ -16,9 +16,10 @@ from benchmarks.qnn_runs import Tally, compare, merged
 from benchmarks.sweeps.qdq import qdq_file
 from benchmarks.sweeps.sweep import Sweep
 from benchmarks.sweeps.unsigned_wide import widths
-from deployq.arithmetic.contract import Contract
+from deployq.arithmetic.contract import QDQ, Contract
 from deployq.data import Dataset
 from deployq.errors import InputError, UnsupportedError
+from deployq.graph.codes import evaluate_codes
 from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
 from deployq.qgraph import read_graph
@@ -33,6 +34,7 @@ from deployq_exporters.lowering import lower, to_proto
 from deployq_exporters.runtimes.qnn_htp import installed
 from deployq_targets import load_profile
 from deployq_targets.words import Edges
+from tests.graph.networks import Net, calibrated, conv, images
 
 htp = pytest.mark.skipif(not installed(), reason="needs deployq[qnn]")
 CONTRACT = load_profile("qnn-htp").contract()
@@ -40,6 +42,9 @@ SEEN = {
     "Conv s8 u16", "Conv s4 u16", "Conv_grouped s4 u8", "Gemm s8 u16", "Gemm s4 u8", "Add  u16",
     "GlobalAveragePool  u16",
 }  # fmt: skip
+
+
+WIDE, CONTRACTS = Recipe(activation_bits=16), {"htp": CONTRACT, "real": QDQ}
 
 
 def _kind(sweep: Sweep) -> str:
@@ -104,6 +109,15 @@ def test_a_finished_sum_has_lost_the_bits_that_are_cut() -> None:
     with pytest.raises(UnsupportedError, match="whole sums") as caught:
         plan(node, (grids["x"],), grids["y"], form, ((1,), (1,)))
     assert caught.value.found == "sum_cut = 8"
+
+
+def test_the_reference_cuts_the_bits_that_the_simulator_cuts() -> None:
+    prepared = calibrated(Net(lambda m, x: m.conv(x), conv=conv(3, 4)), "qnn-htp", WIDE)
+    graph, x = read_graph(to_proto(lower(prepared, prepared.profile))), images(64)
+    codes = {name: evaluate_codes(prepared, each, x)["conv"] for name, each in CONTRACTS.items()}
+    simulated = run_graph(graph, CONTRACT, {"x": x.numpy()}).codes["conv.codes"]
+    assert torch.equal(codes["htp"].long(), simulated.long())
+    assert not torch.equal(codes["htp"], codes["real"])
 
 
 @htp

@@ -17,7 +17,7 @@ from deployq_exporters.rewrites import (
     unsigned_activations,
     widen_containers,
 )
-from tests.exporters.graphs import operators, parse, rewritten, run
+from tests.exporters.graphs import giving, operators, parse, rewritten, run
 
 X = np.linspace(-2, 2, 2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4)
 
@@ -38,6 +38,18 @@ def test_pad_moves_onto_codes() -> None:
     after = rewritten(model, pad_on_codes.RULE)
     assert operators(after) == ["QuantizeLinear", "Pad", "DequantizeLinear"]
     np.testing.assert_array_equal(run(after, X), run(model, X))
+
+
+def test_reals_that_are_an_output_stay_beside_padded_codes() -> None:
+    model = giving(parse(quantized("b = Pad(a, pads)", shape="N,5,4,4")), "a")
+    after = rewritten(model, pad_on_codes.RULE)
+    assert operators(after).count("DequantizeLinear") == 2
+    np.testing.assert_array_equal(run(after, X), run(model, X))
+
+
+def test_a_pad_that_is_an_output_stays() -> None:
+    model = giving(parse(quantized("b = Pad(a, pads)", shape="N,5,4,4")), "b")
+    assert operators(rewritten(model, pad_on_codes.RULE)) == operators(model)
 
 
 @pytest.mark.parametrize(

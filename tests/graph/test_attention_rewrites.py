@@ -233,12 +233,17 @@ def test_other_factors_stay_where_they_are(body: Any) -> None:
             lambda s, m: torch.softmax(s.masked_fill(LATER, -math.inf), -1) * m[:, :1, :1],
             "add softmax",
         ),
+        (
+            lambda s, m: torch.softmax(s.masked_fill(~LATER.T, -1e9), -1) * m[:, :1, :1],
+            "masked_fill softmax",  # no key counts for the first query: its shares are equal
+        ),
         (lambda s, m: torch.softmax(s + m * -1e30, -1), "unsqueeze mul add softmax"),
         (lambda s, m: torch.softmax(s.masked_fill(m == 0, -2.0), -1), "eq masked_fill softmax"),
         (lambda s, m: s.masked_fill(m == 0, -1e9).relu(), "eq masked_fill relu"),  # no shares
     ],
-    ids=["filled", "chosen", "chosen first", "constant", "numbers", "not hidden", "no softmax"],
-)
+    ids=["filled", "chosen", "chosen first", "constant", "a query without keys", "numbers",
+         "not hidden", "no softmax"],
+)  # fmt: skip
 def test_computed_masks_are_added(shares: Callable[[Tensor, Tensor], Tensor], calls: str) -> None:
     """The first two keys count in each sample, or the first alone."""
     model = Masked(lambda m, x, mask: shares(x @ x.transpose(1, 2), mask[:, None, :])).eval()

@@ -165,6 +165,14 @@ def test_codes_are_the_rounded_steps(target: str) -> None:
             assert ((low <= codes) & (codes <= high)).all()
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_steps_are_in_real_arithmetic_whatever_the_contract(target: str) -> None:
+    prepared, x = residual_for(target), images()
+    exact = evaluate_steps(prepared, QDQ, x)
+    found = evaluate_steps(prepared, prepared.profile.contract(), x, forced=exact.codes)
+    assert all(torch.equal(steps, exact.steps[name]) for name, steps in found.steps.items())
+
+
 def test_steps_are_of_the_asked_tensors_only() -> None:
     prepared, x = residual_for("int8-npu"), images()
     found = evaluate_steps(prepared, QDQ, x, names=["head"])

@@ -91,7 +91,7 @@ def test_a_shortcut_of_moved_codes() -> None:
 )
 def test_what_joins_nothing(body: Any) -> None:
     made = prepared(body, conv=conv(3, 3))
-    assert joined(made) == {}
+    assert joined(made) == {} and len(made.plan.tensors) > 2  # the layer has a grid of its own
     _agree(made, images(seed=4))
 
 

@@ -198,6 +198,19 @@ def test_a_layer_that_an_integer_operator_reads_too_keeps_its_codes() -> None:
         assert torch.equal(codes.long(), simulated[f"{name}.codes"].long()), name
 
 
+@pytest.mark.parametrize(
+    ("operand", "grids"),
+    [(lambda m, x: m.embed(x), ["embed"]), (lambda m, x: m.embed(x) + x, ["embed", "add"])],
+    ids=["layer", "sum"],
+)
+def test_what_is_clamped_keeps_its_codes(operand: Any, grids: list[str]) -> None:
+    layers = {"embed": nn.Linear(SIZE, SIZE), "head": nn.Linear(SIZE, 3)}
+    norm = nn.LayerNorm(SIZE)
+    net = Net(lambda m, x: m.head(m.norm(operand(m, x).relu())), norm=norm, **layers).eval()
+    made = pipeline.prepare(net, [rows(2)], "ort-cpu")
+    assert [tensor.name for tensor in made.plan.tensors] == ["x", *grids, "norm", "head"]
+
+
 def test_what_has_no_form_for_reals_says_so() -> None:
     made = prepared()
     model = to_proto(lower(made, made.profile))

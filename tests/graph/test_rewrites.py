@@ -197,6 +197,7 @@ def test_batch_norm_of_rows_goes_over_a_map_of_one_cell() -> None:
         (lambda m, x: F.adaptive_avg_pool2d(x, (3, None)), "avg_pool2d"),
         (lambda m, x: F.adaptive_avg_pool2d(x, 6) * x, "mul"),
         (lambda m, x: F.adaptive_avg_pool2d(x, 4), "adaptive_avg_pool2d"),
+        (lambda m, x: F.adaptive_avg_pool2d(x, (3, 4)), "adaptive_avg_pool2d"),
         (lambda m, x: F.adaptive_max_pool2d(x, 2), "max_pool2d"),
         (lambda m, x: x.amax((2, 3), keepdim=True), "max_pool2d"),
         (lambda m, x: x.amax((2, 3)), "max_pool2d flatten"),

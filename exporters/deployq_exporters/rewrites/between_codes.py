@@ -10,18 +10,22 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import initializer_array
+from deployq_exporters.rewrites.rule import (
+    initializer_array,
+    is_read_once,
+    producer_of,
+    remove_unread,
+)
 
 
 def grid_around(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
     """The DequantizeLinear before a node and the QuantizeLinear behind it; None where another
     node is there, a second reader, or a second grid.
     """
-    source = node.inputs[0].producer() if node.inputs[0] is not None else None
-    users = list(node.outputs[0].uses())
-    if source is None or source.op_type != "DequantizeLinear" or len(users) != 1:
+    source = producer_of(node.inputs[0], "DequantizeLinear")
+    if source is None or not is_read_once(node.outputs[0]):
         return None
-    user = users[0][0]
+    (user,) = node.successors()
     if user.op_type != "QuantizeLinear" or not _same_grid(source, user):
         return None
     return source, user
@@ -46,5 +50,4 @@ def put_on_codes(graph: ir.Graph, node: ir.Node, movements: Sequence[ir.Node]) -
         graph.insert_before(node, movement)
     ir.convenience.replace_all_uses_with(old, output, replace_graph_outputs=True)
     graph.remove([quantize, node], safe=True)
-    if not list(source.outputs[0].uses()):
-        graph.remove(source, safe=True)
+    remove_unread(graph, source)

@@ -12,7 +12,13 @@ import numpy as np
 import onnx_ir as ir
 
 from deployq_exporters.rewrites.code_clip import clip_codes
-from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
+from deployq_exporters.rewrites.rule import (
+    Rewrite,
+    constant,
+    initializer_array,
+    is_read_once,
+    producer_of,
+)
 
 OPERATORS = (
     "Conv", "ConvTranspose", "Gemm", "Add", "Mul", "AveragePool", "GlobalAveragePool",
@@ -27,23 +33,17 @@ def match(node: ir.Node) -> bool:
         return False
     if node.outputs[0].is_graph_output():  # an integer edge stays where it is
         return False
-    clamp = _maker(node.inputs[0])
-    if clamp is None or clamp.op_type not in ("Relu", "Clip") or node.inputs[2].dtype not in CODES:
+    clamp = producer_of(node.inputs[0], "Relu", "Clip")
+    if clamp is None or node.inputs[2].dtype not in CODES:
         return False
-    core = _maker(clamp.inputs[0])
-    alone = all(len(list(n.outputs[0].uses())) == 1 for n in (clamp, core) if n is not None)
+    core = producer_of(clamp.inputs[0], *OPERATORS)
+    alone = all(is_read_once(n.outputs[0]) for n in (clamp, core) if n is not None)
     bounded = all(initializer_array(bound) is not None for bound in _bounds(clamp) if bound)
-    return core is not None and alone and bounded and _is_integer(core)
+    return core is not None and alone and bounded and _reads_codes(core)
 
 
-def _is_integer(core: ir.Node) -> bool:
-    makers = [_maker(value) for value in core.inputs]
-    reads_codes = all(m is not None and m.op_type == "DequantizeLinear" for m in makers)
-    return core.op_type in OPERATORS and reads_codes
-
-
-def _maker(value: ir.Value | None) -> ir.Node | None:
-    return None if value is None else value.producer()
+def _reads_codes(core: ir.Node) -> bool:
+    return all(producer_of(value, "DequantizeLinear") for value in core.inputs)
 
 
 def _bounds(clamp: ir.Node) -> tuple[ir.Value | None, ir.Value | None]:
@@ -53,7 +53,7 @@ def _bounds(clamp: ir.Node) -> tuple[ir.Value | None, ir.Value | None]:
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:
-    clamp, zero_point = _maker(node.inputs[0]), node.inputs[2]
+    clamp, zero_point = producer_of(node.inputs[0]), node.inputs[2]
     assert clamp is not None and zero_point is not None and zero_point.dtype is not None
     bounds, kind = _code_bounds(clamp, node, zero_point), zero_point.dtype
     node.replace_input_with(0, clamp.inputs[0])

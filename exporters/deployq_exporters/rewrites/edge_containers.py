@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
+from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array, producer_of
 from deployq_exporters.rewrites.widen_containers import WIDER
 
 EDGE = ".edge"
@@ -51,8 +51,7 @@ def _quantize(node: ir.Node) -> ir.Node | None:
     if node.op_type == "QuantizeLinear":
         return node
     source = node.inputs[0] if node.op_type == "Clip" else None
-    maker = None if source is None else source.producer()
-    return maker if maker is not None and maker.op_type == "QuantizeLinear" else None
+    return producer_of(source, "QuantizeLinear")
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from deployq.affine import dequantize
 from deployq.qparams import PerChannel, PerTensor, QParams
 from deployq.qtypes import QType
-from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
+from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array, producer_of
 
 WITH_BIAS = ("Conv", "ConvTranspose", "Gemm")
 BITS = {
@@ -42,8 +42,7 @@ def _is_bias(reader: ir.Node, index: int) -> bool:
     if reader.op_type in WITH_BIAS:
         return index == 2
     other = reader.inputs[1 - index] if reader.op_type == "Add" else None
-    maker = None if other is None else other.producer()
-    return maker is not None and maker.op_type == "MatMul"
+    return producer_of(other, "MatMul") is not None
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:

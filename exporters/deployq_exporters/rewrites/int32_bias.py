@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
+from deployq_exporters.rewrites.rule import (
+    Rewrite,
+    constant,
+    initializer_array,
+    producer_of,
+    remove_unread,
+)
 
 OPERATORS = ("Conv", "ConvTranspose", "Gemm")
 
@@ -74,13 +80,12 @@ def _replace(graph: ir.Graph, node: ir.Node, name: str, codes: Any, scale: Any) 
     graph.insert_before(node, made)
     before = _dequantize(node.inputs[2])
     node.replace_input_with(2, reals)
-    if before is not None and not list(before.outputs[0].uses()):
-        graph.remove(before, safe=True)
+    if before is not None:
+        remove_unread(graph, before)
 
 
 def _dequantize(value: ir.Value | None) -> ir.Node | None:
-    producer = None if value is None else value.producer()
-    return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
+    return producer_of(value, "DequantizeLinear")
 
 
 def _scale(value: ir.Value | None) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite
+from deployq_exporters.rewrites.rule import Rewrite, producer_of
 
 
 def match(node: ir.Node) -> bool:
@@ -23,7 +23,7 @@ def match(node: ir.Node) -> bool:
 def _edge_input(node: ir.Node) -> ir.Value | None:
     """The graph input that nothing but this QuantizeLinear reads, perhaps through its range."""
     value = node.inputs[0]
-    clip = None if value is None else value.producer()
+    clip = producer_of(value)
     if clip is not None and str(clip.name).endswith(".range"):
         value = clip.inputs[0]
     if value is None or not value.is_graph_input() or len(value.uses()) != 1:

@@ -10,7 +10,13 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, constant, initializer_array
+from deployq_exporters.rewrites.rule import (
+    Rewrite,
+    constant,
+    initializer_array,
+    is_read_once,
+    producer_of,
+)
 
 PARTS = ("starts", "ends", "axes", "steps")
 
@@ -32,13 +38,12 @@ def _slice_before(node: ir.Node) -> ir.Node | None:
         return None
     chain = [node]
     for kind in ("DequantizeLinear", "QuantizeLinear", "Slice", "DequantizeLinear"):
-        value = chain[-1].inputs[0]
-        producer = None if value is None else value.producer()
-        if producer is None or producer.op_type != kind:
+        producer = producer_of(chain[-1].inputs[0], kind)
+        if producer is None:
             return None
         chain.append(producer)
     _, dequantize, quantize, before, source = chain
-    alone = all(len(list(n.outputs[0].uses())) == 1 for n in (dequantize, quantize, before))
+    alone = all(is_read_once(n.outputs[0]) for n in (dequantize, quantize, before))
     return before if alone and _grid(quantize) == _grid(dequantize) == _grid(source) else None
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from deployq.qgraph.floats import PRODUCTS
-from deployq_exporters.rewrites.rule import Rewrite, initializer_array
+from deployq_exporters.rewrites.rule import Rewrite, initializer_array, producer_of
 
 
 def match(node: ir.Node) -> bool:
@@ -52,8 +52,7 @@ def _is_quantized_later(node: ir.Node) -> bool:
 
 
 def _reads_codes(node: ir.Node) -> bool:
-    producer = node.inputs[0].producer() if node.inputs and node.inputs[0] else None
-    return producer is not None and producer.op_type == "DequantizeLinear"
+    return bool(node.inputs) and producer_of(node.inputs[0], "DequantizeLinear") is not None
 
 
 def _has_float_weight(node: ir.Node) -> bool:

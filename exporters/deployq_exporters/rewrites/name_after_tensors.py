@@ -11,7 +11,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from deployq.qgraph.floats import PRODUCTS
-from deployq_exporters.rewrites.rule import Rewrite
+from deployq_exporters.rewrites.rule import Rewrite, producer_of
 
 SUFFIX = ".quantize"
 
@@ -24,7 +24,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     tensor = str(node.name).removesuffix(SUFFIX)
     value = node.inputs[0]
     for part in ("range", "clamp", ""):
-        producer = None if value is None else value.producer()
+        producer = producer_of(value)
         if producer is None:
             return
         clips = producer.op_type in ("Clip", "Relu")
@@ -55,7 +55,7 @@ def _joined_layer(node: ir.Node) -> ir.Node | None:
 
 
 def _producers(node: ir.Node) -> list[ir.Node]:
-    found = (value.producer() for value in node.inputs if value is not None)
+    found = map(producer_of, node.inputs)
     return [producer for producer in found if producer is not None]
 
 

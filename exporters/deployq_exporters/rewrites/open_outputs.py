@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite
+from deployq_exporters.rewrites.rule import Rewrite, is_read_once, producer_of
 
 LAYERS = ("Gemm", "MatMul")
 
@@ -20,44 +20,33 @@ def match(node: ir.Node) -> bool:
     """The DequantizeLinear of a graph output that nothing in the graph reads."""
     if node.op_type != "DequantizeLinear" or not node.outputs[0].is_graph_output():
         return False
-    quantizer = _maker(node, "QuantizeLinear")
-    if quantizer is None or not _is_alone(quantizer.outputs[0]) or node.outputs[0].uses():
+    quantizer = producer_of(node.inputs[0], "QuantizeLinear")
+    if quantizer is None or not is_read_once(quantizer.outputs[0]) or node.outputs[0].uses():
         return False
     layer = _layer(quantizer)
-    return layer is not None and _is_alone(quantizer.inputs[0])
+    return layer is not None and is_read_once(quantizer.inputs[0])
 
 
 def _layer(quantizer: ir.Node) -> ir.Node | None:
     """The product in front of it, or in front of the sum that adds its bias."""
     value = quantizer.inputs[0]
-    maker = None if value is None else value.producer()
-    if maker is not None and maker.op_type == "Add" and _adds_bias(maker):
-        maker = _maker(maker, "MatMul")
-    return maker if maker is not None and maker.op_type in LAYERS else None
+    total = producer_of(value, "Add")
+    if total is not None and _adds_bias(total):
+        return producer_of(total.inputs[0], "MatMul")
+    return producer_of(value, *LAYERS)
 
 
 def _adds_bias(node: ir.Node) -> bool:
     """Its second operand is a constant, or one that a DequantizeLinear reads."""
     bias = node.inputs[1]
-    maker = None if bias is None else bias.producer()
-    if maker is not None and maker.op_type == "DequantizeLinear":
-        bias = maker.inputs[0]
+    read = producer_of(bias, "DequantizeLinear")
+    if read is not None:
+        bias = read.inputs[0]
     return bias is not None and bias.const_value is not None
 
 
-def _maker(node: ir.Node, op_type: str) -> ir.Node | None:
-    value = node.inputs[0]
-    maker = None if value is None else value.producer()
-    return maker if maker is not None and maker.op_type == op_type else None
-
-
-def _is_alone(value: ir.Value | None) -> bool:
-    """It has one reader in the graph and is no output."""
-    return value is not None and not value.is_graph_output() and len(value.uses()) == 1
-
-
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:
-    quantizer, output = _maker(node, "QuantizeLinear"), node.outputs[0]
+    quantizer, output = producer_of(node.inputs[0], "QuantizeLinear"), node.outputs[0]
     assert quantizer is not None
     reals, name = quantizer.inputs[0], str(output.name)
     assert reals is not None

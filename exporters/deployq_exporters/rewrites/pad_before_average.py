@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, constant
+from deployq_exporters.rewrites.rule import Rewrite, constant, producer_of, remove_unread
 
 UNPADDED = ("pads", "count_include_pad")
 
@@ -20,9 +20,8 @@ def match(node: ir.Node) -> bool:
     if node.op_type != "AveragePool" or not any(_pads(node)):
         return False
     counted = node.attributes.get("count_include_pad")
-    source = None if node.inputs[0] is None else node.inputs[0].producer()
-    is_codes = source is not None and source.op_type == "DequantizeLinear"
-    return bool(counted and counted.as_int() and is_codes and len(source.inputs) == 3)  # type: ignore[union-attr] # is_codes saw it
+    source = producer_of(node.inputs[0], "DequantizeLinear")
+    return bool(counted and counted.as_int() and source and len(source.inputs) == 3)
 
 
 def _pads(node: ir.Node) -> list[int]:
@@ -31,7 +30,7 @@ def _pads(node: ir.Node) -> list[int]:
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:
-    source = node.inputs[0].producer()  # type: ignore[union-attr] # match saw it
+    source = producer_of(node.inputs[0])
     assert source is not None
     codes, scale, zero_point = source.inputs
     pads, name = _pads(node), str(node.name or node.outputs[0].name)
@@ -45,8 +44,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     node.replace_input_with(0, reals.outputs[0])
     for key in UNPADDED:
         del node.attributes[key]
-    if not list(source.outputs[0].uses()):
-        graph.remove(source, safe=True)
+    remove_unread(graph, source)
 
 
 RULE = Rewrite("pad before average", match, rewrite)

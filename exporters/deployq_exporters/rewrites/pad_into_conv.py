@@ -7,20 +7,14 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, initializer_array
+from deployq_exporters.rewrites.rule import Rewrite, initializer_array, producer_of, remove_unread
 
 RANK = 4
 
 
 def match(node: ir.Node) -> bool:
-    if node.op_type != "Conv" or node.inputs[0] is None:
-        return False
-    pad = node.inputs[0].producer()
-    if (
-        pad is None
-        or pad.op_type != "Pad"
-        or pad.attributes.get_string("mode", "constant") != "constant"
-    ):
+    pad = producer_of(node.inputs[0], "Pad") if node.op_type == "Conv" else None
+    if pad is None or pad.attributes.get_string("mode", "constant") != "constant":
         return False
     value = initializer_array(pad.inputs[2]) if len(pad.inputs) > 2 else None
     amounts = _amounts(pad)
@@ -35,7 +29,7 @@ def _amounts(pad: ir.Node) -> list[int]:
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:
-    pad = node.inputs[0].producer()  # type: ignore[union-attr] # match saw it
+    pad = producer_of(node.inputs[0])
     assert pad is not None
     amounts = _amounts(pad)
     spatial = [*amounts[2:RANK], *amounts[RANK + 2 :]]
@@ -44,8 +38,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
         "pads", [a + b for a, b in zip(own, spatial, strict=True)]
     )
     node.replace_input_with(0, pad.inputs[0])
-    if not list(pad.outputs[0].uses()):
-        graph.remove(pad, safe=True)
+    remove_unread(graph, pad)
 
 
 RULE = Rewrite("pad into conv", match, rewrite)

@@ -14,44 +14,31 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite
+from deployq_exporters.rewrites.rule import Rewrite, is_read_once, producer_of
 
 CLAMPS = ("Relu", "Clip")
 
 
 def match(node: ir.Node) -> bool:
     """The DequantizeLinear of a convolution's codes that only an Add reads."""
-    if node.op_type != "DequantizeLinear" or not _is_alone(node):
+    if node.op_type != "DequantizeLinear":
         return False
-    reader = next(iter(node.outputs[0].uses()))[0]
+    if not (is_read_once(node.inputs[0]) and is_read_once(node.outputs[0])):
+        return False
+    (reader,) = node.successors()
     joined = any(producer.op_type == "Conv" for producer in reader.predecessors())
     return reader.op_type == "Add" and not joined and _convolution(node) is not None
 
 
-def _is_alone(node: ir.Node) -> bool:
-    """The codes have one reader, and so have their reals."""
-    codes, reals = node.inputs[0], node.outputs[0]
-    if codes is None or codes.is_graph_output() or reals.is_graph_output():
-        return False
-    return len(list(codes.uses())) == 1 == len(list(reals.uses()))
-
-
 def _convolution(node: ir.Node) -> ir.Node | None:
     """The Conv whose output, clamped or not, these codes are."""
-    maker = _maker(node)
-    if maker is not None and maker.op_type == "Clip":  # of a type inside its container
-        maker = _maker(maker)
-    if maker is None or maker.op_type != "QuantizeLinear":
+    clip = producer_of(node.inputs[0], "Clip")  # of a type inside its container
+    quantizer = producer_of((clip or node).inputs[0], "QuantizeLinear")
+    if quantizer is None:
         return None
-    maker = _maker(maker)
-    if maker is not None and maker.op_type in CLAMPS:
-        maker = _maker(maker)
-    return maker if maker is not None and maker.op_type == "Conv" and _axes(maker) else None
-
-
-def _maker(node: ir.Node) -> ir.Node | None:
-    value = node.inputs[0]
-    return None if value is None else value.producer()
+    clamp = producer_of(quantizer.inputs[0], *CLAMPS)
+    convolution = producer_of((clamp or quantizer).inputs[0], "Conv")
+    return convolution if convolution is not None and _axes(convolution) else None
 
 
 def _axes(convolution: ir.Node) -> int:

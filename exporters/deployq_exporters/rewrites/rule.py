@@ -68,6 +68,24 @@ def replace_node(
     return output
 
 
+def producer_of(value: ir.Value | None, *op_types: str) -> ir.Node | None:
+    """The node that computes a value; None where there is none, or one of no stated type."""
+    node = None if value is None else value.producer()
+    return node if node is not None and (not op_types or node.op_type in op_types) else None
+
+
+def remove_unread(graph: ir.Graph, node: ir.Node) -> None:
+    """Remove a node whose only output nobody reads: no other node, and no caller of the graph."""
+    output = node.outputs[0]
+    if not output.uses() and not output.is_graph_output():
+        graph.remove(node, safe=True)
+
+
+def is_read_once(value: ir.Value | None) -> bool:
+    """True for a value that one node reads, and that is no output of the graph."""
+    return value is not None and not value.is_graph_output() and len(value.uses()) == 1
+
+
 def initializer_array(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """Data of a constant value, None for a computed one."""
     tensor = None if value is None else value.const_value

@@ -15,22 +15,22 @@ from deployq import affine
 from deployq.qparams import QParams
 from deployq.qtypes import QType
 from deployq_exporters.rewrites import typed_grids
-from deployq_exporters.rewrites.rule import Rewrite
+from deployq_exporters.rewrites.rule import Rewrite, producer_of
 from deployq_exporters.rewrites.typed_tensors import read_stored
 
 
 def match(node: ir.Node) -> bool:
     if not typed_grids.match(node):
         return False
-    gather = None if node.inputs[0] is None else node.inputs[0].producer()
-    if gather is None or gather.op_type != "Gather" or len(list(gather.outputs[0].uses())) > 1:
+    gather = producer_of(node.inputs[0], "Gather")
+    if gather is None or len(list(gather.outputs[0].uses())) > 1:
         return False
     table = gather.inputs[0]
     return table is not None and table.const_value is not None
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:
-    gather = node.inputs[0].producer()  # type: ignore[union-attr] # match saw it
+    gather = producer_of(node.inputs[0])
     assert gather is not None and gather.inputs[0] is not None
     value = gather.inputs[0].const_value
     assert value is not None

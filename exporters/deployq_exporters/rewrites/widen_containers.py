@@ -16,7 +16,7 @@ from typing import Any
 import onnx_ir as ir
 
 from deployq_exporters.rewrites.code_clip import clip_codes
-from deployq_exporters.rewrites.rule import Rewrite, initializer_array
+from deployq_exporters.rewrites.rule import Rewrite, initializer_array, producer_of
 
 WIDER = {
     ir.DataType.INT2: ir.DataType.INT8, ir.DataType.UINT2: ir.DataType.UINT8,
@@ -44,8 +44,7 @@ def _narrow(value: ir.Value | None) -> bool:
 
 def _stated_range(node: ir.Node) -> ir.Node | None:
     """The Clip of reals that states a range for this QuantizeLinear."""
-    value = node.inputs[0]
-    producer = None if value is None else value.producer()
+    producer = producer_of(node.inputs[0])
     return producer if producer is not None and str(producer.name).endswith(".range") else None
 
 
@@ -65,8 +64,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> None:
 
 def _moves(node: ir.Node) -> bool:
     """True when the codes come moved from codes that are in range already."""
-    producer = node.inputs[0].producer() if node.inputs[0] is not None else None
-    return producer is not None and producer.op_type in MOVEMENT
+    return producer_of(node.inputs[0], *MOVEMENT) is not None
 
 
 def widen(value: ir.Value) -> None:

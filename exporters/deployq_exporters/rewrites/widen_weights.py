@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, initializer_array
+from deployq_exporters.rewrites.rule import Rewrite, initializer_array, producer_of
 from deployq_exporters.rewrites.widen_containers import WIDER, widen
 
 MATRIX_PRODUCTS = ("MatMul", "Gemm")
@@ -27,9 +27,7 @@ def match(node: ir.Node) -> bool:
 
 
 def _is_weight_only(reader: ir.Node) -> bool:
-    x = reader.inputs[0]
-    maker = None if x is None else x.producer()
-    on_codes = maker is not None and maker.op_type == "DequantizeLinear"
+    on_codes = producer_of(reader.inputs[0], "DequantizeLinear") is not None
     return reader.op_type in MATRIX_PRODUCTS and not on_codes
 
 
