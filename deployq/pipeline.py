@@ -258,7 +258,7 @@ def run_first(
 
 def simulate(
     source: Path | onnx.ModelProto,
-    inputs: Mapping[str, npt.NDArray[Any]],
+    inputs: Mapping[str, npt.NDArray[Any]] | Dataset,
     target: Target | None = None,
     *,
     sums: bool = False,
@@ -268,7 +268,7 @@ def simulate(
     Args:
         source: a bundle, an ONNX file, or a model in memory.
         inputs: graph input name to array, (N, ...); for an input that takes codes, codes or
-            float32, which is quantized by law 1.
+            float32, which is quantized by law 1. Of a data set its inputs.
         target: whose arithmetic; a bundle's own by default.
         sums: also return the integer accumulators of each layer.
 
@@ -281,7 +281,8 @@ def simulate(
         opened = open_memory(source, stated)
     else:
         opened = open_file(Path(source), target=stated)
-    return simulate_graph(opened.graph, inputs, stated or opened.profile, sums=sums)
+    arrays = inputs.inputs if isinstance(inputs, Dataset) else inputs
+    return simulate_graph(opened.graph, arrays, stated or opened.profile, sums=sums)
 
 
 def simulate_graph(

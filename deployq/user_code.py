@@ -29,15 +29,22 @@ def user_object(reference: str) -> Any:
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # the module's own code may raise anything
-        absent = not module_name or isinstance(error, (ImportError, AttributeError))
         raise InputError(
             reference,
             "package.module:callable must exist",
             found=raised(error),
-            next_step="run from the folder that holds the module, or install it"
-            if absent
-            else f"import {module_name} in Python to see where it raises",
+            next_step=_step_after(error, module_name, attribute),
         ) from error
+
+
+def _step_after(error: Exception, module: str, attribute: str) -> str:
+    """Where the module was found, the fault lies in it: another folder would not help."""
+    if isinstance(error, AttributeError) and module in sys.modules:
+        return f"define {attribute} in {module}, or run from the folder of another {module}"
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if not module or (missing and f"{module}.".startswith(f"{missing}.")):
+        return "run from the folder that holds the module, or install it"
+    return f"import {module} in Python to see where it raises"
 
 
 def call_user(reference: str, rule: str, function: Callable[..., Any], *arguments: Any) -> Any:

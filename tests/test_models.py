@@ -96,7 +96,12 @@ def test_refuses_data_without_samples(opened: Open) -> None:
 
 @pytest.mark.parametrize(
     ("source", "found"),
-    [("", "AttributeError: .*next: run from"), ("1 / 0", "ZeroDivisionError.*next: import own")],
+    [
+        ("", "AttributeError: .*next: define net in own_net"),
+        ("1 / 0", "ZeroDivisionError.*next: import own"),
+        ("import no_such_package", "ModuleNotFoundError.*next: import own"),
+        ("raise ModuleNotFoundError('broken')", "ModuleNotFoundError.*next: import own"),
+    ],
 )
 def test_a_module_that_does_not_import_is_the_users(
     source: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -107,6 +112,13 @@ def test_a_module_that_does_not_import_is_the_users(
     monkeypatch.delitem(sys.modules, "own_net", raising=False)
     with pytest.raises(InputError, match=f"(?s)own_net:net: .*{found}"):
         load("own_net:net", tmp_path / "data.npz")
+
+
+def test_a_module_that_is_not_there_is_looked_for_elsewhere(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=X)
+    for name in ("no_such_module:net", "no_such_package.net:net"):
+        with pytest.raises(InputError, match=r"(?s)ModuleNotFoundError.*next: run from the"):
+            load(name, tmp_path / "data.npz")
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,9 @@ def _narrow_biases(profile: TargetProfile) -> Iterator[Unobeyed]:
     section = profile.bias
     plain = section.scale_rule is BiasScaleRule.ACT_TIMES_WEIGHT
     if section.form is BiasForm.INT and plain and section.bits < max(BIAS_BITS):
-        yield Unobeyed("bias.bits", _text(section.bits), f"{max(BIAS_BITS)} on the scale s_x s_w")
+        shifted = f'8 or 16 with bias.scale_rule = "{BiasScaleRule.ACT_TIMES_WEIGHT_SHIFTED}"'
+        allowed = f"{max(BIAS_BITS)} and more on the scale s_x s_w, {shifted}"
+        yield Unobeyed("bias.bits", _text(section.bits), allowed)
 
 
 def _long_biases(profile: TargetProfile) -> Iterator[Unobeyed]:
@@ -259,11 +261,11 @@ def _position_rules(profile: TargetProfile) -> Iterator[Unobeyed]:
 
 
 FINDERS: tuple[Finder, ...] = (
+    _narrow_biases,  # says more of bias.bits than its limit does
     _beyond_limits,
     _shifted_weights,
     _other_axes,
     _late_biases,
-    _narrow_biases,
     _long_biases,
     _coarse_biases,
     _joined_sums,

@@ -44,6 +44,15 @@ class Limits:
         own = (self.min_images, self.min_codes, self.min_distinct)
         return any(a < b for a, b in zip(own, vars(law).values(), strict=True))
 
+    @property
+    def text(self) -> str:
+        """What is asked for, and in brackets law 12 where it asks for more."""
+        law = vars(Limits())
+        return ", ".join(
+            f"{key} {value}" + (f" (usual: {law[key]})" if value < law[key] else "")
+            for key, value in vars(self).items()
+        )
+
 
 @dataclass(frozen=True)
 class Top1:
@@ -129,7 +138,7 @@ class Parity:
         if self.whole and self.images < limits.min_images:
             found.append(f"{self.images} images compared, {limits.min_images} wanted")
         if self.whole and self.compared < limits.min_codes:
-            found.append(f"{self.compared} codes compared, {limits.min_codes} wanted")
+            found.append(self._few_codes(limits.min_codes))
         if self.top1 is not None and not self.top1.decided:
             found.append(f"every one of {self.top1.ties} images is a tie at the top")
         for row in self.layers:
@@ -137,6 +146,13 @@ class Parity:
             if row.distinct < wanted:
                 found.append(f"{row.tensor} took {row.distinct} distinct codes, {wanted} wanted")
         return [f"{self.name}: {text}" for text in found]
+
+    def _few_codes(self, wanted: int) -> str:
+        """How many were compared, and how many images would give as many as are wanted."""
+        text = f"{self.compared} codes compared, {wanted} wanted"
+        if not self.compared or not self.images:
+            return text
+        return f"{text} ({-(-wanted * self.images // self.compared)} images make as many)"
 
 
 def _near(row: LayerRow) -> bool:
@@ -233,7 +249,7 @@ class Report:
             return "limits missed"
         found = "good: what was trained is what the file computes"
         if self.limits.lowered:
-            found = f"no difference found, with less evidence than the law asks for: {self.limits}"
+            found = f"no difference found, with less evidence than usual: {self.limits.text}"
         if self.latency.float_nodes and not self.latency.integer_share:
             found += "; the runtime has no integer kernels for its layers"
         return found

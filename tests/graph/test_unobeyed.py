@@ -95,6 +95,14 @@ def test_further_words_are_counted() -> None:
         refuse_unobeyed(profile)
 
 
+@pytest.mark.parametrize("bits", [16, 20, 24])
+def test_a_narrow_bias_is_told_at_once_where_it_is_carried(bits: int) -> None:
+    types = ["s8", "s16", "s32"]
+    profile = profile_with("int8-npu", bias__bits=bits, container__int_types=types)
+    with pytest.raises(ProfileError, match=r"(?s)allowed: 32 and more.*8 or 16 with.*_shifted"):
+        refuse_unobeyed(profile)
+
+
 def test_no_key_stands_twice() -> None:
     keys = [limit.key for limit in LIMITS]
     assert len(keys) == len(set(keys))

@@ -33,6 +33,12 @@ def products(found: Simulation) -> Any:
     return np.einsum("nchw,oc->nohw", found.codes["xq"].numpy().astype(np.int64) - 3, W)
 
 
+def test_a_data_set_is_fed_as_its_arrays_are() -> None:
+    fed = deployq.simulate(qdq(BODY), deployq.Dataset({"x": X}), "int8-npu")
+    for name, codes in simulated("int8-npu").codes.items():
+        assert torch.equal(fed.codes[name], codes)
+
+
 def test_sums_hold_the_bias_where_the_accumulator_does() -> None:
     early, late = simulated("int8-npu"), simulated(profile_with(
         "int8-npu", bias__order="after_scale", bias__scale_rule="free"))  # fmt: skip

@@ -78,11 +78,17 @@ def test_thin_evidence_is_a_miss() -> None:
     few = Parity("p", "c", EXACT, True, (LayerRow("conv", 9, 0, 0, 0, 3, 32),), 1, Top1(0, 0, 1))
     report = Report("t", (), (few,), {}, 1, LATENCY, (), LIMITS)
     assert [text.split(": ")[1] for text in report.misses()] == [
-        "1 images compared, 2 wanted", "9 codes compared, 10 wanted",
+        "1 images compared, 2 wanted", "9 codes compared, 10 wanted (2 images make as many)",
         "every one of 1 images is a tie at the top",
         "conv took 3 distinct codes, 32 wanted",
     ]  # fmt: skip
     assert report.exit_code == 1 and report.to_json()["exit_code"] == 1
+
+
+def test_a_lowered_limit_is_named_beside_the_usual_one() -> None:
+    lowered = replace(Limits(), min_codes=9)
+    text = Report("t", (), (), {}, 1, LATENCY, (), lowered).verdict
+    assert "min_codes 9 (usual: 10000000), min_distinct 32" in text and "Limits(" not in text
 
 
 def test_a_network_that_corrections_have_moved_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,8 @@ def bias_fits_the_accumulator(profile: TargetProfile) -> Iterator[Clash]:
             "bias.bits",
             str(bias.bits),
             f"up to {adder}",
-            "a wider adder is documented in bias.signed_bits_max",
+            "a wider adder is documented in bias.signed_bits_max; 8 or 16 bits are carried with "
+            'bias.scale_rule = "act_times_weight_shifted"',
         )
 
 
