@@ -22,6 +22,7 @@ from deployq.arithmetic.contract import QDQ, Contract
 from deployq.data import Dataset
 from deployq.graph.codes import Evaluation, evaluate_steps
 from deployq.graph.preparation import PreparedModel
+from deployq.graph.truths import tensors_of_truths
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.edges import code_tensor, feed
 from deployq.qgraph.row_norms import rows_on_codes
@@ -57,7 +58,7 @@ def reference_against_simulator(
     label = "reference = simulator" + (", layer by layer" if floats else "")
     exact = Comparison(label, contract.name, Judged.EXACT)
     near = Comparison("reference ~ simulator, operators in float", QDQ.name, Judged.NEAR, False)
-    wanted = wanted_distinct(graph, contract)
+    wanted = _wanted(evidence, graph, contract)
     for batch in batches:
         reference = evaluate_steps(prepared, contract, *tensors_of(prepared, batch), names=floats)
         forced = {code_tensor(graph, name): codes for name, codes in reference.codes.items()}
@@ -77,6 +78,13 @@ def reference_against_simulator(
     return (exact.result(), near.result()) if floats else (exact.result(),)
 
 
+def _wanted(evidence: Evidence, graph: IntegerGraph, contract: Contract) -> dict[str, int]:
+    """Distinct codes that each code tensor should take; of truths there are two, whatever runs."""
+    truths = {code_tensor(graph, name) for name in tensors_of_truths(evidence.prepared)}
+    wanted = wanted_distinct(graph, contract)
+    return {name: min(count, 2) if name in truths else count for name, count in wanted.items()}
+
+
 def _compare_whole(
     result: Comparison,
     evidence: Evidence,
@@ -92,7 +100,7 @@ def _compare_whole(
     output as the file gives it, reals or codes, the best class.
 
     Args:
-        wanted: distinct codes by tensor of the file, from :func:`wanted_distinct`.
+        wanted: distinct codes by tensor of the file, from :func:`_wanted`.
     """
     for tensor, expected in reference.codes.items():
         name = code_tensor(graph, tensor)
@@ -124,7 +132,7 @@ def runtime_against_reference(
     contract = QDQ if real else evidence.runtime_contract
     judged = Judged.TOP1 if floats else Judged.EXACT
     result = Comparison("reference = runtime", contract.name, judged)
-    wanted = wanted_distinct(graph, contract)
+    wanted = _wanted(evidence, graph, contract)
     for batch in batches:
         outputs, codes = session.run(batch.inputs)
         inputs = tensors_of(evidence.prepared, batch)
@@ -168,7 +176,7 @@ def runtime_against_simulator(
         return ()
     graph, contract = evidence.runtime_graph, evidence.runtime_contract
     floats = float_tensors(graph, session.placement)
-    wanted, label = wanted_distinct(graph, contract), "runtime = simulator"
+    wanted, label = _wanted(evidence, graph, contract), "runtime = simulator"
     end = Comparison(f"{label}, end to end", contract.name, Judged.EXACT)
     layers = Comparison(f"{label}, layer by layer", contract.name, Judged.EXACT, whole=not floats)
     for batch in batches:
@@ -240,7 +248,7 @@ def _compare_float(
 
     The best class is that of the reference fed the input alone, when everything is compared.
     """
-    wanted, prepared = wanted_distinct(graph, QDQ), evidence.prepared
+    wanted, prepared = _wanted(evidence, graph, QDQ), evidence.prepared
     for batch in batches:
         outputs, found = session.run(batch.inputs)
         known = found | session.edge_codes(batch.inputs)

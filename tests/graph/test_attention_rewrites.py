@@ -253,3 +253,40 @@ def test_computed_masks_are_added(shares: Callable[[Tensor, Tensor], Tensor], ca
     found = graph(tokens(3), mask)
     torch.testing.assert_close(found, model(tokens(3), mask), atol=TOLERANCE, rtol=TOLERANCE)
     assert calls in " ".join(calls_of(graph))
+
+
+ARE_PICKED = {
+    "all columns": (slice(None), "reshape"),
+    "some, from behind": ([-1, 0, 0], "index_select reshape"),
+}
+
+
+@pytest.mark.parametrize("columns", ARE_PICKED)
+def test_what_samples_pick_of_their_rows_becomes_picks_along_a_row(columns: str) -> None:
+    picked, calls = ARE_PICKED[columns]
+    chosen = torch.arange(5)[picked].view(1, 1, -1)
+
+    def shares(x: Tensor, mask: Tensor) -> Tensor:
+        rows = torch.arange(x.shape[0])[:, None, None]
+        counts = mask.to(torch.bool)[rows, chosen] & torch.ones(1, 3, 1, dtype=torch.bool)
+        scores = (x @ x.transpose(1, 2))[:, :3, : chosen.numel()]
+        return torch.softmax(scores.masked_fill(~counts, -1e9), -1)
+
+    model = Masked(lambda m, x, mask: shares(x, mask)).eval()
+    mask = torch.tensor([[1, 1, 0, 0, 1], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0]])
+    graph = capture(model, [tokens(2), mask[:2]])
+    found = graph(tokens(3), mask)
+    torch.testing.assert_close(found, model(tokens(3), mask), atol=TOLERANCE, rtol=TOLERANCE)
+    made = " ".join(calls_of(graph))
+    assert calls in made and "arange" not in made and "logical_and" not in made
+
+
+def test_rows_of_other_samples_are_no_picks() -> None:
+    """The sample before it: no order of its own."""
+
+    def body(m: Masked, x: Tensor, mask: Tensor) -> Tensor:
+        rows = (torch.arange(x.shape[0]) - 1)[:, None]
+        return x * mask.to(torch.float32)[rows, torch.arange(5)[None]][:, :, None]
+
+    ones = torch.ones(2, 5, dtype=torch.int64)
+    assert "index " in " ".join(calls_of(capture(Masked(body).eval(), [tokens(2), ones])))

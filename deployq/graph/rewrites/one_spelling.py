@@ -31,6 +31,8 @@ OF_TRUTHS: dict[Any, Any] = {
     aten.bitwise_not.default: aten.logical_not.default,
     aten.bitwise_and.Tensor: aten.logical_and.default,
     aten.bitwise_or.Tensor: aten.logical_or.default,
+    aten.__and__.Tensor: aten.logical_and.default,
+    aten.__or__.Tensor: aten.logical_or.default,
 }
 """Of integers they are something else."""
 
