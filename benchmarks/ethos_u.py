@@ -15,9 +15,9 @@ from benchmarks.latency_model import bundle, of
 from benchmarks.models.registry import chosen
 from benchmarks.part import Facts, Table, show
 from deployq.errors import UnsupportedError
-from deployq.inspection.shapes import code_shapes
 from deployq.opened_file import open_file
 from deployq.progress import progress
+from deployq.simulator.shapes import code_shapes
 from deployq_exporters.runtimes.ethos_u import compile_by_vela
 from deployq_exporters.runtimes.vela_report import VelaReport
 from deployq_exporters.tflite import write_tflite

@@ -34,9 +34,9 @@ from deployq import pipeline
 from deployq.data import Dataset
 from deployq.errors import UnsupportedError
 from deployq.graph.capture import capture
-from deployq.inspection.shapes import code_shapes
 from deployq.opened_file import open_file
 from deployq.progress import progress
+from deployq.simulator.shapes import code_shapes
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_exporters.runtimes.ethos_u import compile_by_vela
 from deployq_exporters.tflite import write_tflite

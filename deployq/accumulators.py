@@ -8,7 +8,6 @@ import onnx
 
 from deployq.data import Dataset
 from deployq.file_samples import file_samples
-from deployq.inspection.shapes import code_shapes
 from deployq.opened_file import OpenedFile, open_file, open_memory
 from deployq.overflow.proof import OverflowProof, Witness
 from deployq.overflow.proving import prove_layers
@@ -19,6 +18,7 @@ from deployq.overflow.witnesses import find_witnesses
 from deployq.pipeline import Target, as_profile, stated_profile
 from deployq.qgraph.edges import feed
 from deployq.qgraph.row_norms import rows_on_codes
+from deployq.simulator.shapes import code_shapes
 from deployq_targets import TargetProfile
 
 BATCH = 16

@@ -28,7 +28,6 @@ from deployq.graph.preparation import PreparedModel
 from deployq.graph.recipe import Recipe
 from deployq.inspection.facts import Inspection
 from deployq.inspection.reading import inspect_graph
-from deployq.inspection.shapes import code_shapes
 from deployq.models import check_target, fit_samples, load_model
 from deployq.opened_file import open_file
 from deployq.packages import RUNTIMES
@@ -36,6 +35,7 @@ from deployq.progress import notice
 from deployq.sensitivity import SENSITIVITY, measure_sensitivity, sensitivity_facts
 from deployq.settings import parse_preprocessing
 from deployq.simulator import Simulation
+from deployq.simulator.shapes import code_shapes
 from deployq.sources import DataRequest, Preprocessing, open_samples
 from deployq.staging import check_place
 from deployq.verifier.evidence import Evidence

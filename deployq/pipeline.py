@@ -35,7 +35,6 @@ from deployq.graph.captured_inputs import Examples
 from deployq.graph.preparation import PreparedModel, prepare_graph
 from deployq.graph.prepared_files import load_prepared_model, save_prepared_model
 from deployq.graph.recipe import Recipe
-from deployq.inspection.shapes import code_shapes
 from deployq.opened_file import open_file, open_memory, open_model
 from deployq.packages import write_packages
 from deployq.qgraph import IntegerGraph, read_graph
@@ -43,6 +42,7 @@ from deployq.qgraph.edges import feed, with_ranges
 from deployq.runtimes.source import make_source
 from deployq.simulator import Simulation, run_graph
 from deployq.simulator.recorded_sums import recorded_sums
+from deployq.simulator.shapes import code_shapes
 from deployq.verifier.evidence import GOLDEN_FILE, Evidence
 from deployq.verifier.report import Limits, Report
 from deployq.verifier.verification import verify_bundle

@@ -61,6 +61,7 @@ class Result:
         ran: it computed outputs.
         in_bundle: the file was the bundle's; otherwise it was written for the run.
         floats: nodes outside integer kernels; None where the runtime does not tell.
+        float_products: those of them that multiply in float.
         facts: what else its tool says.
         times_ms, yardstick_ms: of one sample, in turn with ONNX Runtime's file.
     """
@@ -70,6 +71,7 @@ class Result:
     ran: bool = False
     in_bundle: bool = False
     floats: tuple[str, ...] | None = None
+    float_products: tuple[str, ...] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     times_ms: tuple[float, ...] = ()
     yardstick_ms: tuple[float, ...] = ()
@@ -82,7 +84,7 @@ class Result:
     def read(cls, folder: Path) -> Result:
         """What :meth:`write` wrote."""
         facts = json.loads((folder / RESULT).read_text())
-        for name in ("floats", "times_ms", "yardstick_ms"):
+        for name in ("floats", "float_products", "times_ms", "yardstick_ms"):
             if facts[name] is not None:
                 facts[name] = tuple(facts[name])
         return cls(**facts)

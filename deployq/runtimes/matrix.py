@@ -134,8 +134,8 @@ class Matrix:
             reason = f"{said['where']}: {said['rule']} [{said['found']}]"
             return replace(row, state=State.REFUSED, reason=reason)
         share = None
-        if result.floats is not None:
-            share = integer_share(self.evidence.prepared.plan, result.floats)
+        if result.float_products is not None:
+            share = integer_share(self.evidence, result.float_products)
         state = State.RAN if result.ran else State.COMPILED
         floats = result.floats or ()
         return replace(row, state=state, integer_share=share, floats=floats, **_times(result))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx
 
-from deployq.inspection.shapes import code_shapes
 from deployq.qgraph import IntegerGraph
+from deployq.simulator.shapes import code_shapes
 from deployq.verifier.evidence import Evidence
 from deployq_exporters.adapters import Source
 from deployq_targets import TargetProfile

@@ -46,7 +46,8 @@ def _run(
     compiled = _compiled_of(adapter, Path(job.bundle)) if in_bundle else None
     loaded = adapter.load(source, content, Load(job.threads, compiled=compiled))
     result = replace(
-        result, in_bundle=in_bundle, floats=loaded.floats, facts=dict(loaded.facts)
+        result, in_bundle=in_bundle, floats=loaded.floats, facts=dict(loaded.facts),
+        float_products=loaded.float_products,
     )  # fmt: skip
     if not adapter.computes:
         return result

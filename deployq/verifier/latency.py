@@ -9,12 +9,14 @@ import numpy as np
 import onnxruntime as ort
 
 from deployq.data import Dataset
-from deployq.graph.plan import Plan
 from deployq.qgraph.edges import feed
+from deployq.qgraph.nodes import Linear, MatMul
+from deployq.qgraph.sizes import macs
+from deployq.simulator.shapes import code_shapes
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.file_session import FileSession
 from deployq.verifier.report import Latency
-from deployq_exporters.runtimes.placement import float_operators
+from deployq_exporters.runtimes.placement import float_operators, float_products
 
 WARM_UP = 10
 
@@ -47,6 +49,7 @@ def measure_latency(
             if number >= WARM_UP:
                 times[name].append((time.perf_counter() - start) * 1e3)
     floats = float_operators(evidence.runtime_graph, integer.placement)
+    products = float_products(evidence.runtime_graph, integer.placement)
     low, median, high = np.percentile(times["integer"], [5, 50, 95])
     return Latency(
         runtime=f"onnxruntime {ort.__version__}",
@@ -56,14 +59,25 @@ def measure_latency(
         low_ms=float(low),
         high_ms=float(high),
         float_median_ms=float(np.median(times["float"])),
-        integer_share=integer_share(evidence.prepared.plan, floats),
+        integer_share=integer_share(evidence, products),
         float_nodes=floats,
         samples_ms=tuple(times["integer"]),
         float_samples_ms=tuple(times["float"]),
     )
 
 
-def integer_share(plan: Plan, floats: Collection[str]) -> float:
-    """Part of the multiply-accumulates outside the nodes that ran in float."""
-    integer = sum(layer.macs for layer in plan.layers if layer.name not in floats)
-    return integer / max(plan.macs, 1)
+def integer_share(evidence: Evidence, floats: Collection[str]) -> float:
+    """Part of the multiply-accumulates, products of two activations among them, outside the nodes
+    that ran in float and the layers that the plan leaves there.
+
+    Args:
+        floats: names of nodes of the canonical file.
+    """
+    graph = evidence.graph
+    shapes = code_shapes(evidence.canonical, graph)
+    assert shapes is not None  # a canonical file leaves the batch free, and nothing else
+    products = [node for node in graph.nodes if isinstance(node, (Linear, MatMul))]
+    counts = {node.name: macs(node, shapes) for node in products}
+    apart = sum(evidence.prepared.plan.float_macs.values())
+    integer = sum(count for name, count in counts.items() if name not in floats)
+    return integer / max(sum(counts.values()) + apart, 1)

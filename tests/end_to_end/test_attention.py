@@ -18,6 +18,8 @@ from benchmarks.zoo import DATA
 from deployq import pipeline
 from deployq.data import Dataset
 from deployq.graph.recipe import Recipe
+from deployq.verifier.evidence import Evidence
+from deployq.verifier.latency import integer_share
 from deployq.verifier.report import Judged, Limits
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_targets.checks import Severity, check_model
@@ -162,6 +164,22 @@ def test_shortcuts_on_codes_beside_layers_in_reals(target: str, tmp_path: Path) 
     found = pipeline.check(bundle.path, target)
     assert [f for f in found if f.severity is Severity.ERROR] == []
     assert pipeline.verify(bundle.path, tokens(), limits=FEW, latency_runs=1).misses() == []
+
+
+def test_products_of_activations_count_in_the_integer_share(tmp_path: Path) -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        y = m.a(x)
+        scores: Tensor = y @ y.transpose(1, 2)
+        return scores
+
+    net = Net(body, a=nn.Linear(WIDTH, 4)).eval()
+    prepared = pipeline.prepare(net, [torch.zeros(2, TOKENS, WIDTH)], "ort-cpu")
+    pipeline.calibrate(prepared, tokens(), SCALES_ALONE)
+    evidence = Evidence(pipeline.export(prepared, tmp_path / "bundle", tokens()).path)
+    layer, product = TOKENS * WIDTH * 4, TOKENS * TOKENS * 4
+    assert integer_share(evidence, ()) == 1.0
+    assert integer_share(evidence, ["matmul"]) == layer / (layer + product)
+    assert integer_share(evidence, ["a.product"]) == product / (layer + product)
 
 
 def test_rolled_windows_move_codes(tmp_path: Path) -> None:

@@ -38,10 +38,10 @@ from deployq.arithmetic.requant_words import Mantissa
 from deployq.bundle import Bundle
 from deployq.data import Dataset
 from deployq.errors import InputError
-from deployq.inspection.shapes import code_shapes
 from deployq.jobs import left_out
 from deployq.opened_file import open_file
 from deployq.simulator import run_graph
+from deployq.simulator.shapes import code_shapes
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_exporters.runtimes.litert import Kernels, Session
 from deployq_exporters.tflite import write_tflite

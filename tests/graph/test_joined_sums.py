@@ -16,10 +16,10 @@ from deployq.errors import ProfileError, UnsupportedError
 from deployq.golden_vectors.tracing import integer_nodes
 from deployq.graph.codes import evaluate_codes
 from deployq.graph.preparation import PreparedModel
-from deployq.inspection.shapes import code_shapes
 from deployq.qgraph import read_graph
 from deployq.qgraph.nodes import Elementwise, Linear
 from deployq.simulator import run_graph
+from deployq.simulator.shapes import code_shapes
 from deployq_exporters.lowering import lower, to_proto
 from deployq_exporters.tflite import write_tflite
 from deployq_targets import load_profile

@@ -18,10 +18,10 @@ from deployq.errors import ProfileError, UnsupportedError
 from deployq.golden_vectors.tracing import integer_nodes
 from deployq.graph.codes import evaluate_codes
 from deployq.graph.preparation import PreparedModel
-from deployq.inspection.shapes import code_shapes
 from deployq.qgraph import read_graph
 from deployq.qgraph.nodes import Linear
 from deployq.simulator import run_graph
+from deployq.simulator.shapes import code_shapes
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_calibration.evolq import EvolveSettings
 from deployq_exporters.lowering import lower, to_proto

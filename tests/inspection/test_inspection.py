@@ -14,12 +14,12 @@ from torch import nn
 from deployq import jobs, pipeline
 from deployq.errors import InputError, UnsupportedError
 from deployq.inspection.reading import inspect_graph
-from deployq.inspection.shapes import code_shapes
 from deployq.inspection.tables import print_inspection, total_lines
 from deployq.qgraph import read_graph
 from deployq.qgraph.nodes import Linear
 from deployq.qgraph.sizes import macs, packed_size
 from deployq.qtypes import QType
+from deployq.simulator.shapes import code_shapes
 from deployq_exporters.lowering import lower, to_proto
 from tests.graph.networks import Net, calibrated
 

@@ -57,6 +57,10 @@ class Loaded(Protocol):
         """Nodes of the file outside the runtime's integer kernels; None where it does not tell."""
 
     @property
+    def float_products(self) -> tuple[str, ...] | None:
+        """Those of ``floats`` whose factors it multiplies in float; others only end there."""
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """What else its tool says, for reports: plain data."""
 

@@ -25,6 +25,11 @@ class _Loaded:
         return tuple(operator.name.removesuffix(".codes") for operator in self._report.cpu)
 
     @property
+    def float_products(self) -> tuple[str, ...]:
+        """By names of nodes: Vela has those of tensors, and a bias may stand behind a product."""
+        return tuple(name for tensor in self.floats for name in (tensor, f"{tensor}.product"))
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         report = self._report
         return {

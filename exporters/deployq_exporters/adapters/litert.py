@@ -47,6 +47,10 @@ class _Loaded:
         return ()  # the writer refuses a graph with an operator in float
 
     @property
+    def float_products(self) -> tuple[str, ...]:
+        return self.floats
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         return {"kernels": str(self._session.kernels), "delegated": len(self._session.delegated())}
 

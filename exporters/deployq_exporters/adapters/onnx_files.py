@@ -22,12 +22,19 @@ class LoadedFile:
         graph: what it says.
         compute: what the runtime makes of the file's inputs.
         floats, facts: see ``Loaded``.
+        products: ``Loaded.float_products``, where those are not all of ``floats``.
     """
 
     graph: IntegerGraph
     compute: Callable[[Mapping[str, Array]], Answer]
     floats: tuple[str, ...] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    products: tuple[str, ...] | None = None
+
+    @property
+    def float_products(self) -> tuple[str, ...] | None:
+        """See ``Loaded``."""
+        return self.floats if self.products is None else self.products
 
     def run(self, inputs: Mapping[str, Array]) -> Answer:
         """See ``Loaded``."""

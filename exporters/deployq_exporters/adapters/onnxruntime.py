@@ -8,7 +8,7 @@ from deployq_exporters.adapters.adapter import Adapter, Answer, Load, Source
 from deployq_exporters.adapters.onnx_files import LoadedFile, read_file, read_model, writer
 from deployq_exporters.dialects import DIALECTS
 from deployq_exporters.runtimes.onnxruntime import Session
-from deployq_exporters.runtimes.placement import float_operators
+from deployq_exporters.runtimes.placement import float_operators, float_products
 from deployq_exporters.runtimes.probes import probed
 from deployq_targets import TargetProfile
 
@@ -20,7 +20,8 @@ def _load(source: Source, content: bytes, load: Load) -> LoadedFile:
     graph = read_model(source, model)
     session = Session(model, probed(model, graph) if load.inner else {}, threads=load.threads)
     floats = float_operators(graph, session.placement)
-    return LoadedFile(graph, lambda fed: Answer(*session.run(fed)), floats)
+    products = float_products(graph, session.placement)
+    return LoadedFile(graph, lambda fed: Answer(*session.run(fed)), floats, products=products)
 
 
 def _contract(profile: TargetProfile) -> str:

@@ -35,6 +35,10 @@ class _Loaded:
         return self._coverage.others
 
     @property
+    def float_products(self) -> tuple[str, ...]:
+        return self.floats
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         engine = self._engine
         return {

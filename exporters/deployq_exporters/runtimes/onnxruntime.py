@@ -21,6 +21,8 @@ from deployq.qparams import QParams
 Array = npt.NDArray[Any]
 PROBE = ":probe"
 INTEGER_PREFIXES = ("QLinear", "QGemm", "Nhwc")
+INTEGER_FACTORS = ("MatMulInteger", "ConvInteger")
+"""Begin the names of kernels that sum integers and give them as such, or as reals."""
 _TOKEN = re.compile(r"_token_\d+$")
 
 
@@ -37,6 +39,10 @@ class Placement:
     def runs_in_integers(self, layer: str) -> bool:
         """True when the layer of this name became an integer kernel."""
         return self.operators.get(layer, "").startswith(INTEGER_PREFIXES)
+
+    def multiplies_integers(self, product: str) -> bool:
+        """True when its factors are integers in the kernel, even if it gives reals."""
+        return self.operators.get(product, "").startswith((*INTEGER_PREFIXES, *INTEGER_FACTORS))
 
 
 class Session:

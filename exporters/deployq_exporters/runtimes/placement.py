@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from deployq.errors import InputError
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.edges import changes_container
-from deployq.qgraph.nodes import Linear, Move, Node, Quantize
+from deployq.qgraph.nodes import Linear, MatMul, Move, Node, Quantize
 from deployq_exporters.runtimes.onnxruntime import Placement
 
 
@@ -57,6 +57,12 @@ def float_operators(graph: IntegerGraph, placement: Placement) -> tuple[str, ...
     """Names of all nodes that compute in float, in graph order."""
     names = {*float_tensors(graph, placement).values(), *(node.name for node in graph.floats)}
     return tuple(dict.fromkeys(node.name for node in graph.nodes if node.name in names))
+
+
+def float_products(graph: IntegerGraph, placement: Placement) -> tuple[str, ...]:
+    """Names of the layers and matrix products whose factors are multiplied in float."""
+    products = [node.name for node in graph.nodes if isinstance(node, (Linear, MatMul))]
+    return tuple(name for name in products if not placement.multiplies_integers(name))
 
 
 def _check_known(node: Node, placement: Placement) -> None:
