@@ -65,9 +65,8 @@ def powers(folder: Path, budget: Budget) -> Table:
 
 
 def _misses(grid: Grid, found: Searched, gain: Gain, schedule: Schedule) -> list[str]:
-    held = [(r["held_back"][0], r["held_back"][-1]) for r in found.reports if r["held_back"]]
-    misses = []
-    if held and np.mean([after - before for before, after in held]) >= 0:
+    held, misses = _held(found), list[str]()
+    if held and held[1] >= held[0]:
         misses.append("the held-back fitness did not improve")
     if grid.corrections and gain.divergence.low > 0:
         misses.append("worse than learned rounding alone")
@@ -103,10 +102,11 @@ def _ends(found: Searched, *names: str) -> tuple[float, ...]:
 
 
 def _held(found: Searched) -> tuple[float, float] | None:
-    seen = [r["held_back"] for r in found.reports if r["held_back"]]
+    seen = [(r["held_back"][0], r["held_back_after"]) for r in found.reports if r["held_back"]]
     if not seen:
         return None
-    return float(np.mean([s[0] for s in seen])), float(np.mean([s[-1] for s in seen]))
+    before, after = np.mean(seen, 0)
+    return float(before), float(after)
 
 
 def _facts(work: Work, spec: ModelSpec, grid: Grid, found: Searched, gain: Gain) -> Facts:

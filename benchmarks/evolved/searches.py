@@ -144,8 +144,8 @@ class Work:
                 teacher=spec.load(),
             )  # fmt: skip
             report = {
-                "before": evolved.before, "after": evolved.after,
-                "held_back": (evolved.held_back[0], evolved.held_back_after),
+                "before": evolved.before, "after": evolved.after, "held_back": evolved.held_back,
+                "held_back_after": evolved.held_back_after,
                 "evaluations": evolved.evaluations, "seconds": time.process_time() - begun,
                 "clock": time.perf_counter() - clock, "device": self.budget.device,
             }  # fmt: skip

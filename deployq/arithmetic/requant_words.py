@@ -80,7 +80,7 @@ class Functions(StrEnum):
     EXACT = "exact"  # in float64, rounded to float32
     RATIONAL = "rational"  # Sigmoid, Tanh: quotients of polynomials in float32 (ONNX Runtime)
     INTEGER = "integer"  # LeakyRelu by two fixed multipliers, HardSwish in 16-bit steps (LiteRT)
-    RECIPROCAL = "reciprocal"  # times 1 / s_y, then the zero point: no Relu, Clip, Mish (HTP)
+    RECIPROCAL = "reciprocal"  # all but Relu, Clip, Mish: times 1 / s_y, then the zero point (HTP)
 
 
 class Softmax(StrEnum):

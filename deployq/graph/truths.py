@@ -25,15 +25,18 @@ def tensors_of_truths(prepared: PreparedModel) -> frozenset[str]:
             numbers.add(node)
         elif calls(node, *MOVEMENT) and source in truths | numbers:
             (truths if source in truths else numbers).add(node)
-        elif calls(node, aten.mul.Tensor) and source in numbers:
-            if not isinstance(node.args[1], fx.Node):
-                numbers.add(node)
+        elif calls(node, aten.mul.Tensor) and source in numbers and _is_number(node.args[1]):
+            numbers.add(node)
         elif node.op == "call_module" and source in numbers:
             if node.target in grids:
                 found.add(grids[str(node.target)])
             if node.target in grids or _is_factor(prepared, node):
                 numbers.add(node)
     return frozenset(found)
+
+
+def _is_number(factor: object) -> bool:
+    return isinstance(factor, (int, float))
 
 
 def _is_factor(prepared: PreparedModel, node: fx.Node) -> bool:

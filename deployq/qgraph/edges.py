@@ -37,6 +37,12 @@ def output_codes(graph: IntegerGraph) -> list[str]:
     return [sources.get(name, code_tensor(graph, name)) for name in graph.outputs]
 
 
+def output_qparams(graph: IntegerGraph) -> dict[str, QParams]:
+    """Parameters of the graph outputs that are codes, or reals of codes."""
+    pairs = zip(graph.outputs, output_codes(graph), strict=True)
+    return {name: graph.qparams[codes] for name, codes in pairs if codes in graph.qparams}
+
+
 def feed(graph: IntegerGraph, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """What a file is fed: float32 goes by law 1 into the inputs that are codes, the rest as it is.
 

@@ -10,7 +10,7 @@ import torch
 from deployq import affine
 from deployq.arithmetic.contract import Contract
 from deployq.qgraph import IntegerGraph
-from deployq.qgraph.edges import feed, output_codes
+from deployq.qgraph.edges import feed, output_codes, output_qparams
 from deployq.runtimes.job import Array
 from deployq.runtimes.row import Codes
 from deployq.simulator import run_graph
@@ -20,11 +20,11 @@ Arrays = Mapping[str, Array]
 
 def reals_of(graph: IntegerGraph, outputs: Arrays) -> dict[str, Array]:
     """Outputs as reals, where a file gives codes."""
-    grids = dict(zip(graph.outputs, output_codes(graph), strict=True))
+    grids = output_qparams(graph)
     return {
         name: array
         if array.dtype.kind == "f"
-        else affine.dequantize(array.astype(np.int64), graph.qparams[grids[name]])
+        else affine.dequantize(array.astype(np.int64), grids[name])
         for name, array in outputs.items()
     }
 

@@ -61,7 +61,7 @@ class Result:
         ran: it computed outputs.
         in_bundle: the file was the bundle's; otherwise it was written for the run.
         floats: nodes outside integer kernels; None where the runtime does not tell.
-        float_products: those of them that multiply in float.
+        float_products: nodes that multiply in float; None where the runtime does not tell.
         facts: what else its tool says.
         times_ms, yardstick_ms: of one sample, in turn with ONNX Runtime's file.
     """

@@ -40,6 +40,13 @@ def code_shapes(
     return with_reals(graph, shapes | {n: codes.shape for n, codes in graph.constants.items()})
 
 
+def canonical_shapes(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, tuple[int, ...]]:
+    """:func:`code_shapes` of a canonical file, which leaves the batch free, and nothing else."""
+    shapes = code_shapes(model, graph)
+    assert shapes is not None
+    return shapes
+
+
 def _zeros(model: onnx.ModelProto, graph: IntegerGraph) -> dict[str, npt.NDArray[Any]] | None:
     """Real zeros, or the codes of zero where an input takes codes."""
     found = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import onnx
@@ -14,6 +15,7 @@ from deployq.graph.prepared_files import load_prepared_model
 from deployq.qgraph import IntegerGraph, read_graph
 from deployq.qgraph.edges import CODES, code_tensor, integer_inputs, with_ranges
 from deployq.qparams import QParams
+from deployq.simulator.shapes import canonical_shapes
 from deployq.verifier.file_session import FileSession
 from deployq_exporters.dialects import DIALECTS
 from deployq_exporters.dialects.dialect import feedable
@@ -68,6 +70,11 @@ class Evidence:
     def edges(self) -> dict[str, QParams]:
         """Parameters of the inputs that the files take as codes."""
         return integer_inputs(self.graph)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of one sample, of every tensor of the canonical file."""
+        return canonical_shapes(self.canonical, self.graph)
 
     @property
     def batch(self) -> int:

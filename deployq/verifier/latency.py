@@ -12,7 +12,6 @@ from deployq.data import Dataset
 from deployq.qgraph.edges import feed
 from deployq.qgraph.nodes import Linear, MatMul
 from deployq.qgraph.sizes import macs
-from deployq.simulator.shapes import code_shapes
 from deployq.verifier.evidence import Evidence
 from deployq.verifier.file_session import FileSession
 from deployq.verifier.report import Latency
@@ -73,11 +72,8 @@ def integer_share(evidence: Evidence, floats: Collection[str]) -> float:
     Args:
         floats: names of nodes of the canonical file.
     """
-    graph = evidence.graph
-    shapes = code_shapes(evidence.canonical, graph)
-    assert shapes is not None  # a canonical file leaves the batch free, and nothing else
-    products = [node for node in graph.nodes if isinstance(node, (Linear, MatMul))]
-    counts = {node.name: macs(node, shapes) for node in products}
+    products = [n for n in evidence.graph.nodes if isinstance(n, (Linear, MatMul))]
+    counts = {node.name: macs(node, evidence.shapes) for node in products}
     apart = sum(evidence.prepared.plan.float_macs.values())
     integer = sum(count for name, count in counts.items() if name not in floats)
     return integer / max(sum(counts.values()) + apart, 1)

@@ -48,7 +48,7 @@ def test_a_text_is_the_mean_over_its_tokens() -> None:
 def searched(divergence: float, held_back: tuple[float, float], seconds: float) -> Searched:
     before = np.stack([np.full(50, 0.2), np.tile([0.0, 100.0], 25)], 1)
     after = before + np.array([divergence, 0.0])
-    report = {"held_back": held_back, "seconds": seconds}
+    report = {"held_back": held_back, "held_back_after": held_back[-1], "seconds": seconds}
     return Searched(before, [after], (50.0, 50.0), [report])
 
 

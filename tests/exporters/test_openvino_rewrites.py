@@ -8,11 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import torch
+from torch import nn
 
+import deployq
 from deployq import affine
+from deployq.data import Dataset
 from deployq.graph.recipe import Recipe
 from deployq.qgraph import read_graph
 from deployq.qgraph.edges import output_codes
+from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_exporters.dialects import translate
 from deployq_exporters.dialects.openvino import OPENVINO
 from deployq_exporters.lowering import lower, to_proto
@@ -24,7 +29,7 @@ from deployq_exporters.rewrites import (
     signed_weights,
 )
 from tests.exporters.graphs import giving, operators, parse, rewritten, run
-from tests.graph.networks import images, residual_for
+from tests.graph.networks import Net, images, residual_for
 
 Array = npt.NDArray[Any]
 
@@ -244,9 +249,21 @@ BIASED = "m = MatMul(a, d)  b = Add(m, bias)"
 def test_an_output_of_a_layer_is_left_in_reals(layer: str) -> None:
     model = parse(ended(layer, PAIR))
     after = rewritten(model, open_outputs.RULE)
-    assert operators(after) == operators(model)[:-2]
+    assert operators(after) == [*operators(model)[:-2], "Clip"]
     assert [o.name for o in after.graph.output] == ["y"]
     np.testing.assert_array_equal(on_its_grid(model, run(after, X)), run(model, X))
+
+
+@pytest.mark.parametrize("clamp", [nn.ReLU(), nn.Hardtanh(0.0, 0.5)])
+def test_a_clamp_that_the_grid_made_redundant_holds_in_reals(clamp: nn.Module) -> None:
+    network = Net(lambda m, x: m.clamp(m.head(x)), head=nn.Linear(3, 2), clamp=clamp).eval()
+    prepared = deployq.prepare(network, [torch.zeros(2, 3)], "openvino-cpu")
+    deployq.calibrate(prepared, Dataset({"x": X}), CalibrationSettings(corrections=()))
+    model = to_proto(lower(prepared, prepared.profile))
+    assert not {"Relu", "Clip"} & set(operators(model))
+    before, after = run(model, X), run(translate(model, OPENVINO), 4 * X)
+    assert (after.min(), after.max()) == (before.min(), before.max())
+    assert (after != on_its_grid(model, after)).any()
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,8 @@ def _is_single(columns: fx.Node, rank: int) -> bool:
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
     source: Any = node.args[0]
     indices: Any = node.args[1]
-    picked = read_tensor(module, indices[1]).flatten()
     length = source.meta["val"].shape[1]
-    picked = torch.where(picked < 0, picked + length, picked)
+    picked = read_tensor(module, indices[1]).flatten() % length  # from behind, too
     chosen = source
     if not torch.equal(picked, torch.arange(length)):
         chosen = pick_rows(module, node, source, 1, picked, f"{node.name}_columns")

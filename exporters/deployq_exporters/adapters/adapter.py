@@ -58,7 +58,9 @@ class Loaded(Protocol):
 
     @property
     def float_products(self) -> tuple[str, ...] | None:
-        """Those of ``floats`` whose factors it multiplies in float; others only end there."""
+        """Nodes whose factors it multiplies in float, by their names in the canonical file; those
+        of ``floats`` that end there are none. None where it does not tell.
+        """
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ class LoadedFile:
         graph: what it says.
         compute: what the runtime makes of the file's inputs.
         floats, facts: see ``Loaded``.
-        products: ``Loaded.float_products``, where those are not all of ``floats``.
+        products: ``Loaded.float_products``; None where those of ``floats`` are all.
     """
 
     graph: IntegerGraph

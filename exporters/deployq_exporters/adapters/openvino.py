@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from deployq import affine
 from deployq.qgraph import IntegerGraph
-from deployq.qgraph.edges import output_codes
+from deployq.qgraph.edges import output_qparams
 from deployq_exporters.adapters.adapter import Adapter, Answer, Array, Load, Source
 from deployq_exporters.adapters.onnx_files import LoadedFile, read_file, writer
 from deployq_exporters.dialects.openvino import OPENVINO
@@ -29,13 +29,9 @@ def _rounded(graph: IntegerGraph, outputs: Mapping[str, Array]) -> dict[str, Arr
         graph: of the canonical file, whose outputs' grids count.
         outputs: reals, (N, ...); those on their grid already stay as they are.
     """
-    grids = {
-        name: graph.qparams[codes]
-        for name, codes in zip(graph.outputs, output_codes(graph), strict=True)
-        if codes in graph.qparams
-    }
+    grids = output_qparams(graph)
     return {
-        name: affine.dequantize(affine.quantize(array, grids[name]), grids[name])
+        name: affine.fake_quantize(array, grids[name])
         if name in grids and array.dtype.kind == "f"
         else array
         for name, array in outputs.items()

@@ -136,7 +136,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value.astype(str))
 
 
-def _layer(name: str, stated: Mapping[str, str], known: Mapping[str, str]) -> Layer:
+def _layer(name: str, stated: Mapping[str, str], known: Mapping[str, tuple[str, ...]]) -> Layer:
     return Layer(
         name,
         kind=stated.get("layerType", ""),
@@ -147,10 +147,10 @@ def _layer(name: str, stated: Mapping[str, str], known: Mapping[str, str]) -> La
     )
 
 
-def _covered(originals: Iterable[str], known: Mapping[str, str]) -> tuple[str, ...]:
-    """ONNX names of OpenVINO's, which adds parts as ``/WithoutBiases`` to some."""
-    found = (known.get(name) or known.get(_before_parts(name, known)) for name in originals)
-    return tuple(dict.fromkeys(name for name in found if name))
+def _covered(originals: Iterable[str], known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """ONNX names of OpenVINO's, which adds parts as ``/WithoutBiases`` to some nodes' own."""
+    found = (known.get(name) or known.get(_before_parts(name, known), ())[:1] for name in originals)
+    return tuple(dict.fromkeys(name for names in found for name in names))
 
 
 def _before_parts(name: str, known: Collection[str]) -> str:
@@ -160,8 +160,13 @@ def _before_parts(name: str, known: Collection[str]) -> str:
     return name
 
 
-def _names(model: onnx.ModelProto) -> dict[str, str]:
-    """What OpenVINO may call a node, its name or the graph output that it writes, to its name."""
+def _names(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
+    """What OpenVINO may call a node, its name or the graph output that it writes, to its name; the
+    layer before a clamp may be named as the output that the clamp writes.
+    """
     outputs = {output.name for output in model.graph.output}
-    written = {o: n.name for n in model.graph.node for o in n.output if o in outputs}
-    return written | {node.name: node.name for node in model.graph.node if node.name}
+    found: dict[str, tuple[str, ...]] = {n.name: (n.name,) for n in model.graph.node if n.name}
+    for node in model.graph.node:
+        for name in outputs.intersection(node.output):
+            found[name] = tuple(dict.fromkeys((*found.get(name, ()), node.name)))
+    return found

@@ -60,8 +60,11 @@ def float_operators(graph: IntegerGraph, placement: Placement) -> tuple[str, ...
 
 
 def float_products(graph: IntegerGraph, placement: Placement) -> tuple[str, ...]:
-    """Names of the layers and matrix products whose factors are multiplied in float."""
-    products = [node.name for node in graph.nodes if isinstance(node, (Linear, MatMul))]
+    """Names of the nodes whose factors are multiplied in float: of layers, of products of two
+    activations, and of what the file has in float.
+    """
+    floats = {node.name for node in graph.floats}
+    products = (n.name for n in graph.nodes if isinstance(n, (Linear, MatMul)) or n.name in floats)
     return tuple(name for name in products if not placement.multiplies_integers(name))
 
 

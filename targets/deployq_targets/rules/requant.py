@@ -35,15 +35,7 @@ OWNERS = {
     "gating": ("Mul",),
     "rescaling": ("Concat",),
     "averaging": POOLS,
-    "functions": (
-        "Sigmoid",
-        "Tanh",
-        "LeakyRelu",
-        "HardSwish",
-        "HardSigmoid",
-        "Elu",
-        "Gelu",
-    ),
+    "functions": ("Sigmoid", "Tanh", "LeakyRelu", "HardSwish", "HardSigmoid", "Elu", "Gelu"),
     "softmax": ("Softmax",),
     "normalization": NORMALIZATIONS,
 }
