@@ -92,11 +92,17 @@ def _check_present(path: Path, file: Path) -> None:
         raise InputError(
             str(path),
             "a bundle is a folder with a manifest.json",
-            found="no manifest.json" if path.is_dir() else "no such folder",
+            found=_what_is(path),
             next_step="give the folder that deployq export wrote",
         )
     if file.is_symlink() or not file.is_file():
         raise UnsafeFileError(str(file), "the manifest is a regular file", found="a link or folder")
+
+
+def _what_is(path: Path) -> str:
+    if path.is_dir():
+        return "no manifest.json"
+    return "a file" if path.exists() else "no such folder"
 
 
 def _other_schema(file: Path, error: ValidationError) -> InputError:

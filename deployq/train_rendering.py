@@ -25,7 +25,9 @@ def print_result(result: TrainingResult) -> None:
         console.print(f"  {facts['prepared']}: {_which(result)}")
     if result.diverged is None:
         console.print(f"  {facts['last']}: epoch {result.epochs}")
-        console.print(f"next: deployq export {result.output / facts['prepared']} ...")
+        console.print(
+            f"next: deployq export {result.output / facts['prepared']} --calib DATA -o BUNDLE"
+        )
     else:
         console.print(f"stopped: {result.diverged}")
         console.print(f"  {facts['checkpoint']}: the last good state, as it was before")

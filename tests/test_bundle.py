@@ -135,8 +135,11 @@ def test_other_manifests_are_refused(tmp_path: Path, edit: tuple[str, str]) -> N
 
 
 def test_no_bundle(tmp_path: Path) -> None:
-    for path, found in ((tmp_path, "no manifest"), (tmp_path / "none", "no such folder")):
-        with pytest.raises(InputError, match=found):
+    file = tmp_path / "net.pt2"
+    file.touch()
+    wrong = {tmp_path: "no manifest", tmp_path / "none": "no such folder", file: "a file"}
+    for path, found in wrong.items():
+        with pytest.raises(InputError, match=f"found: {found}"):
             read_bundle(path)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.evolved.grids import (
     EVERY,
     LANGUAGE,
+    NARROWEST,
     PLAIN,
     POWER_PAIRS,
     ROUNDED,
@@ -79,13 +80,13 @@ NETWORKS = (
     "mnist_vit_prenorm", "cifar10_vit_prenorm", "cifar10_vit_postnorm", "imagenet_vit_tiny16",
     "lm_stories260k",
 )  # fmt: skip
-GRIDS = {"imagenet_vit_tiny16": WIDE, "lm_stories260k": LANGUAGE}
+GRIDS = {"imagenet_vit_tiny16": (*WIDE, NARROWEST), "lm_stories260k": LANGUAGE}
 """Of networks that need grids of their own."""
 QUICK = Budget(
     {
         "mnist_vit_prenorm": Schedule(300, SMALL, EVERY, POWER_PAIRS),
         "cifar10_vit_prenorm": Schedule(600, SHORT, EVERY, POWER_PAIRS),
-        "cifar10_vit_postnorm": Schedule(600, WIDER),
+        "cifar10_vit_postnorm": Schedule(600, WIDER, (*PLAIN, NARROWEST)),
         "imagenet_vit_tiny16": Schedule(900, REDUCED, GRIDS["imagenet_vit_tiny16"]),
         "lm_stories260k": Schedule(600, STORIES, GRIDS["lm_stories260k"]),
     },

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import fx
+from torch.utils import _pytree as pytree
 
 from deployq.errors import UnsupportedError
 from deployq.graph.beyond_limits import Fallback
@@ -100,11 +102,30 @@ def _carried(
     raise UnsupportedError(
         site.name,
         f"every operator must have a form on {profile.name}",
-        found=f"{operator} with these operands; {reason}",
+        found=f"{operator} ({_spoken(site.core)}); {reason}",
         allowed="known operators with an integer form, or with status float or cpu",
         next_step="replace the operator, add an [[op]] entry with its status, or cut it off and "
         "run it beside the exported network",
     )
+
+
+def _spoken(node: fx.Node) -> str:
+    """The call as the program makes it: ``upsample_bicubic2d of [N, 3, 8, 8], with False``."""
+    name = str(node.target).removeprefix("aten.").partition(".")[0]
+    shapes = [_shape_text(n.meta["val"].shape) for n in node.all_input_nodes if "val" in n.meta]
+    given = [value for value in (*node.args, *node.kwargs.values()) if value is not None]
+    settings = [str(value) for value in given if not _has_tensors(value)]
+    more = f", with {', '.join(settings)}" if settings else ""
+    return f"{name} of {', '.join(shapes)}{more}"
+
+
+def _has_tensors(value: Any) -> bool:
+    return any(isinstance(leaf, fx.Node) for leaf in pytree.tree_leaves(value))
+
+
+def _shape_text(shape: torch.Size) -> str:
+    sizes = [str(size) if isinstance(size, int) else "N" for size in shape]
+    return f"[{', '.join(sizes)}]"
 
 
 def _is_known(node: fx.Node) -> bool:

@@ -14,17 +14,26 @@ from deployq.graph.plan import TensorPlan
 from deployq.graph.recipe import Recipe
 from deployq.graph.rewrites.rule import argument, calls
 from deployq.graph.sites import INTEGER, Site, moved_from
+from deployq.qtypes import QType
 from deployq_targets import TargetProfile
 from deployq_targets.graph import OpRule
+from deployq_targets.tensors import zero_points
 from deployq_targets.words import Group
 
 
 @dataclass(frozen=True)
 class Touch:
-    """An operator that makes or reads a tensor, and its entry in the profile."""
+    """An operator that makes or reads a tensor, and its entry in the profile.
+
+    Args:
+        name: of the operator.
+        rule: its entry.
+        factor: it multiplies the tensor with another activation.
+    """
 
     name: str
     rule: OpRule
+    factor: bool = False
 
 
 Touches: TypeAlias = Mapping[str, list[Touch]]
@@ -55,16 +64,21 @@ def find_touches(
     """Who makes and reads each tensor."""
     touches: dict[str, list[Touch]] = {site.name: [] for site in sites.values()}
 
-    def add(name: str, rule: OpRule | None, tensors: list[Site | None]) -> None:
+    def add(
+        name: str, rule: OpRule | None, tensors: list[Site | None], *, factors: bool = False
+    ) -> None:
         for tensor in tensors:
             if tensor is not None and rule is not None:
-                touches[tensor.name].append(Touch(name, rule))
+                touches[tensor.name].append(Touch(name, rule, factors))
 
     for site in sites.values():
         if site.kind in INTEGER:
-            rule = profile.op_rule(onnx_type(module, site.core), group_of(site))
+            operator = onnx_type(module, site.core)
+            rule = profile.op_rule(operator, group_of(site))
             sources = [sites.get(moved_from(module, n)) for n in site.operands]
-            add(site.name, rule, [site, *sources])
+            factors = operator == "MatMul" and site.kind == "compute"
+            add(site.name, rule, [site])
+            add(site.name, rule, sources, factors=factors)
     for node in module.graph.nodes:
         if is_movement(module, node):
             rule = profile.op_rule(onnx_type(module, node))
@@ -84,6 +98,17 @@ def accepts_type(touches: list[Touch], name: str) -> bool:
     return all(name in types for types in lists)
 
 
+def accepted_zero_points(
+    profile: TargetProfile, touches: list[Touch], qtype: QType
+) -> tuple[int, int]:
+    """Lowest and highest code that may stand for 0.0 (low > high: none)."""
+    ranges = [profile.activation_zero_points(qtype)]
+    for touch in touches:
+        if touch.factor and touch.rule.factor_zero_point is not None:
+            ranges.append(zero_points(touch.rule.factor_zero_point, qtype))
+    return max(low for low, _ in ranges), min(high for _, high in ranges)
+
+
 def check_activations(grid_of: Mapping[str, TensorPlan], touches: Touches) -> None:
     """Refuse a tensor of a width or type that an operator does not take.
 
@@ -98,6 +123,12 @@ def check_activations(grid_of: Mapping[str, TensorPlan], touches: Touches) -> No
                 allowed = getattr(touch.rule, key)
                 if allowed is not None and found not in allowed:
                     raise _refusal(touch, key, f"{tensor} of {grid.qtype}", allowed)
+            stated, pinned = touch.rule.factor_zero_point, grid.zero_point
+            if touch.factor and stated is not None and pinned is not None:
+                low, high = zero_points(stated, grid.qtype)
+                if not low <= pinned <= high:
+                    found = f"{tensor} of zero point {pinned}"
+                    raise _refusal(touch, "factor_zero_point", found, (low, high))
 
 
 def weight_bits(

@@ -25,6 +25,7 @@ from deployq.graph.layer_placement import (
 from deployq.graph.operator_rules import (
     Touch,
     accepted_bits,
+    accepted_zero_points,
     accepts_type,
     check_activations,
     find_touches,
@@ -255,7 +256,8 @@ def _grid_type(
     """The preferred type that holds the values, and its pinned zero point (None: free)."""
     qtypes = profile.activation_qtypes(bits)
     taken = [qtype for qtype in qtypes if accepts_type(touches, qtype.name)]
-    candidates = [(t, *profile.activation_zero_points(t)) for t in taken or qtypes]
+    ranges = [(t, *accepted_zero_points(profile, touches, t)) for t in taken or qtypes]
+    candidates = [(t, low, high) for t, low, high in ranges if low <= high]
     if positive:  # the lowest code stands for 0.0: a ReLU before it is redundant
         for qtype, low, high in candidates:
             if low <= qtype.qmin <= high:
@@ -268,7 +270,7 @@ def _grid_type(
     raise UnsupportedError(
         profile.name,
         "no activation type holds values of both signs",
-        found=", ".join(str(qtype) for qtype, *_ in candidates),
+        found=", ".join(str(qtype) for qtype in taken or qtypes),
         next_step="allow a signed type or another zero point in [activation]",
     )
 
@@ -287,7 +289,8 @@ def _fixed_output(members: list[Site], qtype: QType, wishes: Wishes) -> FixedOut
             "tensors that share a grid have one scale",
             found=f"a scale that {wishes.profile.name} fixes for some of them",
             allowed="one scale",
-            next_step="do not join these tensors in the network",
+            next_step=f"where the chip rescales what it joins, a profile that extends "
+            f"{wishes.profile.name} states graph.same_qparams without Concat; or do not join these",
         )
     return next(iter(fixed.values()), None)
 

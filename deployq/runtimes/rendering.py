@@ -98,7 +98,7 @@ def list_facts(adapters: Mapping[str, Adapter]) -> list[dict[str, Any]]:
         facts.append({
             "runtime": adapter.name, "title": adapter.title, "version": found.version,
             "problem": found.problem, "install": adapter.install, "licence": adapter.licence,
-            "runs_here": adapter.computes, "file": adapter.file_name,
+            "runs_here": adapter.computes(), "file": adapter.file_name,
         })  # fmt: skip
     return facts
 

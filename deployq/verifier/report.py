@@ -259,6 +259,12 @@ class Report:
         """0 good, 1 a limit was missed (law 10)."""
         return int(bool(self.misses()))
 
+    def __str__(self) -> str:
+        """A line a comparison, one a miss, and the verdict."""
+        compared = [f"{p.name}: {p.different} of {p.compared} codes differ" for p in self.parities]
+        missed = [f"limit missed {text}" for text in self.misses()]
+        return "\n".join([*compared, *missed, f"{self.target}: {self.verdict}"])
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
         facts = asdict(self)

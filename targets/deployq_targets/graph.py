@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from deployq.qtypes import QType
 from deployq_targets.inequality import checked
 from deployq_targets.section import Bits, Count, OpType, Section, Span, TypeName
+from deployq_targets.tensors import ZeroPoint
 from deployq_targets.words import (
     Edges,
     Format,
@@ -114,6 +115,11 @@ class OpRule(Section):
     """Widths of its activations; absent: all of activation.bits."""
     act_types: tuple[TypeName, ...] | None = None
     """Types of its activations; absent: all of activation.types."""
+    factor_zero_point: ZeroPoint | None = None
+    """Zero points of the two activations that a MatMul multiplies; absent: activation.zero_point.
+
+    Activations that meet weights are not meant.
+    """
     weight_bits: tuple[Bits, ...] | None = None
     """Widths of its weights; absent: all of weight.bits."""
     kernel_h: Span | None = None

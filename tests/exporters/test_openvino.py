@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from deployq.errors import InputError
 from deployq.graph.recipe import Recipe
 from deployq.qgraph import read_graph
+from deployq.qgraph.edges import output_qparams
+from deployq.runtimes.comparing import codes_apart
 from deployq.runtimes.source import make_source
 from deployq.simulator import run_graph
 from deployq_exporters.adapters import ADAPTERS, Load
@@ -39,7 +41,16 @@ from tests.exporters.test_openvino_rewrites import (
     on_its_grid,
     summed,
 )
-from tests.graph.networks import Net, calibrated, conv, images, profile_with, residual_for
+from tests.graph.networks import (
+    Net,
+    calibrated,
+    conv,
+    images,
+    product,
+    profile_with,
+    residual_for,
+    with_entry,
+)
 
 installed = importlib.util.find_spec("openvino") is not None
 openvino = pytest.mark.skipif(not installed, reason="needs deployq[openvino]")
@@ -119,6 +130,20 @@ def test_what_runs_in_float_is_named() -> None:
         "conv": "Conv", "turned": "ConvTranspose", "soft": "Softmax", "cut": "Slice",
     }  # fmt: skip
     assert found.floats[:2] == ("turned", "soft") and found.runs_in_integers("conv")
+
+
+@openvino
+@pytest.mark.parametrize("rule", [{}, {"factor_zero_point": "zero"}], ids=["free", "zero"])
+def test_a_product_of_activations_without_zero_points_runs_in_int8(rule: dict[str, str]) -> None:
+    profile = with_entry("openvino-cpu", type="MatMul", **rule)
+    prepared = calibrated(Net(product, a=conv(3, 4), b=conv(3, 4)), profile)
+    model = to_proto(lower(prepared, prepared.profile))
+    session = Session(translate(model, OPENVINO))
+    assert session.coverage().runs_in_integers("matmul") is bool(rule)
+    (found,) = session.run({"x": X}).values()
+    (grid,) = output_qparams(read_graph(model)).values()
+    apart = codes_apart(on_its_grid(model, found), run(model, X), float(grid.scale))
+    assert apart.largest <= 1 and apart.different < 1e-3 * apart.compared  # its own float32 steps
 
 
 @openvino

@@ -121,6 +121,12 @@ def prepared_for(
     return prepare_graph(graph, profile, recipe)
 
 
+def product(m: Any, x: Tensor) -> Tensor:
+    """Of two activations, as attention has it: ``m.a(x)`` with ``m.b(x)``, (N, HW, HW)."""
+    found: Tensor = m.a(x).flatten(2).transpose(1, 2) @ m.b(x).flatten(2)
+    return found
+
+
 def calibrated(
     model: nn.Module, target: str | TargetProfile, recipe: Recipe | None = None
 ) -> PreparedModel:
@@ -138,6 +144,13 @@ def profile_with(base: str, **changes: Any) -> TargetProfile:
     for key, value in changes.items():
         section, _, leaf = key.partition("__")
         table[section][leaf] = value
+    return parse_profile(table, "test")
+
+
+def with_entry(base: str, **entry: Any) -> TargetProfile:
+    """A built-in profile whose entry of one operator says something else."""
+    table = load_profile(base).model_dump(mode="json")
+    table["op"] = [rule for rule in table["op"] if rule["type"] != entry["type"]] + [entry]
     return parse_profile(table, "test")
 
 

@@ -16,7 +16,17 @@ from deployq.graph.plan import Plan, TensorPlan
 from deployq.graph.recipe import LayerRecipe, Recipe
 from deployq_targets import TargetProfile, load_profile
 from deployq_targets.loader import parse_profile
-from tests.graph.networks import TARGETS, Net, calls_of, conv, graph_of, images, profile_with
+from tests.graph.networks import (
+    TARGETS,
+    Net,
+    calls_of,
+    conv,
+    graph_of,
+    images,
+    product,
+    profile_with,
+    with_entry,
+)
 
 S8_ZERO: dict[str, Any] = {"activation__zero_point": "zero", "activation__fixed_output": {}}
 
@@ -133,8 +143,30 @@ def test_fixed_outputs_are_pinned(function: Any, op: str, scale: float, zero_poi
 def test_a_fixed_output_cannot_share_a_free_grid() -> None:
     graph = graph_of(lambda m, x: torch.cat([m.a(x).sigmoid(), m.b(x)], 1),
                      a=conv(3, 2), b=conv(3, 2))  # fmt: skip
-    with pytest.raises(UnsupportedError, match=r"(?s)sigmoid, b: .*int8-npu fixes.*next: "):
+    with pytest.raises(UnsupportedError, match=r"(?s)sigmoid, b: .*int8-npu fixes.*without Concat"):
         plan_of(graph, "int8-npu")
+    shared = [o for o in load_profile("int8-npu").graph.same_qparams if o != "Concat"]
+    plan = plan_of(graph, profile_with("int8-npu", graph__same_qparams=shared))
+    assert [tensor(plan, name).scale for name in ("sigmoid", "b", "cat")] == [1 / 256, None, None]
+
+
+def test_factors_of_a_product_have_the_zero_point_of_its_entry() -> None:
+    graph = graph_of(product, a=conv(3, 2), b=conv(3, 2))
+    plan = plan_of(graph, "openvino-cpu")
+    found = {name: (tensor(plan, name).qtype.name, tensor(plan, name).zero_point)
+             for name in ("x", "a", "b", "matmul")}  # fmt: skip
+    assert found == {"x": ("u8", None), "a": ("s8", 0), "b": ("s8", 0), "matmul": ("u8", None)}
+
+
+def test_a_factor_whose_zero_point_is_fixed_elsewhere_is_refused() -> None:
+    graph = graph_of(
+        lambda m, x: m.a(x).sigmoid().flatten(2).transpose(1, 2) @ m.b(x).flatten(2),
+        a=conv(3, 2), b=conv(3, 2),
+    )  # fmt: skip
+    profile = with_entry("int8-npu", type="MatMul", factor_zero_point="zero")
+    rule = r"op.MatMul.factor_zero_point does not list\n  found: sigmoid of zero point -128"
+    with pytest.raises(ProfileError, match=rule):
+        plan_of(graph, profile)
 
 
 def test_fixed_outputs_of_one_scale_may_be_joined() -> None:
@@ -178,13 +210,6 @@ def test_a_width_that_the_target_lacks_is_refused() -> None:
 def test_operators_with_an_integer_form_are_listed_where_the_target_runs_them_in_float() -> None:
     plan = plan_of(graph_of(lambda m, x: m.conv(F.relu(x)), conv=conv(3, 2)), "ort-cpu")
     assert plan.floats == ("relu: float, ort-cpu runs Relu as float",)
-
-
-def with_entry(base: str, **entry: Any) -> TargetProfile:
-    """A built-in profile whose entry of one operator says something else."""
-    table = load_profile(base).model_dump(mode="json")
-    table["op"] = [rule for rule in table["op"] if rule["type"] != entry["type"]] + [entry]
-    return parse_profile(table, "test")
 
 
 @pytest.mark.parametrize("status", ["cpu", "float"])
@@ -232,6 +257,15 @@ def test_a_target_that_runs_floats_carries_them(body: Any, name: str, operator: 
     assert next(text for text in plan.floats if text.startswith(name)) in (
         line, f"{name}: float, ort-cpu runs {operator} as float",
     )  # fmt: skip
+
+
+def test_a_refusal_says_how_the_operator_was_called() -> None:
+    graph = graph_of(
+        lambda m, x: F.interpolate(m.conv(x), scale_factor=2, mode="bicubic"), conv=conv(3, 2)
+    )
+    call = r"found: Resize \(upsample_bicubic2d of \[N, 2, \d+, \d+\], with False, \[2.0, 2.0\]\);"
+    with pytest.raises(UnsupportedError, match=call):
+        plan_of(graph, "int8-npu")
 
 
 def test_an_unknown_call_is_refused_everywhere() -> None:

@@ -52,7 +52,7 @@ def test_so_do_proprietary_ones(table: Matrix) -> None:
 def rows_of(table: Matrix, *, closed: bool) -> dict[str, Row]:
     """Every installed runtime of a kind that computes, by name; each with its contract's codes."""
     kind = [a for a in ADAPTERS.values() if ("proprietary" in a.licence) is closed]
-    present = [a for a in kind if a.computes and not presence(a).problem]
+    present = [a for a in kind if a.computes() and not presence(a).problem]
     rows = {row.runtime: row for row in table.rows(present)}
     for row in rows.values():
         assert row.state is State.RAN and row.integer_share == 1.0, row

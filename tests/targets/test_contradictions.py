@@ -143,6 +143,11 @@ TWINS: dict[str, tuple[Changes, Changes, str]] = {
         {"op": [{"type": "Conv", "weight_bits": [2]}]},
         "op.Conv.weight_bits",
     ),
+    "factors_are_those_of_products": (
+        {"op": [{"type": "MatMul", "factor_zero_point": "zero"}]},
+        {"op": [{"type": "Mul", "factor_zero_point": "zero"}]},
+        "op.Mul.factor_zero_point",
+    ),
     "forms_belong_to_integer_ops": (
         {"requant.by_op.Conv": {"rounding": "double"}},
         {"requant.by_op.Add": {"rounding": "double"}},

@@ -85,6 +85,16 @@ def test_thin_evidence_is_a_miss() -> None:
     assert report.exit_code == 1 and report.to_json()["exit_code"] == 1
 
 
+def test_a_report_prints_as_its_comparisons_misses_and_verdict() -> None:
+    bad = parity(row(different=1, max_lsb=1))
+    report = Report("npu", (), (bad,), {}, 1, LATENCY, (), LIMITS)
+    assert str(report).splitlines() == [
+        "p: 1 of 1000000 codes differ",
+        "limit missed p: conv: 1 of 1000000 codes differ, 0 may",
+        "npu: limits missed",
+    ]
+
+
 def test_a_lowered_limit_is_named_beside_the_usual_one() -> None:
     lowered = replace(Limits(), min_codes=9)
     text = Report("t", (), (), {}, 1, LATENCY, (), lowered).verdict

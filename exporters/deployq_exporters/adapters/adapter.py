@@ -43,10 +43,12 @@ class Answer:
     Args:
         outputs: graph output to reals, or to codes where the file gives codes, (N, ...).
         inner: code tensor to codes, int64; empty where the runtime keeps them to itself.
+        elapsed_ms: by the device's own clock, copies left out; None where the caller's serves.
     """
 
     outputs: Mapping[str, Array]
     inner: Mapping[str, Array] = field(default_factory=dict)
+    elapsed_ms: float | None = None
 
 
 class Loaded(Protocol):
@@ -110,6 +112,11 @@ def unknown(profile: TargetProfile) -> str | None:
     return None
 
 
+def always() -> bool:
+    """Nothing beyond the package is needed."""
+    return True
+
+
 @dataclass(frozen=True)
 class Adapter:
     """One runtime.
@@ -130,7 +137,7 @@ class Adapter:
         contract: name of the builtin profile whose arithmetic it computes for a target; None where
             its arithmetic is not known code by code, or it computes nothing.
         most_samples: worth running, where it is slow; None: all.
-        computes: it runs files on this machine; otherwise it only compiles them.
+        computes: whether it runs files on this machine; otherwise it only compiles them.
         emulated: what runs stands in for a chip: its time says nothing.
         compiled: what its compiler makes of the file; None where nothing is kept.
     """
@@ -148,6 +155,6 @@ class Adapter:
     load: Callable[[Source, bytes, Load], Loaded]
     contract: Callable[[TargetProfile], str | None] = unknown
     most_samples: int | None = None
-    computes: bool = True
+    computes: Callable[[], bool] = always
     emulated: bool = False
     compiled: Compiled | None = None

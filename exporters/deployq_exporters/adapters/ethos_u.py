@@ -70,6 +70,6 @@ ADAPTER = Adapter(
     write=litert.ADAPTER.write,
     read=litert.ADAPTER.read,
     load=_Loaded,
-    computes=False,
+    computes=lambda: False,
     compiled=Compiled("model_vela.tflite", _command_stream, _settings),
 )

@@ -115,7 +115,7 @@ def build_engine(
             vendor's message, and the rule of ``deployq check`` where one says the same.
     """
     package = find_package()
-    trt, log = package.module, _log()
+    trt, log = package.module, package_log()
     log.clear()
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -132,7 +132,7 @@ def build_engine(
 
 
 def _parse(trt: Any, network: Any, model: onnx.ModelProto) -> None:
-    parser = trt.OnnxParser(network, _log())
+    parser = trt.OnnxParser(network, package_log())
     if parser.parse(model.SerializeToString()):
         return
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
@@ -203,7 +203,7 @@ def _state_batch(builder: Any, config: Any, network: Any, batch: tuple[int, int,
 
 
 @lru_cache(1)
-def _log() -> Any:
+def package_log() -> Any:
     """The one logger of the process: the package takes no second one."""
     trt = find_package().module
 

@@ -22,6 +22,8 @@ PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 INT8 = "Int8"
 FIELD = r"{}: \[(.*?\}})\]"
 TYPE = r"(?:Format/)?Datatype: (\w+)"
+ELEMENT = re.compile(r"\b(Int8|Int4|Int32|Int64|Bool|Float|Half|FP32|FP16|BF16|FP8|FP4)\b", re.I)
+"""Element types in the inspector's words, which full TensorRT puts in a sentence of the layout."""
 HELD = re.compile(r"ONNX Layer: ([^\]\x1e]+)")
 
 
@@ -102,22 +104,29 @@ def _logged_types(text: str, field: str) -> tuple[str, ...]:
 def inspected_layers(content: str) -> tuple[EngineLayer, ...]:
     """The layers of the inspector's JSON, of an engine that was built with detailed verbosity.
 
-    Written by the vendor's description of the format; no engine could be opened where it was
-    written.
+    By the vendor's examples of TensorRT 8 to 11 and the builder's log of TensorRT for RTX, which
+    spell the fields differently; no engine could be opened where it was written.
     """
     layers = json.loads(content).get("Layers", ())
     return tuple(_inspected(layer) for layer in layers if isinstance(layer, dict))
 
 
 def _inspected(layer: Mapping[str, Any]) -> EngineLayer:
-    inputs, constants, outputs = (
+    inputs, held, outputs = (
         _inspected_types(layer.get(field, ())) for field in ("Inputs", "Constants", "Outputs")
     )
+    held += tuple(layer[field]["Type"] for field in ("Weights", "Bias") if field in layer)
     nodes = tuple(HELD.findall(str(layer.get("Metadata", ""))))
     kind = str(layer.get("LayerType", ""))
-    return EngineLayer(str(layer.get("Name", "")), kind, inputs, constants, outputs, nodes)
+    return EngineLayer(str(layer.get("Name", "")), kind, inputs, held, outputs, nodes)
 
 
 def _inspected_types(tensors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    stated = [tensor.get("Datatype") or tensor.get("Format/Datatype", "") for tensor in tensors]
-    return tuple(str(text).partition(" ")[0] for text in stated)
+    return tuple(_element(tensor) for tensor in tensors)
+
+
+def _element(tensor: Mapping[str, Any]) -> str:
+    """``Int8`` of ``Datatype: Int8``, or of ``Thirty-two wide ... row major Int8 format``."""
+    stated = [str(text) for field, text in tensor.items() if field.lower().endswith("datatype")]
+    found = ELEMENT.search(" ".join(stated))
+    return found[1].title() if found else ""

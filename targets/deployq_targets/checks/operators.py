@@ -10,6 +10,7 @@ from deployq_targets.checks.finding import Breach, Rule, Severity, value_text
 from deployq_targets.checks.shapes import group_of, operator_shape
 from deployq_targets.profile import TargetProfile
 from deployq_targets.shape_limits import breach, states_limits
+from deployq_targets.tensors import zero_points
 from deployq_targets.words import OpStatus, Residual
 
 
@@ -101,6 +102,23 @@ def operand_width(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]
                     yield Breach(node.name, name, str(found), value_text(allowed), change)
 
 
+def factor_zero_point(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
+    """Activations that are multiplied with each other have the zero point of the [[op]] entry."""
+    for node in file.graph.nodes:
+        rule = profile.op_rule(node.op_type) if isinstance(node, MatMul) else None
+        if rule is None or rule.factor_zero_point is None:
+            continue
+        for name in node.inputs:
+            qparams = file.graph.qparams.get(name)
+            if qparams is None or qparams.zero_point.ndim:
+                continue
+            low, high = zero_points(rule.factor_zero_point, qparams.qtype)
+            if not low <= int(qparams.zero_point) <= high:
+                allowed = str(low) if low == high else f"{low}..{high}"
+                found = str(int(qparams.zero_point))
+                yield Breach(node.name, name, found, allowed, "quantize this tensor symmetrically")
+
+
 def residual(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """The operands of a sum of two branches have codes: {graph.residual}."""
     stated = profile.graph.residual
@@ -163,6 +181,11 @@ RULES = (
         "operand-width", operand_width, ("op",),
         "A unit reads activations of its own widths.",
         "A 16-bit tensor in front of an 8-bit pool.",
+    ),
+    Rule(
+        "factor-zero-point", factor_zero_point, ("op",),
+        "A kernel that corrects for the zero points of both factors costs as much as the product.",
+        "Queries and keys with zero points in OpenVINO, which multiplies them in float.",
     ),
     Rule(
         "residual", residual, ("graph.residual", "graph.real_outputs"),

@@ -9,7 +9,7 @@ from deployq.arithmetic.form_names import KIND
 from deployq.qtypes import QType
 from deployq_targets.profile import CONTAINER_OPSETS, TargetProfile
 from deployq_targets.rules.clash import Clash
-from deployq_targets.tensors import BIAS_FILE_BITS
+from deployq_targets.tensors import BIAS_FILE_BITS, zero_points
 from deployq_targets.words import BiasForm, OpStatus, Subbyte
 
 
@@ -94,6 +94,22 @@ def op_widths_are_declared(profile: TargetProfile) -> Iterator[Clash]:
                 yield Clash(f"op.{rule.type}.{key}", value, ", ".join(map(str, declared)))
 
 
+def factors_are_those_of_products(profile: TargetProfile) -> Iterator[Clash]:
+    """Only MatMul multiplies activations, which have a zero point that both sections allow."""
+    types = [QType.parse(name) for name in profile.activation.types]
+    for rule in profile.op:
+        stated, where = rule.factor_zero_point, f"op.{rule.type}.factor_zero_point"
+        if stated is None:
+            continue
+        if rule.type != "MatMul":
+            yield Clash(where, rule.type, "MatMul")
+        pairs = [(profile.activation_zero_points(t), zero_points(stated, t)) for t in types]
+        if all(max(a[0], b[0]) > min(a[1], b[1]) for a, b in pairs):
+            yield Clash(
+                where, str(stated), f"activation.zero_point {profile.activation.zero_point}"
+            )
+
+
 def forms_belong_to_integer_ops(profile: TargetProfile) -> Iterator[Clash]:
     """A requantization of its own is for an operator that runs in integers."""
     for op_type in profile.requant.by_op:
@@ -110,5 +126,6 @@ RULES = (
     only_children_leave_out,
     op_entries_are_unique,
     op_widths_are_declared,
+    factors_are_those_of_products,
     forms_belong_to_integer_ops,
 )
