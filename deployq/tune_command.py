@@ -53,6 +53,9 @@ def tune(
         int,
         typer.Option(help="Passes without a better held-back fitness; the best is kept. 0: none."),
     ] = 0,
+    margin: Annotated[
+        float, typer.Option(help="Standard errors that a pass must be better by to be kept.")
+    ] = 0.0,
     racing: Annotated[
         float | None, typer.Option(help="Drop children that are so many standard errors worse.")
     ] = None,
@@ -92,7 +95,7 @@ def tune(
         width=width, mutation=mutation, order=order, searched=searched,
         codes=codes, activations=activations, blocks=tuple(block or ()),
         fitness=fitness, tau=tau, samples=samples, batch=batch, held_back=held_back,
-        patience=patience, racing=racing, seed=seed,
+        patience=patience, margin=margin, racing=racing, seed=seed,
         device=device, together=together,
     )  # fmt: skip
     file = find_settings(str(model), config)

@@ -135,7 +135,7 @@ class Work:
             prepared = self.calibrated(spec, grid)
             more: dict[str, Any] = {"seed": seed, "device": self.budget.device}
             if "rounding" in grid.corrections:
-                more["codes"] = "frozen"
+                more |= schedule.frozen
             if grid.on_lattice:
                 more["activations"] = False
             begun, clock = time.process_time(), time.perf_counter()

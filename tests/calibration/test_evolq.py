@@ -388,6 +388,15 @@ def test_patience_leaves_the_scales_of_the_best_pass(make: Any) -> None:
     assert all(torch.equal(s, scales(long)[n]) for n, s in scales(prepared).items())
 
 
+def test_a_gain_within_the_margin_leaves_the_start(make: Any) -> None:
+    (prepared, net), (untouched, _) = make(), make()
+    settings = EvolveSettings(**vars(SMALL) | {"patience": 1, "held_back": 0.5, "margin": 1e9})
+    found = deployq.evolve_scales(prepared, images(), settings, teacher=net)
+    assert "1 passes without" in found.stopped and found.after == found.before
+    assert found.held_back_after == found.held_back[0]
+    assert all(torch.equal(s, scales(untouched)[n]) for n, s in scales(prepared).items())
+
+
 def test_a_second_start_is_no_pass(make: Any, tmp_path: Path) -> None:
     facts = {"passes": 3, "patience": 1, "width": 0.3}
     for seed in range(3):  # whichever start the held-out batch prefers
@@ -401,7 +410,8 @@ def test_a_second_start_is_no_pass(make: Any, tmp_path: Path) -> None:
     ({"order": "sideways"}, "order"), ({"fitness": "l1"}, "fitness"), ({"passes": 0}, "passes"),
     ({"free_passes": -1}, "free_passes"), ({"tau": math.inf}, "tau"),
     ({"width": math.nan}, "width"), ({"racing": -1.0}, "racing"), ({"racing": math.inf}, "racing"),
-    ({"patience": 1, "held_back": 0.0}, "patience"), ({"seed": 1 << 64}, "seed"),
+    ({"patience": 1, "held_back": 0.0}, "patience"), ({"margin": 1.0}, "margin"),
+    ({"margin": -1.0, "patience": 1}, "margin"), ({"seed": 1 << 64}, "seed"),
     ({"together": 0}, "together"),
 ])  # fmt: skip
 def test_sizes_that_make_no_sense_are_refused(changes: dict[str, Any], where: str) -> None:
@@ -416,6 +426,9 @@ def test_what_cannot_be_searched_is_refused(make: Any, tmp_path: Path) -> None:
     none = EvolveSettings(**(vars(SMALL) | {"blocks": ("nothing.*",)}))
     with pytest.raises(InputError, match=r"(?s)blocks: .*nothing\.\*.*blocks\.0\.a\.in_proj\.0"):
         deployq.evolve_scales(prepared, images(), none, teacher=net)
+    alone = EvolveSettings(**(vars(SMALL) | {"patience": 1, "margin": 1.0}))
+    with pytest.raises(InputError, match=r"(?s)margin: .*1 of 3 batches.*next: hold back more"):
+        deployq.evolve_scales(prepared, images(), alone, teacher=net)
     frozen = EvolveSettings(**(vars(SMALL) | {"codes": "frozen"}))
     with pytest.raises(InputError, match=r"(?s)teacher: .*next: give the float network"):
         deployq.evolve_scales(prepared, images(), frozen)

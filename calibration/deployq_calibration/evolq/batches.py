@@ -95,6 +95,14 @@ def _held_out(count: int, settings: EvolveSettings) -> int:
             allowed=f"up to {(whole - 1) / whole:.3g} for {whole} batches",
             next_step="hold back less, or take smaller batches",
         )
+    if settings.margin and held_out < 2:
+        raise InputError(
+            "margin",
+            "a standard error is that of two held-out batches or more",
+            found=f"1 of {whole} batches held out",
+            allowed="at least 2",
+            next_step="hold back more, take smaller batches, or margin 0",
+        )
     return held_out
 
 

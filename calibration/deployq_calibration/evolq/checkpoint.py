@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from deployq.errors import InputError
+from deployq_calibration.evolq.held_out import HeldOut
 from deployq_calibration.evolq.identity import differences
 
 
@@ -22,23 +23,23 @@ class State:
     Args:
         visits: of blocks that are done.
         fitness: of the network as it is.
-        held_back: fitness of the held-out batches after each pass, the start first.
+        held_out: what the held-out batches say.
         history: fitness after each visit.
         draw: state of the generator.
         genes: of each block, in graph order.
-        best: genes of the pass with the best ``held_back``.
+        best: genes of the pass that the held-out batches prefer.
     """
 
     visits: int
     fitness: float
-    held_back: tuple[float, ...]
+    held_out: HeldOut
     history: tuple[float, ...]
     draw: Tensor
     genes: tuple[Tensor, ...]
     best: tuple[Tensor, ...]
 
 
-NUMBERS = ("visits", "fitness", "held_back", "history")
+NUMBERS = ("visits", "fitness", "held_out", "history")
 KEY = "deployq.evolq"
 
 
@@ -127,11 +128,15 @@ class Checkpoint:
 
 def _state(numbers: dict[str, Any], tensors: dict[str, Tensor], count: int) -> State:
     return State(
-        int(numbers["visits"]), float(numbers["fitness"]), tuple(numbers["held_back"]),
+        int(numbers["visits"]), float(numbers["fitness"]), _held_out(numbers["held_out"]),
         tuple(numbers["history"]), tensors["draw"],
         tuple(tensors[f"genes.{i}"] for i in range(count)),
         tuple(tensors[f"best.{i}"] for i in range(count)),
     )  # fmt: skip
+
+
+def _held_out(facts: dict[str, Any]) -> HeldOut:
+    return HeldOut(tuple(facts["fitness"]), int(facts["best"]), tuple(facts["losses"]))
 
 
 def _refusal(path: Path, found: str) -> InputError:

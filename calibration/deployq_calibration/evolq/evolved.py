@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deployq_calibration.evolq.settings import EvolveSettings
 
-PROVENANCE = ("before", "after", "held_back", "stopped", "settings")
+PROVENANCE = ("before", "after", "held_back", "held_back_after", "stopped", "settings")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Evolved:
             arithmetic; None where nothing lies on a lattice, or none was made.
         snapped: fitness of its scales on the lattice; lower than ``before``, it was the start.
         settings: it had.
+        held_back_after: of the held-out batches with the scales that the search left, those of the
+            pass that they prefer where it had patience; None without any.
     """
 
     before: float
@@ -39,24 +41,24 @@ class Evolved:
     evaluations: int
     stopped: str
     settings: EvolveSettings
+    held_back_after: float | None = None
     unconstrained: float | None = None
     snapped: float | None = None
 
-    @property
-    def held_back_after(self) -> float | None:
-        """Of the held-out batches with the scales that the search left, those of its best pass
-        where it had patience; None without any.
-        """
-        if not self.held_back:
-            return None
-        return min(self.held_back) if self.settings.patience else self.held_back[-1]
-
     def to_json(self) -> dict[str, object]:
         """Plain data, for reports; None in the place of what is not finite."""
-        held_back = [value if math.isfinite(value) else None for value in self.held_back]
-        return {**vars(self), "held_back": held_back, "settings": self.settings.to_json()}
+        after = None if self.held_back_after is None else _finite(self.held_back_after)
+        found = {
+            "held_back": [_finite(value) for value in self.held_back],
+            "held_back_after": after,
+        }
+        return {**vars(self), **found, "settings": self.settings.to_json()}
 
     def provenance(self) -> dict[str, object]:
         """What the prepared model and a bundle's manifest keep of it."""
         found = self.to_json()
         return {name: found[name] for name in PROVENANCE}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -12,6 +12,7 @@ from deployq.errors import AccumulatorOverflowError, DeployqError
 from deployq.graph.partial_codes import PartialCodes, Values
 from deployq_calibration.evolq.batches import Batch
 from deployq_calibration.evolq.fitness import Fitness, compared
+from deployq_calibration.evolq.held_out import mean
 from deployq_calibration.evolq.settings import EvolveSettings
 from deployq_calibration.evolq.sharing import gathered, is_local_batch, rank_count
 
@@ -53,13 +54,17 @@ class Judge:
             DeployqError: the target cannot run it, or its outputs are not of the teacher's shapes;
                 on every rank.
         """
+        return self._mean(list(self.losses()))
+
+    def losses(self) -> tuple[float, ...]:
+        """:meth:`whole`, of each batch."""
         self.evaluations += 1
         self._refusal = None
         everything = range(len(self._batches))
         losses = self._losses(everything, lambda i: self._network.run(self._batches[i].inputs))
         if not all(map(math.isfinite, losses)):
             raise self._refusal or _refused_elsewhere()
-        return self._mean(losses)
+        return tuple(losses)
 
     def prefix(self, cuts: Sequence[fx.Node]) -> Cuts:
         """Everything up to the cuts, computed once."""
@@ -156,9 +161,8 @@ class Judge:
         return float(compared(fitness, here, batch, self._settings.tau))
 
     def _mean(self, losses: list[float]) -> float:
-        """In the order of the batches, so that the number of ranks changes nothing."""
         self._last = losses
-        return math.fsum(losses) / len(losses)
+        return mean(losses)
 
     def _is_lost(self, losses: Sequence[float], best: float) -> bool:
         """Refused, or worse than the best by many standard errors after some batches.

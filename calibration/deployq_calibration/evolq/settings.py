@@ -71,6 +71,8 @@ class EvolveSettings:
         held_back: share of the batches that is held out: reported, and never searched on.
         patience: passes without a better fitness of these, after which the search stops; 0: never.
             Above 0 the search leaves the scales of its best pass by these, or those of its start.
+        margin: standard errors, of the differences by batch, that a pass must be better by on the
+            held-out batches to count as better; 0: any gain counts.
         racing: a child that is worse by so many standard errors after three batches is dropped
             there and then; None: every batch counts. It is a guess, and the only one.
         seed: of children, tournaments and the order of samples.
@@ -98,6 +100,7 @@ class EvolveSettings:
     batch: int = 100
     held_back: float = 0.2
     patience: int = 0
+    margin: float = 0.0
     racing: float | None = None
     seed: int = 0
     free_passes: int | None = None
@@ -124,6 +127,10 @@ class EvolveSettings:
             raise _refusal("seed", self.seed, "0 to 2**64 - 1")
         if self.patience and not self.held_back:
             raise _refusal("patience", f"{self.patience} with held_back = 0", "held_back above 0")
+        if not 0 <= self.margin < math.inf:
+            raise _refusal("margin", self.margin, ">= 0 and finite")
+        if self.margin and not self.patience:
+            raise _refusal("margin", f"{self.margin:g} with patience = 0", "patience above 0")
 
     @property
     def side_by_side(self) -> int:

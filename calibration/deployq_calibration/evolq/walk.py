@@ -16,6 +16,7 @@ from deployq_calibration.evolq.candidates import Candidates, Join
 from deployq_calibration.evolq.checkpoint import Checkpoint, State
 from deployq_calibration.evolq.evolved import Evolved
 from deployq_calibration.evolq.genes import POWERS_CHANGED, PowerGenes
+from deployq_calibration.evolq.held_out import HeldOut
 from deployq_calibration.evolq.outputs import Cuts, Judge
 from deployq_calibration.evolq.population import Member, evolve
 from deployq_calibration.evolq.settings import EvolveSettings, Order
@@ -31,12 +32,12 @@ class Standing:
 
     Args:
         fitness: of the batches that are searched on.
-        held_back: of the held-out ones, one number or none.
+        losses: of each held-out batch; empty without any.
         genes: of each block, in graph order.
     """
 
     fitness: float
-    held_back: tuple[float, ...]
+    losses: tuple[float, ...]
     genes: tuple[Tensor, ...]
 
 
@@ -67,7 +68,7 @@ class Walk:
     def standing(self) -> Standing:
         """The network as it is."""
         genes = tuple(block.read() for block in self.blocks)
-        return Standing(self.judge.whole(), self._held_back(), genes)
+        return Standing(self.judge.whole(), self._held_out(), genes)
 
     def run(
         self,
@@ -93,9 +94,9 @@ class Walk:
             self._write(state.best)
         return Evolved(
             starts[0].fitness, self.judge.whole() if self.settings.patience else state.fitness,
-            state.held_back, state.history, tuple(block.name for block in self.blocks),
+            state.held_out.fitness, state.history, tuple(block.name for block in self.blocks),
             sum(len(genes) for genes in state.genes), self.judge.evaluations,
-            self._patience_is_over(state), self.settings,
+            self._patience_is_over(state), self.settings, self._left(state.held_out),
         )  # fmt: skip
 
     @property
@@ -106,10 +107,11 @@ class Walk:
     def _start(self, starts: Sequence[Standing]) -> State:
         """The first state; of equals, the earlier start."""
         draw, found = self.draw.get_state(), min(starts, key=lambda start: start.fitness)
-        compared = [starts[0]] if found is starts[0] else [starts[0], found]
-        seen = tuple(value for start in compared for value in start.held_back)
-        best = min(compared, key=lambda start: start.held_back) if seen else found
-        return State(0, found.fitness, seen, (), draw, found.genes, best.genes)
+        held_out, best = HeldOut.start(starts[0].losses), starts[0]
+        if found is not starts[0]:
+            held_out = held_out.after(found.losses, self.settings.margin)
+            best = found if held_out.best else best
+        return State(0, found.fitness, held_out, (), draw, found.genes, best.genes)
 
     def _resume(self, state: State) -> None:
         self.draw.set_state(state.draw)
@@ -120,8 +122,15 @@ class Walk:
         for block in self.blocks:
             self.network.refresh(block.layers)
 
-    def _held_back(self) -> tuple[float, ...]:
-        return (self.held_out.whole(),) if self.settings.held_back else ()
+    def _held_out(self) -> tuple[float, ...]:
+        """Losses of the held-out batches."""
+        return self.held_out.losses() if self.settings.held_back else ()
+
+    def _left(self, held_out: HeldOut) -> float | None:
+        """Fitness of the held-out batches with the scales that the search leaves."""
+        if not held_out.fitness:
+            return None
+        return held_out.fitness[held_out.best if self.settings.patience else -1]
 
     def _pass(self, state: State) -> Iterator[State]:
         """The states after each visit of one pass, or of what is left of it."""
@@ -170,19 +179,17 @@ class Walk:
         if not self.settings.held_back:
             return replace(state, best=state.genes)
         try:
-            (fitness,) = self._held_back()
+            losses = self._held_out()
         except DeployqError:
-            fitness = math.inf
-        seen = (*state.held_back, fitness)
-        best = state.genes if seen[-1] < min(seen[:-1]) else state.best
-        return replace(state, held_back=seen, best=best)
+            losses = (math.inf,) * len(state.held_out.losses)
+        seen = state.held_out.after(losses, self.settings.margin)
+        return replace(state, held_out=seen, best=state.best if seen.since else state.genes)
 
     def _patience_is_over(self, state: State) -> str:
-        patience, seen = self.settings.patience, state.held_back
-        done = state.visits // len(self.blocks)
+        patience, done = self.settings.patience, state.visits // len(self.blocks)
         if not patience or done < patience:
             return ""
-        since = min(len(seen) - 1 - seen.index(min(seen)), done)  # a second start is no pass
+        since = min(state.held_out.since, done)  # a second start is no pass
         return f"{since} passes without a better held-back fitness" if since >= patience else ""
 
 
