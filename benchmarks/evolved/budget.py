@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.evolved.grids import (
@@ -36,7 +35,7 @@ class Schedule:
     sizes: Mapping[str, Any]
     grids: tuple[Grid, ...] = PLAIN
     pairs: tuple[tuple[Grid, Grid], ...] = ()
-    frozen: Mapping[str, Any] = MappingProxyType({"codes": "frozen"})
+    frozen: Mapping[str, Any] = field(default_factory=lambda: {"codes": "frozen"})
 
     def settings(self, seed: int, **more: Any) -> EvolveSettings:
         """Of one search."""
