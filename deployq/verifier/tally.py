@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,6 +140,7 @@ def wanted_distinct(graph: IntegerGraph, contract: Contract) -> dict[str, int]:
     saturated = {n.inputs[0] for n in graph.nodes if n.op_type == "Clip"}
     given = set(graph.inputs)
     inputs = {n.output for n in graph.nodes if isinstance(n, Quantize) and n.inputs[0] in given}
+    makers = {node.output: node for node in graph.nodes}
     wanted = {}
     for node in graph.nodes:
         moved = (isinstance(node, Move) and node.op_type != "Clip") or node.op_type == "MaxPool"
@@ -148,16 +150,19 @@ def wanted_distinct(graph: IntegerGraph, contract: Contract) -> dict[str, int]:
         if moved or node.output in inputs or node.output in saturated:
             wanted[node.output] = 0
             continue
-        wanted[node.output] = min(ENOUGH, _reachable(graph, node, contract) // 2)
+        wanted[node.output] = min(ENOUGH, _reachable(graph, node, makers, contract) // 2)
     return wanted
 
 
-def _reachable(graph: IntegerGraph, node: Node, contract: Contract) -> int:
-    """How many codes a node can give."""
+def _reachable(
+    graph: IntegerGraph, node: Node, makers: Mapping[str, Node], contract: Contract
+) -> int:
+    """How many codes a node can give; one that saturates a table's codes gives no others."""
     qparams = graph.qparams[node.output]
     low, high = node.bounds or (qparams.qtype.qmin, qparams.qtype.qmax)
-    if not isinstance(node, Lookup):
+    source = makers.get(node.inputs[0]) if node.op_type == "Clip" else node
+    if not isinstance(source, Lookup):
         return high - low + 1
-    form, qx = contract.form(node.op_type), graph.qparams[node.inputs[0]]
-    table = lookup_table(node.op_type, qx, qparams, params=node.params, form=form)
+    form, qx = contract.form(source.op_type), graph.qparams[source.inputs[0]]
+    table = lookup_table(source.op_type, qx, qparams, params=source.params, form=form)
     return len(np.unique(table.clip(low, high)))

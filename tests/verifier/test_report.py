@@ -11,7 +11,7 @@ import torch
 from deployq.arithmetic.contract import QDQ
 from deployq.graph.codes import Evaluation
 from deployq.qgraph import IntegerGraph
-from deployq.qgraph.nodes import Lookup
+from deployq.qgraph.nodes import Lookup, Move
 from deployq.qparams import QParams
 from deployq.qtypes import QType
 from deployq.rendering import print_report
@@ -162,6 +162,9 @@ def test_a_table_owes_half_of_the_codes_that_it_holds(scale: float, wanted: int)
     assert wanted_distinct(IntegerGraph((node,), grids, ("x",), ("y",)), QDQ) == {"y": wanted}
     clipped = replace(node, bounds=(128, 129))
     assert wanted_distinct(IntegerGraph((clipped,), grids, ("x",), ("y",)), QDQ) == {"y": 1}
+    behind = Move(name="z", op_type="Clip", inputs=("y",), output="z", bounds=(128, 129))
+    graph = IntegerGraph((node, behind), grids | {"z": grids["y"]}, ("x",), ("z",))
+    assert wanted_distinct(graph, QDQ) == {"y": 0, "z": 1}
 
 
 def test_a_sample_in_reals_is_judged_by_itself() -> None:
