@@ -37,6 +37,11 @@ class Grid:
     on_lattice: bool = False
     wide_sums: bool = False
 
+    @property
+    def rounded(self) -> bool:
+        """Codes were learned, and stay."""
+        return "rounding" in self.corrections
+
     def recipe(self) -> Recipe:
         """What ``prepare`` is asked for."""
         layers = WIDE_SUMS if self.wide_sums else {}

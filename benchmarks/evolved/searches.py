@@ -134,13 +134,13 @@ class Work:
         if not told.exists():
             prepared = self.calibrated(spec, grid)
             more: dict[str, Any] = {"seed": seed, "device": self.budget.device}
-            if "rounding" in grid.corrections:
+            if grid.rounded:
                 more |= schedule.frozen
             if grid.on_lattice:
                 more["activations"] = False
             begun, clock = time.process_time(), time.perf_counter()
             evolved = deployq.evolve_scales(
-                prepared, samples(spec, schedule), schedule.settings(**more),
+                prepared, samples(spec, schedule, grid), schedule.settings(**more),
                 teacher=spec.load(),
             )  # fmt: skip
             report = {
@@ -167,9 +167,15 @@ class Work:
         return found
 
 
-def samples(spec: ModelSpec, schedule: Schedule) -> Dataset:
-    """Unlabelled images for a search: those that calibrate, then those that may choose."""
+def samples(spec: ModelSpec, schedule: Schedule, grid: Grid) -> Dataset:
+    """Unlabelled images for a search: those that calibrate, then those that may choose.
+
+    Behind learned rounding these come first: images that codes were fitted to say nothing of
+    others, and held back they would say that the search does well.
+    """
     parts = [d.inputs for d in (spec.calibration(), spec.choosing())]
+    if grid.rounded:
+        parts.reverse()
     wanted: int = schedule.settings(0).samples
     joined: dict[str, Any] = {n: np.concatenate([p[n] for p in parts])[:wanted] for n in parts[0]}
     return Dataset(joined)
