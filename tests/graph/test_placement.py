@@ -268,6 +268,19 @@ def test_a_refusal_says_how_the_operator_was_called() -> None:
         plan_of(graph, "int8-npu")
 
 
+@pytest.mark.parametrize(
+    ("body", "call"),
+    [
+        (lambda m, x: m.conv(x) + torch.randn(x.shape[0], 2, 1, 1), r"\(randn, with cpu, False\)"),
+        (lambda m, x: torch.topk(m.conv(x).flatten(1), 3)[0], r"\(topk of \[N, 72\], with 3\)"),
+    ],
+    ids=["of a size", "one of several outputs"],
+)  # fmt: skip
+def test_a_refused_call_need_not_be_of_one_tensor(body: Any, call: str) -> None:
+    with pytest.raises(UnsupportedError, match=call):
+        plan_of(graph_of(body, conv=conv(3, 2)), "int8-npu")
+
+
 def test_an_unknown_call_is_refused_everywhere() -> None:
     with pytest.raises(UnsupportedError, match=r"(?s)logit: .*found: aten.logit.*next: replace"):
         plan_of(graph_of(lambda m, x: torch.logit(m.conv(x)), conv=conv(3, 2)), "ort-cpu")
