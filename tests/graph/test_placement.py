@@ -14,6 +14,7 @@ from deployq.graph.capture import capture
 from deployq.graph.placement import place
 from deployq.graph.plan import Plan, TensorPlan
 from deployq.graph.recipe import LayerRecipe, Recipe
+from deployq.sources import Preprocessing
 from deployq_targets import TargetProfile, load_profile
 from deployq_targets.loader import parse_profile
 from tests.graph.networks import (
@@ -164,9 +165,23 @@ def test_a_factor_whose_zero_point_is_fixed_elsewhere_is_refused() -> None:
         a=conv(3, 2), b=conv(3, 2),
     )  # fmt: skip
     profile = with_entry("int8-npu", type="MatMul", factor_zero_point="zero")
-    rule = r"op.MatMul.factor_zero_point does not list\n  found: sigmoid of zero point -128"
+    rule = (
+        r"op.MatMul.factor_zero_point does not list\n  found: sigmoid of zero point -128"
+        r"\n  allowed: 0\n  next: state one that activation.fixed_output has"
+    )
     with pytest.raises(ProfileError, match=rule):
         plan_of(graph, profile)
+
+
+def test_pixels_whose_zero_point_a_product_does_not_take_are_not_codes() -> None:
+    graph = graph_of(lambda m, x: x.flatten(2).transpose(1, 2) @ x.flatten(2))
+    recipe = Recipe(images={"x": Preprocessing("x/255")})
+    plan = plan_of(graph, "openvino-cpu", recipe)
+    assert (tensor(plan, "x").qtype.name, tensor(plan, "x").zero_point) == ("s8", 0)
+    assert plan.notes == (
+        "x: pixels are not its codes: 0.0 is code -128, the target takes zero points in 0..0; "
+        "its grid is calibrated",
+    )
 
 
 def test_fixed_outputs_of_one_scale_may_be_joined() -> None:
