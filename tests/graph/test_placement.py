@@ -159,6 +159,17 @@ def test_factors_of_a_product_have_the_zero_point_of_its_entry() -> None:
     assert found == {"x": ("u8", None), "a": ("s8", 0), "b": ("s8", 0), "matmul": ("u8", None)}
 
 
+def test_a_factor_is_of_a_type_that_has_its_zero_point() -> None:
+    taking = with_entry("openvino-cpu", type="MatMul", factor_zero_point=[128, 128])
+    table = taking.model_dump(mode="json")
+    table["activation"] |= {"types": ["s8", "u8"], "zero_point": "mid"}
+    graph = graph_of(product, a=conv(3, 2), b=conv(3, 2))
+    plan = plan_of(graph, parse_profile(table, "test"))
+    found = {name: (tensor(plan, name).qtype.name, tensor(plan, name).zero_point)
+             for name in ("x", "a", "b", "matmul")}  # fmt: skip
+    assert found == {"x": ("s8", 0), "a": ("u8", 128), "b": ("u8", 128), "matmul": ("s8", 0)}
+
+
 def test_a_factor_whose_zero_point_is_fixed_elsewhere_is_refused() -> None:
     graph = graph_of(
         lambda m, x: m.a(x).sigmoid().flatten(2).transpose(1, 2) @ m.b(x).flatten(2),
