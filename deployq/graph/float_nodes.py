@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from operator import getitem
 from types import MappingProxyType
 from typing import Any
 
@@ -111,15 +112,18 @@ def _carried(
 
 def _spoken(node: fx.Node) -> str:
     """The call as the program makes it: ``upsample_bicubic2d of [N, 3, 8, 8], with False``."""
-    name = str(node.target).removeprefix("aten.").partition(".")[0]
-    shapes = [_shape_text(n.meta["val"].shape) for n in node.all_input_nodes if "val" in n.meta]
-    given = [value for value in (*node.args, *node.kwargs.values()) if value is not None]
-    settings = [str(value) for value in given if not _has_tensors(value)]
+    call = node.all_input_nodes[0] if node.target is getitem else node  # one of several
+    name = str(call.target).removeprefix("aten.").partition(".")[0]
+    values = [n.meta.get("val") for n in call.all_input_nodes]
+    shapes = [_shape_text(value.shape) for value in values if isinstance(value, torch.Tensor)]
+    given = [value for value in (*call.args, *call.kwargs.values()) if value is not None]
+    settings = [str(value) for value in given if not _has_nodes(value)]
+    of = f" of {', '.join(shapes)}" if shapes else ""
     more = f", with {', '.join(settings)}" if settings else ""
-    return f"{name} of {', '.join(shapes)}{more}"
+    return f"{name}{of}{more}"
 
 
-def _has_tensors(value: Any) -> bool:
+def _has_nodes(value: Any) -> bool:
     return any(isinstance(leaf, fx.Node) for leaf in pytree.tree_leaves(value))
 
 

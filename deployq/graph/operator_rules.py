@@ -127,8 +127,11 @@ def check_activations(grid_of: Mapping[str, TensorPlan], touches: Touches) -> No
             if touch.factor and stated is not None and pinned is not None:
                 low, high = zero_points(stated, grid.qtype)
                 if not low <= pinned <= high:
-                    found = f"{tensor} of zero point {pinned}"
-                    raise _refusal(touch, "factor_zero_point", found, (low, high))
+                    raise _refusal(
+                        touch, "factor_zero_point", f"{tensor} of zero point {pinned}",
+                        (low,) if low == high else (f"{low}..{high}",),
+                        step="state one that activation.fixed_output has, or another target",
+                    )  # fmt: skip
 
 
 def weight_bits(
@@ -157,11 +160,17 @@ def weight_bits(
     return wanted
 
 
-def _refusal(touch: Touch, key: str, found: str, allowed: tuple[object, ...]) -> ProfileError:
+def _refusal(
+    touch: Touch,
+    key: str,
+    found: str,
+    allowed: tuple[object, ...],
+    step: str = "choose an allowed width in the recipe, or another target",
+) -> ProfileError:
     return ProfileError(
         touch.name,
         f"{touch.rule.type} has an operand that op.{touch.rule.type}.{key} does not list",
         found=found,
         allowed=", ".join(map(str, allowed)),
-        next_step="choose an allowed width in the recipe, or another target",
+        next_step=step,
     )

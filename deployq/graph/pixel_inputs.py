@@ -33,13 +33,22 @@ class PixelInputs:
         self.notes: dict[str, str] = {}
 
     def pinned(
-        self, module: fx.GraphModule, members: Sequence[Site], qtype: QType, profile: TargetProfile
+        self,
+        module: fx.GraphModule,
+        members: Sequence[Site],
+        qtype: QType,
+        profile: TargetProfile,
+        taken: tuple[int, int],
     ) -> FixedOutput | None:
-        """Scale and zero point of a grid with an image input on it; None: calibrate it."""
+        """Scale and zero point of a grid with an image input on it; None: calibrate it.
+
+        Args:
+            taken: lowest and highest code that may stand for 0.0.
+        """
         image = next((s.name for s in members if s.kind == "input" and s.name in self.images), None)
         if image is None:
             return None
-        found = self._exact(image, module, members, qtype, profile)
+        found = self._exact(image, module, members, qtype, profile, taken)
         if isinstance(found, str):
             self.notes[image] = (
                 f"{image}: pixels are not its codes: {found}; its grid is calibrated"
@@ -56,6 +65,7 @@ class PixelInputs:
         members: Sequence[Site],
         qtype: QType,
         profile: TargetProfile,
+        taken: tuple[int, int],
     ) -> PixelGrid | str:
         """The grid, or the reason why there is none."""
         strangers = [
@@ -70,8 +80,7 @@ class PixelInputs:
         grid = pixel_grid(self.images[image])
         if isinstance(grid, str):
             return grid
-        low, high = profile.activation_zero_points(qtype)
-        zero_point = grid.zero_point + qtype.qmin
+        (low, high), zero_point = taken, grid.zero_point + qtype.qmin
         if not low <= zero_point <= high:
             return f"0.0 is code {zero_point}, the target takes zero points in {low}..{high}"
         if profile.activation.scale_form is not ScaleForm.ANY and np.frexp(grid.scale)[0] != 0.5:

@@ -218,7 +218,8 @@ def _tensor_plan(members: list[Site], wishes: Wishes, pixels: PixelInputs) -> Te
     positive = all(site.name in wishes.non_negative for site in members)
     qtype, zero_point = _grid_type(wishes.profile, bits, positive, touches)
     fixed = _fixed_output(members, qtype, wishes)
-    fixed = fixed or pixels.pinned(wishes.module, members, qtype, wishes.profile)
+    taken = accepted_zero_points(wishes.profile, touches, qtype)
+    fixed = fixed or pixels.pinned(wishes.module, members, qtype, wishes.profile, taken)
     if fixed is not None:
         zero_point = fixed.zero_point
     return TensorPlan(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -63,11 +64,15 @@ class Context:
         if self.engine.broken:
             self.engine.log.log(Logger.ERROR, "out of memory")
             return False
+        assert Stream.waited, "the inputs may still be on their way"
+        Stream.work.append(self._run)
+        return True
+
+    def _run(self) -> None:
         names = [value.name for value in self.engine.session.get_inputs()]
         outputs = self.engine.session.run(None, {name: self.memory(name).copy() for name in names})
         for value, array in zip(self.engine.session.get_outputs(), outputs, strict=True):
             self.memory(value.name)[...] = array
-        return True
 
     def memory(self, name: str) -> np.ndarray[Any, Any]:
         shape = self.shapes.get(name) or self.get_tensor_shape(name)
@@ -137,13 +142,22 @@ class Runtime:
 
 
 class Stream:
-    """Runs what it is given at once."""
+    """Runs what it is given when somebody waits for it; there is one at a time."""
 
     cuda_stream = 7
+    work: ClassVar[list[Callable[[], None]]] = []
+    waited = False
 
-    def wait_stream(self, other: Stream) -> None: ...
+    def __init__(self) -> None:
+        Stream.waited = False
+        Stream.work.clear()
 
-    def synchronize(self) -> None: ...
+    def wait_stream(self, other: SimpleNamespace) -> None:
+        Stream.waited = True
+
+    def synchronize(self) -> None:
+        while Stream.work:
+            Stream.work.pop(0)()
 
 
 class Event:
@@ -169,7 +183,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, NAME, module)
     monkeypatch.setattr(tensorrt, "installed", lambda name="": name in ("", NAME))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", SimpleNamespace)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor)

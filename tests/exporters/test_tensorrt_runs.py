@@ -66,6 +66,15 @@ def test_a_plan_runs_in_batches_that_it_was_built_for(
     assert loaded.facts["run_by"] == "tensorrt_rtx 1.7"
 
 
+def test_an_engine_of_one_size_says_how_many_samples_it_takes(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Session(content).most_samples == MOST
+    fixed = lambda engine, name: (3, *engine.values[name].shape[1:])  # noqa: E731
+    monkeypatch.setattr(pretend_tensorrt.Engine, "get_tensor_shape", fixed)
+    assert Session(content).most_samples == 3
+
+
 def test_an_inspector_that_knows_names_alone_says_nothing_of_types(
     source: Source, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +112,10 @@ def test_refusals_have_the_words_of_the_package(
         f"input {next(iter(inputs))}",
         "batches of at most 2",
     )
+    for given, found in ({name: array[:1].astype(np.float64) for name, array in inputs.items()},
+                         "float64"), ({}, "nothing"):  # fmt: skip
+        with pytest.raises(InputError, match=f"of its own type\n  found: {found}\n  allowed: flo"):
+            session.run(given)
     monkeypatch.setattr(pretend_tensorrt.Engine, "broken", True)
     with pytest.raises(InputError, match="out of memory"):
         session.run(unseen.take(1).inputs)

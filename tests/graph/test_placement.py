@@ -14,6 +14,7 @@ from deployq.graph.capture import capture
 from deployq.graph.placement import place
 from deployq.graph.plan import Plan, TensorPlan
 from deployq.graph.recipe import LayerRecipe, Recipe
+from deployq.sources import Preprocessing
 from deployq_targets import TargetProfile, load_profile
 from deployq_targets.loader import parse_profile
 from tests.graph.networks import (
@@ -158,15 +159,40 @@ def test_factors_of_a_product_have_the_zero_point_of_its_entry() -> None:
     assert found == {"x": ("u8", None), "a": ("s8", 0), "b": ("s8", 0), "matmul": ("u8", None)}
 
 
+def test_a_factor_is_of_a_type_that_has_its_zero_point() -> None:
+    taking = with_entry("openvino-cpu", type="MatMul", factor_zero_point=[128, 128])
+    table = taking.model_dump(mode="json")
+    table["activation"] |= {"types": ["s8", "u8"], "zero_point": "mid"}
+    graph = graph_of(product, a=conv(3, 2), b=conv(3, 2))
+    plan = plan_of(graph, parse_profile(table, "test"))
+    found = {name: (tensor(plan, name).qtype.name, tensor(plan, name).zero_point)
+             for name in ("x", "a", "b", "matmul")}  # fmt: skip
+    assert found == {"x": ("s8", 0), "a": ("u8", 128), "b": ("u8", 128), "matmul": ("s8", 0)}
+
+
 def test_a_factor_whose_zero_point_is_fixed_elsewhere_is_refused() -> None:
     graph = graph_of(
         lambda m, x: m.a(x).sigmoid().flatten(2).transpose(1, 2) @ m.b(x).flatten(2),
         a=conv(3, 2), b=conv(3, 2),
     )  # fmt: skip
     profile = with_entry("int8-npu", type="MatMul", factor_zero_point="zero")
-    rule = r"op.MatMul.factor_zero_point does not list\n  found: sigmoid of zero point -128"
+    rule = (
+        r"op.MatMul.factor_zero_point does not list\n  found: sigmoid of zero point -128"
+        r"\n  allowed: 0\n  next: state one that activation.fixed_output has"
+    )
     with pytest.raises(ProfileError, match=rule):
         plan_of(graph, profile)
+
+
+def test_pixels_whose_zero_point_a_product_does_not_take_are_not_codes() -> None:
+    graph = graph_of(lambda m, x: x.flatten(2).transpose(1, 2) @ x.flatten(2))
+    recipe = Recipe(images={"x": Preprocessing("x/255")})
+    plan = plan_of(graph, "openvino-cpu", recipe)
+    assert (tensor(plan, "x").qtype.name, tensor(plan, "x").zero_point) == ("s8", 0)
+    assert plan.notes == (
+        "x: pixels are not its codes: 0.0 is code -128, the target takes zero points in 0..0; "
+        "its grid is calibrated",
+    )
 
 
 def test_fixed_outputs_of_one_scale_may_be_joined() -> None:
@@ -266,6 +292,19 @@ def test_a_refusal_says_how_the_operator_was_called() -> None:
     call = r"found: Resize \(upsample_bicubic2d of \[N, 2, \d+, \d+\], with False, \[2.0, 2.0\]\);"
     with pytest.raises(UnsupportedError, match=call):
         plan_of(graph, "int8-npu")
+
+
+@pytest.mark.parametrize(
+    ("body", "call"),
+    [
+        (lambda m, x: m.conv(x) + torch.randn(x.shape[0], 2, 1, 1), r"\(randn, with cpu, False\)"),
+        (lambda m, x: torch.topk(m.conv(x).flatten(1), 3)[0], r"\(topk of \[N, 72\], with 3\)"),
+    ],
+    ids=["of a size", "one of several outputs"],
+)  # fmt: skip
+def test_a_refused_call_need_not_be_of_one_tensor(body: Any, call: str) -> None:
+    with pytest.raises(UnsupportedError, match=call):
+        plan_of(graph_of(body, conv=conv(3, 2)), "int8-npu")
 
 
 def test_an_unknown_call_is_refused_everywhere() -> None:

@@ -351,6 +351,13 @@ def test_rule_refuses(parse: Make, unchecked: Make, name: str) -> None:
     assert caught.value.found and caught.value.allowed and caught.value.next_step
 
 
+def test_factors_have_a_zero_point_that_an_activation_may_have(parse: Make) -> None:
+    with pytest.raises(ProfileError) as caught:
+        parse({"op": [{"type": "MatMul", "factor_zero_point": [300, 400]}]})
+    assert caught.value.where == "board.toml: op.MatMul.factor_zero_point"
+    assert caught.value.found == "(300, 400)"
+
+
 @pytest.mark.parametrize("rule", RULES, ids=[rule.__name__ for rule in RULES])
 def test_rule_is_one_line_in_the_users_words(rule: object) -> None:
     text = next(rule_text(candidate) for candidate in RULES if candidate is rule)

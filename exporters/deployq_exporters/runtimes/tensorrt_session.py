@@ -92,17 +92,32 @@ class Session:
 
     def _bind(self, inputs: Mapping[str, Array]) -> dict[str, torch.Tensor]:
         """Inputs and outputs on the device, at the addresses that the engine is told."""
-        held = {name: _on_device(inputs[name]) for name in self._inputs}
+        held = {name: _on_device(self._checked(name, inputs)) for name in self._inputs}
         for name, tensor in held.items():
             shape = tuple(tensor.shape)
             self._accept(self._context.set_input_shape(name, shape), f"input {name}", str(shape))
         for name in self._outputs:
             shape = tuple(self._context.get_tensor_shape(name))
-            kind = self._trt.nptype(self._engine.get_tensor_dtype(name))
-            held[name] = _on_device(np.empty(shape, kind))
+            held[name] = _on_device(np.empty(shape, self._dtype(name)))
         for name, tensor in held.items():
             self._context.set_tensor_address(name, tensor.data_ptr())
         return held
+
+    def _checked(self, name: str, inputs: Mapping[str, Array]) -> Array:
+        """An engine is told an address alone: it would read bytes of another type as its own."""
+        array, wanted = inputs.get(name), self._dtype(name)
+        if array is None or array.dtype != wanted:
+            raise InputError(
+                f"input {name}",
+                "each input gets an array of its own type",
+                found="nothing" if array is None else str(array.dtype),
+                allowed=str(wanted),
+            )
+        return array
+
+    def _dtype(self, name: str) -> np.dtype[Any]:
+        kind: np.dtype[Any] = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
+        return kind
 
     def _accept(self, done: bool, where: str, found: str) -> None:
         if not done:

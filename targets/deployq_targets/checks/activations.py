@@ -10,9 +10,8 @@ from deployq.qgraph.nodes import Node, Rescale
 from deployq.qparams import QParams
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule, value_text
-from deployq_targets.checks.forms import scale_form_breach, sharing
+from deployq_targets.checks.forms import scale_form_breach, sharing, zero_point_breach
 from deployq_targets.profile import TargetProfile
-from deployq_targets.tensors import zero_points
 
 
 def activation_type(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
@@ -44,12 +43,8 @@ def activation_granularity(file: CheckedFile, profile: TargetProfile) -> Iterato
 def activation_zero_point(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
     """The zero point of an activation is {activation.zero_point}."""
     for name, qparams in _activations(file):
-        low, high = zero_points(profile.activation.zero_point, qparams.qtype)
-        found = int(qparams.zero_point)
-        if not low <= found <= high:
-            allowed = str(low) if low == high else f"{low}..{high}"
-            change = "quantize this tensor symmetrically" if low == high == 0 else "shift the range"
-            yield Breach(_node(file, name), name, str(found), allowed, change)
+        for found in zero_point_breach(qparams, profile.activation.zero_point):
+            yield Breach(_node(file, name), name, *found)
 
 
 def activation_scale(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:

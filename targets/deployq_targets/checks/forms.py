@@ -1,4 +1,4 @@
-"""The form of scales: which there may be, and what shares one."""
+"""The form of scales and zero points: which there may be, and what shares one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from deployq.qparams import FloatArray, Granularity, PerChannel, PerTensor
+from deployq.qparams import FloatArray, Granularity, PerChannel, PerTensor, QParams
+from deployq_targets.tensors import ZeroPoint, zero_points
 from deployq_targets.words import ScaleForm, Sharing
 
 
@@ -14,6 +15,16 @@ def sharing(granularity: Granularity) -> Sharing:
     """A granularity in the word of a profile."""
     words = {PerTensor: Sharing.TENSOR, PerChannel: Sharing.CHANNEL}
     return words.get(type(granularity), Sharing.BLOCK)
+
+
+def zero_point_breach(qparams: QParams, stated: ZeroPoint) -> Iterator[tuple[str, str, str]]:
+    """Found, allowed and change of the one zero point of a tensor that is not as stated."""
+    low, high = zero_points(stated, qparams.qtype)
+    found = int(qparams.zero_point)
+    if not low <= found <= high:
+        allowed = str(low) if low == high else f"{low}..{high}"
+        change = "quantize this tensor symmetrically" if low == high == 0 else "shift the range"
+        yield str(found), allowed, change
 
 
 def scale_form_breach(

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from deployq.qgraph.nodes import Dequantize, Float, Linear, MatMul, Node, Quantize, Rescale
 from deployq_targets.checks.facts import CheckedFile
 from deployq_targets.checks.finding import Breach, Rule, Severity, value_text
+from deployq_targets.checks.forms import zero_point_breach
 from deployq_targets.checks.shapes import group_of, operator_shape
 from deployq_targets.profile import TargetProfile
 from deployq_targets.shape_limits import breach, states_limits
-from deployq_targets.tensors import zero_points
 from deployq_targets.words import OpStatus, Residual
 
 
@@ -112,11 +112,8 @@ def factor_zero_point(file: CheckedFile, profile: TargetProfile) -> Iterator[Bre
             qparams = file.graph.qparams.get(name)
             if qparams is None or qparams.zero_point.ndim:
                 continue
-            low, high = zero_points(rule.factor_zero_point, qparams.qtype)
-            if not low <= int(qparams.zero_point) <= high:
-                allowed = str(low) if low == high else f"{low}..{high}"
-                found = str(int(qparams.zero_point))
-                yield Breach(node.name, name, found, allowed, "quantize this tensor symmetrically")
+            for found in zero_point_breach(qparams, rule.factor_zero_point):
+                yield Breach(node.name, name, *found)
 
 
 def residual(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:
