@@ -133,6 +133,18 @@ def test_what_runs_in_float_is_named() -> None:
 
 
 @openvino
+def test_a_normalization_is_in_float_though_no_layer_has_its_name() -> None:
+    file = parse("""(float[N,4] x) => (float[N,4] y)
+    <float s = {0.1}, uint8 z = {128}, float[4] w = {1, 2, 1, 2}, float[4] b = {0, 1, 0, 1}>
+    { [first] q = QuantizeLinear(x, s, z)  a = DequantizeLinear(q, s, z)
+      [norm] n = LayerNormalization(a, w, b)
+      [last] r = QuantizeLinear(n, s, z)  y = DequantizeLinear(r, s, z) }""")
+    found = Session(file).coverage()
+    assert found.layer_of("norm") is None  # where one is named, the list of such names can go
+    assert (found.floats, found.unplaced) == (("norm",), ())
+
+
+@openvino
 @pytest.mark.parametrize("rule", [{}, {"factor_zero_point": "zero"}], ids=["free", "zero"])
 def test_a_product_of_activations_without_zero_points_runs_in_int8(rule: dict[str, str]) -> None:
     profile = with_entry("openvino-cpu", type="MatMul", **rule)

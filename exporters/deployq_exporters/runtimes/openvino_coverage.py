@@ -12,6 +12,8 @@ BORDERS = ("QuantizeLinear", "DequantizeLinear")
 NOT_EXECUTED = ("Const", "Input", "Output")
 MOVERS = ("Reorder", "Transpose", "Reshape", "Convert")
 """They bring a tensor into the layout or type that the next layer takes."""
+IN_FLOAT = ("LayerNormalization",)
+"""Run in float, by layers of which some have names of OpenVINO's own."""
 BYTES = ("i8", "u8")
 """Last part of the name of a kernel on bytes, in small letters."""
 
@@ -79,14 +81,23 @@ class Coverage:
 
     @property
     def floats(self) -> tuple[str, ...]:
-        """Computing nodes that run in float."""
-        found = {node: self.layer_of(node) for node in self.nodes}
-        return tuple(node for node, layer in found.items() if layer and not layer.in_int8)
+        """Computing nodes that run in float; one that no layer names, where nothing else could."""
+        return tuple(
+            node for node, operator in self.nodes.items() if self._in_float(node, operator)
+        )
+
+    def _in_float(self, node: str, operator: str) -> bool:
+        layer = self.layer_of(node)
+        return operator in IN_FLOAT if layer is None else not layer.in_int8
 
     @property
     def unplaced(self) -> tuple[str, ...]:
         """Computing nodes that no layer names: folded into constants, or dropped."""
-        return tuple(node for node in self.nodes if self.layer_of(node) is None)
+        return tuple(
+            node
+            for node, operator in self.nodes.items()
+            if self.layer_of(node) is None and operator not in IN_FLOAT
+        )
 
     @property
     def rounding_lost(self) -> tuple[str, ...]:
