@@ -169,6 +169,20 @@ def test_what_is_shown_and_what_is_asked(tmp_path: Path) -> None:
     assert joined == ("MaxPool", "Flatten")
 
 
+@pytest.mark.parametrize(("zero_point", "shown"), [(0, True), (3, False)])
+def test_factors_without_zero_points_are_shown_where_others_have_some(
+    zero_point: int, shown: bool, tmp_path: Path
+) -> None:
+    model = qdq("v = MatMul(xd, xd)", zx=np.uint8(zero_point), zy=np.uint8(5))
+    draft = deployq.infer_target([model])
+    (entry,) = (entry for entry in draft.operators if entry["type"].value == "MatMul")
+    assert ("factor_zero_point" in entry) is shown
+    profile = loaded(draft, tmp_path)
+    assert errors(model, profile) == []
+    shifted = qdq("v = MatMul(xd, xd)", zx=np.uint8(5), zy=np.uint8(5))
+    assert ("factor-zero-point" in errors(shifted, profile)) is shown
+
+
 def test_codes_of_two_signs_and_operators_in_float() -> None:
     draft = deployq.infer_target([seed_model("islands")])
     floats = {entry["type"].value for entry in draft.operators if "status" in entry}

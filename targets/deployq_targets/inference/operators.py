@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from deployq.qgraph.nodes import Dequantize, Float, Linear, Node, Pool, Quantize, Rescale
+from deployq.qgraph.nodes import Dequantize, Float, Linear, MatMul, Node, Pool, Quantize, Rescale
 from deployq_targets.checks.shapes import group_of, operator_shape
 from deployq_targets.inference.fact import Fact, Facts, NamedFile, Seen, greatest, listed, span
 from deployq_targets.operator_shape import OperatorShape
-from deployq_targets.words import Group, OpStatus
+from deployq_targets.words import Group, OpStatus, ZeroPointWord
 
 BORDERS = (Quantize, Dequantize, Rescale)
 
@@ -74,7 +74,7 @@ def _entry(op_type: str, group: Group, nodes: Found, files: Sequence[NamedFile])
         facts["group"] = Fact(group.value, where)
     if not integer:
         return facts | {"status": Fact(OpStatus.FLOAT.value, f"{where}, between reals")}
-    facts |= _operands(integer, files)
+    facts |= _operands(integer, files) | _factors(integer, files)
     shapes = [(place, operator_shape(named.file, node)) for place, named, node in nodes]
     known = [(place, shape) for place, shape in shapes if shape is not None]
     if len(known) < len(shapes):
@@ -99,6 +99,22 @@ def _operands(nodes: Found, files: Sequence[NamedFile]) -> Facts:
     if widths.value and set(widths.value) < set(all_widths.value):
         facts["weight_bits"] = widths
     return facts
+
+
+def _factors(nodes: Found, files: Sequence[NamedFile]) -> Facts:
+    """Zero points of what products of two activations read, where the files have others too."""
+    read = [(where, named, name) for where, named, node in nodes
+            if isinstance(node, MatMul) for name in node.inputs]  # fmt: skip
+    every = [(named, name) for named in files for name in named.file.activations]
+    if not read or any(_is_shifted(named, name) for _, named, name in read):
+        return {}
+    if not any(_is_shifted(named, name) for named, name in every):
+        return {}
+    return {"factor_zero_point": Fact(ZeroPointWord.ZERO.value, read[0][0])}
+
+
+def _is_shifted(named: NamedFile, tensor: str) -> bool:
+    return bool(named.file.graph.qparams[tensor].zero_point.any())
 
 
 def _linear(files: Sequence[NamedFile]) -> Found:
