@@ -13,10 +13,10 @@ from google.protobuf.message import (  # type: ignore[import-untyped]  # protobu
 )
 from onnx import helper
 
-from deployq.errors import InputError
 from deployq_exporters.dialects.openvino import OPENVINO
 from deployq_exporters.runtimes.openvino_coverage import Coverage, coverage_of
 from deployq_exporters.runtimes.openvino_package import openvino_module, refused
+from deployq_exporters.runtimes.typed_inputs import typed_input
 from deployq_targets import load_profile
 
 Array = npt.NDArray[Any]
@@ -105,12 +105,4 @@ def _with_probes(model: onnx.ModelProto, probes: Sequence[str]) -> bytes:
 def _checked(value: onnx.ValueInfoProto, inputs: Mapping[str, Array]) -> Array:
     """OpenVINO converts other types in silence, and runs with inputs that it was not given."""
     wanted = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-    array = inputs.get(value.name)
-    if array is None or array.dtype != wanted:
-        raise InputError(
-            f"input {value.name}",
-            "each input gets an array of its own type",
-            found="nothing" if array is None else str(array.dtype),
-            allowed=str(wanted),
-        )
-    return array
+    return typed_input(value.name, wanted, inputs)

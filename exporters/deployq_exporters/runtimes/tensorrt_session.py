@@ -16,6 +16,7 @@ import torch
 from deployq.errors import InputError
 from deployq_exporters.runtimes.tensorrt import find_package, package_log
 from deployq_exporters.runtimes.tensorrt_layers import EngineLayer, inspected_layers
+from deployq_exporters.runtimes.typed_inputs import typed_input
 
 Array = npt.NDArray[Any]
 
@@ -91,8 +92,11 @@ class Session:
         return outputs, float(begin.elapsed_time(end))
 
     def _bind(self, inputs: Mapping[str, Array]) -> dict[str, torch.Tensor]:
-        """Inputs and outputs on the device, at the addresses that the engine is told."""
-        held = {name: _on_device(self._checked(name, inputs)) for name in self._inputs}
+        """Inputs and outputs on the device, at the addresses that the engine is told.
+
+        It is told no more than that, and would read bytes of another type as its own.
+        """
+        held = {n: _on_device(typed_input(n, self._dtype(n), inputs)) for n in self._inputs}
         for name, tensor in held.items():
             shape = tuple(tensor.shape)
             self._accept(self._context.set_input_shape(name, shape), f"input {name}", str(shape))
@@ -102,18 +106,6 @@ class Session:
         for name, tensor in held.items():
             self._context.set_tensor_address(name, tensor.data_ptr())
         return held
-
-    def _checked(self, name: str, inputs: Mapping[str, Array]) -> Array:
-        """An engine is told an address alone: it would read bytes of another type as its own."""
-        array, wanted = inputs.get(name), self._dtype(name)
-        if array is None or array.dtype != wanted:
-            raise InputError(
-                f"input {name}",
-                "each input gets an array of its own type",
-                found="nothing" if array is None else str(array.dtype),
-                allowed=str(wanted),
-            )
-        return array
 
     def _dtype(self, name: str) -> np.dtype[Any]:
         kind: np.dtype[Any] = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
