@@ -122,7 +122,7 @@ class Session:
 
 
 def _on_device(array: Array) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).cuda()
+    return torch.tensor(array).cuda()  # a copy: what was read from a file may not be writable
 
 
 def _new(kind: Any, **stated: bool) -> Any:
