@@ -68,9 +68,9 @@ def _misses(grid: Grid, found: Searched, gain: Gain, schedule: Schedule) -> list
     held, misses = _held(found), list[str]()
     if held and held[1] >= held[0]:
         misses.append("the held-back fitness did not improve")
-    if grid.corrections and gain.divergence.low > 0:
+    if grid.rounded and gain.divergence.low > 0:
         misses.append("worse than learned rounding alone")
-    if not grid.corrections and grid.weights == NARROWEST:
+    if not grid.rounded and grid.weights == NARROWEST:
         if not gain.divergence.high < 0:
             misses.append("the gain in divergence is within its spread")
         if not gain.top1.low > 0:

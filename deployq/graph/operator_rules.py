@@ -116,22 +116,31 @@ def check_activations(grid_of: Mapping[str, TensorPlan], touches: Touches) -> No
         ProfileError: with the names of operator and tensor.
     """
     for tensor, grid in grid_of.items():
-        around = touches[tensor]
-        for touch in around:
-            facts = {"act_bits": grid.bits, "act_types": grid.qtype.name}
-            for key, found in facts.items():
-                allowed = getattr(touch.rule, key)
-                if allowed is not None and found not in allowed:
-                    raise _refusal(touch, key, f"{tensor} of {grid.qtype}", allowed)
-            stated, pinned = touch.rule.factor_zero_point, grid.zero_point
-            if touch.factor and stated is not None and pinned is not None:
-                low, high = zero_points(stated, grid.qtype)
-                if not low <= pinned <= high:
-                    raise _refusal(
-                        touch, "factor_zero_point", f"{tensor} of zero point {pinned}",
-                        (low,) if low == high else (f"{low}..{high}",),
-                        step="state one that activation.fixed_output has, or another target",
-                    )  # fmt: skip
+        for touch in touches[tensor]:
+            _check_type(touch, tensor, grid)
+            _check_factor(touch, tensor, grid)
+
+
+def _check_type(touch: Touch, tensor: str, grid: TensorPlan) -> None:
+    facts = {"act_bits": grid.bits, "act_types": grid.qtype.name}
+    for key, found in facts.items():
+        allowed = getattr(touch.rule, key)
+        if allowed is not None and found not in allowed:
+            raise _refusal(touch, key, f"{tensor} of {grid.qtype}", allowed)
+
+
+def _check_factor(touch: Touch, tensor: str, grid: TensorPlan) -> None:
+    """A zero point that is pinned elsewhere; a free one was chosen with the entry."""
+    stated, pinned = touch.rule.factor_zero_point, grid.zero_point
+    if not touch.factor or stated is None or pinned is None:
+        return
+    low, high = zero_points(stated, grid.qtype)
+    if not low <= pinned <= high:
+        raise _refusal(
+            touch, "factor_zero_point", f"{tensor} of zero point {pinned}",
+            (low,) if low == high else (f"{low}..{high}",),
+            step="state one that activation.fixed_output has, or another target",
+        )  # fmt: skip
 
 
 def weight_bits(

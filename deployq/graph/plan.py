@@ -130,11 +130,6 @@ class Plan:
     notes: tuple[str, ...] = ()
     selections: tuple[SelectionPlan, ...] = ()
 
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of all linear layers for one sample."""
-        return sum(layer.macs for layer in self.layers) + sum(self.float_macs.values())
-
     def to_json(self) -> dict[str, Any]:
         """Plain data, for the prepared model on disk and for reports."""
         return asdict(self)

@@ -47,10 +47,9 @@ class Evolved:
 
     def to_json(self) -> dict[str, object]:
         """Plain data, for reports; None in the place of what is not finite."""
-        after = None if self.held_back_after is None else _finite(self.held_back_after)
         found = {
             "held_back": [_finite(value) for value in self.held_back],
-            "held_back_after": after,
+            "held_back_after": _finite(self.held_back_after),
         }
         return {**vars(self), **found, "settings": self.settings.to_json()}
 
@@ -60,5 +59,5 @@ class Evolved:
         return {name: found[name] for name in PROVENANCE}
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

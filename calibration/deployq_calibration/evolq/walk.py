@@ -68,7 +68,7 @@ class Walk:
     def standing(self) -> Standing:
         """The network as it is."""
         genes = tuple(block.read() for block in self.blocks)
-        return Standing(self.judge.whole(), self._held_out(), genes)
+        return Standing(self.judge.whole(), self._held_out_losses(), genes)
 
     def run(
         self,
@@ -96,7 +96,7 @@ class Walk:
             starts[0].fitness, self.judge.whole() if self.settings.patience else state.fitness,
             state.held_out.fitness, state.history, tuple(block.name for block in self.blocks),
             sum(len(genes) for genes in state.genes), self.judge.evaluations,
-            self._patience_is_over(state), self.settings, self._left(state.held_out),
+            self._patience_is_over(state), self.settings, self._held_back_after(state.held_out),
         )  # fmt: skip
 
     @property
@@ -122,11 +122,11 @@ class Walk:
         for block in self.blocks:
             self.network.refresh(block.layers)
 
-    def _held_out(self) -> tuple[float, ...]:
-        """Losses of the held-out batches."""
+    def _held_out_losses(self) -> tuple[float, ...]:
+        """Of each batch, of the network as it is."""
         return self.held_out.losses() if self.settings.held_back else ()
 
-    def _left(self, held_out: HeldOut) -> float | None:
+    def _held_back_after(self, held_out: HeldOut) -> float | None:
         """Fitness of the held-out batches with the scales that the search leaves."""
         if not held_out.fitness:
             return None
@@ -179,7 +179,7 @@ class Walk:
         if not self.settings.held_back:
             return replace(state, best=state.genes)
         try:
-            losses = self._held_out()
+            losses = self._held_out_losses()
         except DeployqError:
             losses = (math.inf,) * len(state.held_out.losses)
         seen = state.held_out.after(losses, self.settings.margin)
