@@ -22,6 +22,7 @@ from torch import Tensor, fx, nn
 
 from deployq.graph.independence import independent_nodes
 from deployq.graph.node_names import module_path
+from deployq.graph.rewrites import gather_of_one_number
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.tensors import attach, kin, read_tensor
 
@@ -35,6 +36,21 @@ KEPT = (aten.expand.default, aten.expand_as.default, aten.lift_fresh_copy.defaul
 def fold_constants(module: fx.GraphModule) -> None:
     """Replace what the inputs do not change by its value, in place."""
     _drop_checks(module.graph)
+    _fold_known(module)
+    if _look_up_one_number(module):
+        _fold_known(module)
+
+
+def _look_up_one_number(module: fx.GraphModule) -> bool:
+    """True where a lookup turned out not to depend on the inputs."""
+    rule = gather_of_one_number.RULE
+    found = [node for node in module.graph.nodes if rule.match(module, node)]
+    for node in found:
+        rule.rewrite(module, node)
+    return bool(found)
+
+
+def _fold_known(module: fx.GraphModule) -> None:
     known = independent_nodes(module.graph)
     runs = [_Run(module, known, batch) for batch in BATCHES]
     for node in [node for node in module.graph.nodes if node in runs[0].borders]:

@@ -45,8 +45,13 @@ MODULES: dict[str, Any] = {
 }
 """Module types that a graph may call, and how each is made."""
 
-TYPES = {"float32": torch.float32, "bool": torch.bool}
-"""What a cast may name: of a mask of integers or truths."""
+TYPES = {
+    "float32": torch.float32,
+    "bool": torch.bool,
+    "int32": torch.int32,
+    "int64": torch.int64,
+}
+"""What a cast may name: of a mask of integers or truths, and of positions counted in one."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
 _PATH = re.compile(r"[A-Za-z0-9_]{1,200}(\.[A-Za-z0-9_]{1,200}){0,49}", re.ASCII)

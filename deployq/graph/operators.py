@@ -108,6 +108,7 @@ FLOAT: dict[Any, str] = {
     aten.linalg_vector_norm.default: "ReduceL2",
     aten.upsample_bilinear2d.vec: "Resize",
     aten.upsample_bicubic2d.vec: "Resize",
+    aten.cumsum.default: "CumSum",
     aten.to.dtype: "Cast",
     aten.scaled_dot_product_attention.default: "aten.scaled_dot_product_attention",
 }

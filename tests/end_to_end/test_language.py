@@ -71,6 +71,31 @@ def test_a_language_model_verifies(tmp_path: Path) -> None:
     assert exact and all(p.different == 0 for p in exact)
 
 
+def test_positions_that_are_counted_from_the_words_verify(tmp_path: Path) -> None:
+    """RoBERTa's: padding has none of its own. Casts and sums of integers go to disk and back."""
+
+    def body(m: Any, x: Tensor) -> Tensor:
+        words = x.ne(1).int()
+        places = (torch.cumsum(words, 1).type_as(words) * words).long() + 1
+        y: Tensor = m.head(m.norm(m.words(x) + m.places(places)))
+        return y
+
+    model = Net(
+        body, words=nn.Embedding(WORDS, WIDTH), places=nn.Embedding(TOKENS + 2, WIDTH),
+        norm=nn.LayerNorm(WIDTH), head=nn.Linear(WIDTH, WORDS),
+    ).eval()  # fmt: skip
+    prepared = pipeline.prepare(model, [torch.zeros(2, TOKENS, dtype=torch.int64)], "ort-cpu")
+    pipeline.calibrate(prepared, ids(), SCALES_ALONE)
+    pipeline.save_prepared(prepared, tmp_path / "prepared")
+    again = pipeline.load_prepared(tmp_path / "prepared")
+    words = torch.from_numpy(ids().inputs["x"])
+    assert torch.equal(again.module(words), prepared.module(words))
+    bundle = pipeline.export(again, tmp_path / "bundle", ids())
+    report = pipeline.verify(bundle.path, ids(), limits=FEW, latency_runs=1)
+    assert report.misses() == []
+    assert all(p.different == 0 for p in report.parities if p.judged is Judged.EXACT)
+
+
 @pytest.mark.skipif(
     not (DATA / "models/lm_stories260k.pt").is_file(), reason=f"no real data in {DATA}"
 )

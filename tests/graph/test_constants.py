@@ -131,3 +131,24 @@ def test_a_state_that_is_written_is_refused_by_name() -> None:
     model.register_buffer("count", torch.zeros(()))
     with pytest.raises(UnsupportedError, match=r"count, a tensor of the model"):
         capture(model, [torch.randn(2, TOKENS, WIDTH)])
+
+
+@pytest.mark.parametrize(("last", "folds"), [(0, True), (1, False)])
+def test_a_lookup_in_a_table_of_one_number_is_a_constant(last: int, folds: bool) -> None:
+    """RoBERTa's segments, at positions that are counted from the words."""
+
+    def body(m: Any, words: Tensor) -> Tensor:
+        places = torch.cumsum(words.ne(1).to(torch.int32), 1).to(torch.int64)
+        segments = torch.gather(m.ids.expand(words.shape[0], -1), 1, places)
+        y: Tensor = m.words(words) + m.segments(segments) + m.places(places)
+        return y
+
+    tables = {name: nn.Embedding(9, WIDTH) for name in ("words", "segments", "places")}
+    model = Net(body, **tables).eval()
+    model.register_buffer("ids", torch.tensor([[0] * 8 + [last]]))
+    graph = capture(model, [torch.randint(9, (2, TOKENS))])
+    words = torch.randint(9, (5, TOKENS))
+    assert torch.equal(graph(words), model(words))
+    calls = calls_of(graph)
+    assert ("gather" not in calls) is folds and "cumsum" in calls
+    assert calls.count("embedding") == (2 if folds else 3)
