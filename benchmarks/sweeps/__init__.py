@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from benchmarks.sweeps.elementwise import (
     broadcasts,
     functions,
+    gelus,
     hard_swishes,
     pairs,
     rescales,
@@ -20,6 +21,7 @@ from benchmarks.sweeps.elementwise import (
 )
 from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, pools
+from benchmarks.sweeps.products import products
 from benchmarks.sweeps.shares import shares
 from benchmarks.sweeps.sweep import Sweep
 from benchmarks.sweeps.transposed import turned
@@ -39,6 +41,7 @@ def every_sweep() -> Iterator[Sweep]:
     yield from turned()
     yield from every_sum("FULLY_CONNECTED")
     yield from rows()
+    yield from products()
     for operator in ("ADD", "MUL"):
         yield from pairs(operator)
         yield from broadcasts(operator)
@@ -48,6 +51,7 @@ def every_sweep() -> Iterator[Sweep]:
     yield from functions("TANH")
     yield from slopes()
     yield from hard_swishes()
+    yield from gelus()
     yield from shares()
     yield from pools("AVERAGE_POOL_2D")
     yield from pools("MAX_POOL_2D")

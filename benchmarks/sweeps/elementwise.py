@@ -81,6 +81,23 @@ def slopes(seed: int = 0) -> Iterator[Sweep]:
         yield of(node, grids, x=EVERY_CODE.reshape(1, 256))
 
 
+def gelus(seed: int = 0) -> Iterator[Sweep]:
+    """Every code through GELU, the exact one and the approximation."""
+    rng = np.random.default_rng(seed)
+    gains, scales = (
+        (1, 2, 1 / 2, *rng.uniform(0.3, 3, 4)),
+        (1 / 64, 0.1, *rng.uniform(0.005, 0.2, 9)),
+    )
+    for approximate, gain, scale in product(("none", "tanh"), gains, scales):
+        node = Lookup(
+            name="GELU", op_type="Gelu", inputs=("x",), output="y",
+            params=UnaryParams(approximate=approximate),
+        )  # fmt: skip
+        for zero_x, zero_y in ZERO_POINTS:
+            grids = {"x": grid(scale, zero_x), "y": grid(scale / gain, zero_y)}
+            yield of(node, grids, x=EVERY_CODE.reshape(1, 256))
+
+
 def hard_swishes(seed: int = 0) -> Iterator[Sweep]:
     """Every code through HARD_SWISH, of inputs whose gate is closed, open and between."""
     rng = np.random.default_rng(seed)

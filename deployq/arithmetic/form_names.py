@@ -20,7 +20,13 @@ MEAN_BY_2 = f"AveragePool{KIND}by_2"
 """Means of 2, 3, 5 or 7 cells a side in steps of 2, without pads: HTP's others have other kernels.
 """
 
-KINDS = (DEPTHWISE_BY_2, DILATED_IN_STEPS, GROUPED, MEAN_BY_2)
+FACTORS = f"MatMul{KIND}factors"
+"""Of two activations, where LiteRT's layers with constants are rounded otherwise."""
+
+FACTORS_SHIFTED = f"{FACTORS}{KIND}shifted"
+"""So, the second with another zero point than 0, which XNNPACK leaves to another kernel."""
+
+KINDS = (DEPTHWISE_BY_2, DILATED_IN_STEPS, GROUPED, MEAN_BY_2, FACTORS, FACTORS_SHIFTED)
 """All that a contract may name beside the operators."""
 
 WIDE = f"{KIND}wide"
@@ -46,6 +52,15 @@ def form_name(op_type: str, weight: tuple[int, ...], geometry: ConvGeometry) -> 
     if max(geometry.strides) > 1 and max(geometry.dilations) > 1:
         return DILATED_IN_STEPS
     return GROUPED if geometry.groups > 1 else op_type
+
+
+def product_form_name(*, shifted: bool) -> str:
+    """The kind of MatMul that multiplies two activations.
+
+    Args:
+        shifted: the second has another zero point than 0.
+    """
+    return FACTORS_SHIFTED if shifted else FACTORS
 
 
 def function_form_name(function: str) -> str:

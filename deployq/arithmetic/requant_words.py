@@ -81,6 +81,7 @@ class Functions(StrEnum):
     RATIONAL = "rational"  # Sigmoid, Tanh: quotients of polynomials in float32 (ONNX Runtime)
     INTEGER = "integer"  # LeakyRelu by two fixed multipliers, HardSwish in 16-bit steps (LiteRT)
     RECIPROCAL = "reciprocal"  # all but Relu, Clip, Mish: times 1 / s_y, then the zero point (HTP)
+    FLOAT32 = "float32"  # Gelu in float32 steps, times 1 / s_y, half away, the zero point (LiteRT)
 
 
 class Softmax(StrEnum):

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from deployq import affine
 from deployq.arithmetic.contract import Accumulator, Form
-from deployq.arithmetic.form_names import function_form_name, pool_form_name
+from deployq.arithmetic.form_names import function_form_name, pool_form_name, product_form_name
 from deployq.arithmetic.geometry import PoolGeometry
 from deployq.arithmetic.kernels import (
     concat,
@@ -125,7 +125,8 @@ def compute(node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator) 
     operator = COMPUTE[node.target]
     bits = max(operand.qparams.qtype.bits for operand in operands)
     if operator == "MatMul":
-        return Pending(operator, _matmul(node, operands, accumulator), bits=bits)
+        name = product_form_name(shifted=bool(operands[1].qparams.zero_point))
+        return Pending(name, _matmul(node, operands, accumulator), bits=bits)
     return Pending(compute_form(node), _FINISH[operator](node, operands), bits=bits)
 
 

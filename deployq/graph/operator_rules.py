@@ -17,7 +17,7 @@ from deployq.graph.sites import INTEGER, Site, moved_from
 from deployq.qtypes import QType
 from deployq_targets import TargetProfile
 from deployq_targets.graph import OpRule
-from deployq_targets.tensors import zero_points
+from deployq_targets.tensors import ZeroPoint, zero_points
 from deployq_targets.words import Group
 
 
@@ -28,12 +28,17 @@ class Touch:
     Args:
         name: of the operator.
         rule: its entry.
-        factor: it multiplies the tensor with another activation.
+        place: of the tensor among two activations that it multiplies; None of another operator.
     """
 
     name: str
     rule: OpRule
-    factor: bool = False
+    place: int | None = None
+
+    @property
+    def zero_points(self) -> dict[str, ZeroPoint]:
+        """What the entry states of the tensor as a factor, by key."""
+        return {} if self.place is None else self.rule.factors(self.place)
 
 
 Touches: TypeAlias = Mapping[str, list[Touch]]
@@ -67,9 +72,9 @@ def find_touches(
     def add(
         name: str, rule: OpRule | None, tensors: list[Site | None], *, factors: bool = False
     ) -> None:
-        for tensor in tensors:
+        for place, tensor in enumerate(tensors):
             if tensor is not None and rule is not None:
-                touches[tensor.name].append(Touch(name, rule, factors))
+                touches[tensor.name].append(Touch(name, rule, place if factors else None))
 
     for site in sites.values():
         if site.kind in INTEGER:
@@ -104,8 +109,7 @@ def accepted_zero_points(
     """Lowest and highest code that may stand for 0.0 (low > high: none)."""
     ranges = [profile.activation_zero_points(qtype)]
     for touch in touches:
-        if touch.factor and touch.rule.factor_zero_point is not None:
-            ranges.append(zero_points(touch.rule.factor_zero_point, qtype))
+        ranges += [zero_points(stated, qtype) for stated in touch.zero_points.values()]
     return max(low for low, _ in ranges), min(high for _, high in ranges)
 
 
@@ -131,16 +135,17 @@ def _check_type(touch: Touch, tensor: str, grid: TensorPlan) -> None:
 
 def _check_factor(touch: Touch, tensor: str, grid: TensorPlan) -> None:
     """A zero point that is pinned elsewhere; a free one was chosen with the entry."""
-    stated, pinned = touch.rule.factor_zero_point, grid.zero_point
-    if not touch.factor or stated is None or pinned is None:
+    pinned = grid.zero_point
+    if pinned is None:
         return
-    low, high = zero_points(stated, grid.qtype)
-    if not low <= pinned <= high:
-        raise _refusal(
-            touch, "factor_zero_point", f"{tensor} of zero point {pinned}",
-            (low,) if low == high else (f"{low}..{high}",),
-            step="state one that activation.fixed_output has, or another target",
-        )  # fmt: skip
+    for key, stated in touch.zero_points.items():
+        low, high = zero_points(stated, grid.qtype)
+        if not low <= pinned <= high:
+            raise _refusal(
+                touch, key, f"{tensor} of zero point {pinned}",
+                (low,) if low == high else (f"{low}..{high}",),
+                step="state one that activation.fixed_output has, or another target",
+            )  # fmt: skip
 
 
 def weight_bits(

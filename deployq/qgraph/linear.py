@@ -84,8 +84,12 @@ def _matmul(walk: Walk, node: onnx.NodeProto) -> None:
         weight = _weight(walk, node, 1, channel_axis=1)
         walk.wait(node, _fully_connected(walk, node, weight))
         return
-    inputs = (walk.operand(node, 0), walk.operand(node, 1))
-    walk.wait(node, MatMul(name=label(node), op_type="MatMul", inputs=inputs, output=PENDING))
+    a, b = walk.operand(node, 0), walk.operand(node, 1)
+    made = MatMul(
+        name=label(node), op_type="MatMul", inputs=(a, b), output=PENDING,
+        shifted=bool(walk.qparams[b].zero_point.any()),
+    )  # fmt: skip
+    walk.wait(node, made)
 
 
 def _fully_connected(walk: Walk, node: onnx.NodeProto, weight: QuantizedConstant) -> Linear:

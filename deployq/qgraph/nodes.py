@@ -14,7 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from deployq.arithmetic.form_names import form_name, function_form_name, pool_form_name
+from deployq.arithmetic.form_names import (
+    form_name,
+    function_form_name,
+    pool_form_name,
+    product_form_name,
+)
 from deployq.arithmetic.geometry import ConvGeometry, PoolGeometry
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.arithmetic.row_norms import RowNorm
@@ -146,7 +151,17 @@ class Linear(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class MatMul(Node):
-    """Product of two code tensors, (..., M, K) and (..., K, N); leading axes broadcast."""
+    """Product of two code tensors, (..., M, K) and (..., K, N); leading axes broadcast.
+
+    Args:
+        shifted: the second has another zero point than 0.
+    """
+
+    shifted: bool
+
+    @property
+    def form_name(self) -> str:
+        return product_form_name(shifted=self.shifted)
 
 
 @dataclass(frozen=True, kw_only=True)

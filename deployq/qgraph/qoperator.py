@@ -118,8 +118,11 @@ def _matmul(walk: Walk, node: onnx.NodeProto) -> None:
             bias=None,
         )  # fmt: skip
     else:
-        inputs = (a, _operand(walk, node, 3))
-        made = MatMul(name=label(node), op_type="MatMul", inputs=inputs, output=node.output[0])
+        b = _operand(walk, node, 3)
+        made = MatMul(
+            name=label(node), op_type="MatMul", inputs=(a, b), output=node.output[0],
+            shifted=bool(walk.qparams[b].zero_point.any()),
+        )  # fmt: skip
     walk.emit(made, _activation(walk, node, 6, 0))
 
 

@@ -14,7 +14,10 @@ from deployq.arithmetic.requant_words import Functions
 from deployq.qgraph.nodes import Concat, IntegerGraph, Lookup, Move, Node, Pool
 from deployq.qparams import QParams
 
-ROUNDINGS = (QDQ.default, Form(Kind.EXACT, functions=Functions.RECIPROCAL))
+ROUNDINGS = (
+    QDQ.default,
+    *(Form(Kind.EXACT, functions=f) for f in (Functions.RECIPROCAL, Functions.FLOAT32)),
+)
 """Of a table whose values no contract changes."""
 
 

@@ -120,6 +120,8 @@ class OpRule(Section):
 
     Activations that meet weights are not meant.
     """
+    second_factor_zero_point: ZeroPoint | None = None
+    """Zero points of the second of them; absent: as the first."""
     weight_bits: tuple[Bits, ...] | None = None
     """Widths of its weights; absent: all of weight.bits."""
     kernel_h: Span | None = None
@@ -154,3 +156,10 @@ class OpRule(Section):
     With power-of-two scales also over the positions (-log2 of the scale) max_ipos, min_ipos,
     sum_ipos of the inputs and opos of the output.
     """
+
+    def factors(self, place: int) -> dict[str, ZeroPoint]:
+        """What is stated of the first (0) or second (1) of two activations, by key."""
+        stated = {"factor_zero_point": self.factor_zero_point}
+        if place:
+            stated["second_factor_zero_point"] = self.second_factor_zero_point
+        return {key: points for key, points in stated.items() if points is not None}

@@ -151,6 +151,7 @@ CASES = (
     forms(nets.KEPT_MEAN, COARSE, averaging=(Averaging.SCALED_SUM, Averaging.RAW_CODES)),
     forms(nets.TABLE, functions=(Functions.EXACT, Functions.RATIONAL)),
     forms(nets.TIED_TABLE, functions=(Functions.EXACT, Functions.RECIPROCAL)),
+    forms(nets.TIED_GELU, functions=(Functions.EXACT, Functions.FLOAT32)),
     forms(nets.SLOPED, EIGHT, functions=(Functions.EXACT, Functions.INTEGER)),
     forms(nets.ROWS, softmax=(Softmax.REAL, Softmax.SCALED_TABLE)),
     forms(nets.ROWS_OF_TWO, softmax=(Softmax.REAL, Softmax.PAIRS)),

@@ -66,6 +66,23 @@ def test_reciprocals_round_after_the_zero_point(function: str, seed: int) -> Non
         assert code == min(max(rounded, 0), 255)
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@settings(max_examples=25, deadline=None)
+@given(seeds)
+def test_litert_s_gelu_rounds_away_before_the_zero_point(approximate: str, seed: int) -> None:
+    """A code is that of the exact function, or its neighbour where float32 steps decide."""
+    draw, params = Draw(seed), UnaryParams(approximate=approximate)
+    qx, out = draw.params(S8), draw.params(S8)
+    form = Form(Kind.EXACT, functions=Functions.FLOAT32)
+    table = oracle.lookup_table("Gelu", qx, out, params=params, form=form)
+    exact = oracle.lookup_table("Gelu", qx, out, params=params)
+    assert np.abs(table - exact).max() <= 1
+    ties = QParams(S8, np.float32(1), np.int64(0)), QParams(S8, np.float32(2), np.int64(3))
+    tied = oracle.lookup_table("Gelu", *ties, params=params, form=form)
+    above = np.arange(10, 128)  # the identity: x / 2 is half way for every other code
+    assert tied[above + 128].tolist() == [min(x // 2 + x % 2 + 3, 127) for x in above.tolist()]
+
+
 def test_htps_hard_sigmoid_is_a_line_in_float32() -> None:
     """Scales and zero points of the emulator's own tables."""
     form, line = Form(Kind.EXACT, functions=Functions.RECIPROCAL), UnaryParams(0.2, 0.5)

@@ -145,6 +145,8 @@ SIGNED_WINDOWS = net(Pool(**named("AveragePool"), geometry=WINDOW), params(S8, 0
 GATED = gated(params(U8, 0.03, 128), params(U8, 1 / 256), params(U8, 0.0171, 17))
 TIED_TABLE = net(Lookup(**named("Tanh")), params(U8, 2.0, 127), (ALL, params(U8, 0.2, 128)))
 """Far from zero a tanh is 1, which is half way between two codes."""
+TIED_GELU = net(Lookup(**named("Gelu")), params(U8, 1.0, 3), (ALL, params(U8, 0.5, 7)))
+"""Far above zero it is the identity: every other code is half way."""
 TABLE = net(Lookup(**named("Sigmoid")), params(S32, 2.0**-30), (ALL, params(U8, 0.03, 128)))
 SLOPED = net(Lookup(**named("LeakyRelu")), params(S8, 0.031, 5), (ALL - 128, params(S8, 0.02, -9)))
 NORMED = net(

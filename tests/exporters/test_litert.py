@@ -15,12 +15,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.litert_parity import NOT_DELEGATED
+from benchmarks.litert_parity import NOT_DELEGATED, PARTLY
 from benchmarks.litert_runs import compare, compare_alone, kernels_of, merged, scalar_contract
 from benchmarks.sweeps import wide
 from benchmarks.sweeps.elementwise import (
     broadcasts,
     functions,
+    gelus,
     hard_swishes,
     pairs,
     rescales,
@@ -28,6 +29,7 @@ from benchmarks.sweeps.elementwise import (
 )
 from benchmarks.sweeps.layers import ROUGH, every_sum, linear, rows, windows
 from benchmarks.sweeps.pools import means, pools
+from benchmarks.sweeps.products import products
 from benchmarks.sweeps.shares import shares
 from benchmarks.sweeps.sweep import S16, Sweep
 from benchmarks.sweeps.transposed import turned
@@ -65,6 +67,8 @@ SWEEPS = {
     "TANH": lambda: _some(functions("TANH"), 1),
     "LEAKY_RELU": lambda: _some(slopes(), 5),
     "HARD_SWISH": lambda: _some(hard_swishes(), 3),
+    "GELU": lambda: _some(gelus(), 7),
+    "BATCH_MATMUL": lambda: _some(products(), 7),
     "QUANTIZE": lambda: _some(rescales(), 3),
     "SOFTMAX": lambda: _some(shares(), 4),
     "AVERAGE_POOL_2D": lambda: _some(pools("AVERAGE_POOL_2D"), 2),
@@ -107,7 +111,10 @@ def test_no_code_differs(operator: str, target: str) -> None:
     if kernels_of(profile) is not Kernels.OPTIMISED:
         assert (tally.different, sum(c.end_to_end for c in compared)) == (0, 0)
     delegated = kernels_of(profile) is Kernels.XNNPACK and operator not in NOT_DELEGATED
-    assert tally.delegated == (tally.layers if delegated else 0)
+    if delegated and operator == PARTLY:
+        assert 10 < tally.delegated < tally.layers - 10
+    else:
+        assert tally.delegated == (tally.layers if delegated else 0)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -283,6 +290,50 @@ def test_an_exported_decoder_computes_what_the_simulator_says(
     assert {tally.operator for tally in found.tallies} >= {
         "CONV_2D", "TRANSPOSE_CONV", "MIRROR_PAD", "STRIDED_SLICE", "SOFTMAX",
     }  # fmt: skip
+
+
+class Block(nn.Module):
+    """A block of a vision transformer: heads, normalizations of rows and of pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, 4)
+        self.pixels, self.first, self.second = (nn.LayerNorm(16) for _ in range(3))
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.one, self.two = nn.Linear(16, 32), nn.Linear(32, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pixels(self.patches(x).permute(0, 2, 3, 1)).flatten(1, 2)
+        heads = self.qkv(self.first(x)).unflatten(-1, (3, 4, 4)).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(*heads.unbind(0))
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return x + self.two(nn.functional.gelu(self.one(self.second(x))))
+
+
+@pytest.fixture(scope="module")
+def block(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Dataset]:
+    torch.manual_seed(0)
+    return export(Block(), "litert-ref", tmp_path_factory.mktemp("bundles") / "block")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_exported_block_computes_what_the_simulator_says(
+    target: str, block: tuple[Bundle, Dataset]
+) -> None:
+    """LayerNorm alone is in float: a QUANTIZE behind it may round a tie otherwise."""
+    bundle, data = block
+    content = (bundle.path / "model.tflite").read_bytes()
+    found = compare(open_file(bundle.path).graph, content, load_profile(target), [data.inputs])
+    tallies = {tally.operator: tally for tally in found.tallies}
+    floats = tallies.pop("QUANTIZE")
+    assert floats.different <= floats.codes // 1000
+    for name in ("BATCH_MATMUL", "GELU", "SOFTMAX", "FULLY_CONNECTED", "ADD"):
+        tally = tallies.pop(name)
+        assert tally.codes > 5_000 and tally.different == 0
+    assert all(tally.different == 0 for tally in tallies.values())
+    session = Session(content, Kernels.XNNPACK)
+    left = {n for tensor, n in session.operators().items() if tensor not in session.delegated()}
+    assert left == {"GELU", "SOFTMAX"}
 
 
 def test_the_manifest_names_the_file(exported: tuple[Bundle, Dataset]) -> None:

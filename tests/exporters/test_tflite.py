@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from benchmarks.sweeps.layers import linear
 from benchmarks.sweeps.sweep import S8, S16, Sweep, grid, of
@@ -15,9 +16,12 @@ from deployq.arithmetic.geometry import ConvGeometry, ConvTransposeGeometry, Pad
 from deployq.errors import UnsupportedError
 from deployq.qgraph.nodes import (
     Concat,
+    Dequantize,
     Elementwise,
+    Float,
     IntegerGraph,
     Lookup,
+    MatMul,
     Move,
     Node,
     Pool,
@@ -31,6 +35,7 @@ from deployq.simulator import run_graph
 from deployq_exporters.runtimes.litert import Kernels, Session
 from deployq_exporters.tflite import write_tflite
 from deployq_exporters.tflite.signed import signed_graph
+from deployq_exporters.tflite.transposes import Step, joined
 from deployq_exporters.tflite.windows import Window
 from deployq_targets import load_profile
 
@@ -252,9 +257,23 @@ def _one(node: Node, **changes: QParams) -> IntegerGraph:
 
 SHAPE = (1, 3, 4, 4)
 TWO = {"inputs": ("x",), "output": "y", "name": "n"}
+PAIR = {"inputs": ("x", "x"), "output": "y", "name": "n"}
 LAYER = linear("n", codes(1, 3, 4, 4), codes(4, 3, 1, 1), np.zeros(4), 1, (0, 0), ConvGeometry())
 WEIGHTED: Any = LAYER.graph.nodes[0]
 OTHER = grid(0.2, 5)
+
+
+def _normed(operator: str = "LayerNormalization", **attributes: Any) -> IntegerGraph:
+    """Codes, an operator in float over them, codes."""
+    proto = helper.make_node(operator, ["r", "s"], ["f"], **attributes)
+    constants = {"s": np.ones(4, np.float32)}
+    nodes = (
+        Dequantize(op_type="DequantizeLinear", name="d", inputs=("x",), output="r"),
+        Float(op_type=operator, name="f", inputs=("r",), output="f", operator=proto, opset=17,
+              constants=constants),
+        Quantize(op_type="QuantizeLinear", name="q", inputs=("f",), output="y"),
+    )  # fmt: skip
+    return IntegerGraph(nodes, {"x": grid(0.1, 5), "y": grid(0.1, 5)}, ("x",), ("y",))
 
 
 @pytest.mark.parametrize(
@@ -306,6 +325,17 @@ OTHER = grid(0.2, 5)
         ),
         (_one(Lookup(op_type="Elu", **TWO)), "the codes that LiteRT computes", "Elu"),
         (
+            _one(Lookup(op_type="Gelu", **TWO), x=grid(0.1, 0, S16), y=grid(0.1, 0, S16)),
+            "the steps of GELU are known for codes of 8 bits", "s16",
+        ),
+        (
+            _one(MatMul(op_type="MatMul", shifted=False, **PAIR), x=grid(0.1, 0, S16),
+                 y=grid(0.1, 0, S16)),
+            "the codes of BATCH_MATMUL are known for 8 bits", "s16",
+        ),
+        (_normed(axis=1), "a normalization is along the last axis", "axis 1 of 4, 1 tensors"),
+        (_normed("LpNormalization"), "every operator has an integer form", "LpNormalization"),
+        (
             _one(Lookup(op_type="HardSwish", **TWO), x=grid(0.1, 0, S16), y=grid(0.1, 0, S16)),
             "the steps of HARD_SWISH are known for codes of 8 bits", "s16",
         ),
@@ -349,6 +379,42 @@ def test_operands_of_different_ranks_are_refused() -> None:
     node = Elementwise(name="n", op_type="Add", inputs=("a", "b"), output="y")
     with pytest.raises(UnsupportedError, match="as many axes"):
         write_tflite(_one(node), {"a": SHAPE, "b": (1, 3), "y": SHAPE})
+
+
+def test_factors_of_other_ranks_are_refused() -> None:
+    node = MatMul(name="n", op_type="MatMul", inputs=("a", "b"), output="y", shifted=False)
+    grids = {name: grid(0.1) for name in "aby"}
+    graph = IntegerGraph((node,), grids, ("a", "b"), ("y",))
+    shapes = {"a": (1, 2, 3, 4), "b": (1, 4, 5), "y": (1, 2, 3, 5)}
+    with pytest.raises(UnsupportedError, match="both factors have three axes, or both four"):
+        write_tflite(graph, shapes)
+
+
+def test_chains_of_transposes_are_one_or_none() -> None:
+    """Softmax and products of four axes: each brings a TRANSPOSE to its order and one back."""
+    grids = {"x": grid(0.1), "s": grid(1 / 256, -128), "y": grid(0.1)}
+    nodes = (
+        Softmax(name="s", op_type="Softmax", inputs=("x",), output="s"),
+        MatMul(name="y", op_type="MatMul", inputs=("s", "x"), output="y", shifted=False),
+    )
+    graph = IntegerGraph(nodes, grids, ("x",), ("y",))
+    made = agrees(Sweep(graph, {"x": codes(2, 3, 5, 5).astype(np.int8)}), (Kernels.REFERENCE,))
+    assert made == ["TRANSPOSE", "SOFTMAX", "TRANSPOSE", "BATCH_MATMUL", "TRANSPOSE"]
+
+
+def test_transposes_whose_values_others_read_stay() -> None:
+    turn, back = (0, 2, 3, 1), (0, 3, 1, 2)
+    steps = [
+        Step((0, 9), (1,), turn), Step((1, 9), (2,), back), Step((2,), (3,)),
+        Step((1,), (4,)), Step((2, 9), (5,), turn), Step((5, 9), (6,), turn),
+    ]  # fmt: skip
+    left = joined(steps, (3, 4, 6), lambda axes: 100 + axes[1])
+    assert left == [
+        (0, Step((0, 102), (1,), turn)), (2, Step((0,), (3,))), (3, Step((1,), (4,))),
+        (5, Step((0, 103), (6,), (0, 3, 1, 2))),
+    ]  # fmt: skip
+    whole = joined(steps[:2], (2,), lambda axes: 100)
+    assert [step.axes for _, step in whole] == [(0, 1, 2, 3)]
 
 
 def test_cells_that_float32_misses_are_refused() -> None:

@@ -25,6 +25,18 @@ def test_factors_of_a_product_have_the_zero_point_of_its_entry() -> None:
     assert found == {"x": ("u8", None), "a": ("s8", 0), "b": ("s8", 0), "matmul": ("u8", None)}
 
 
+def test_the_second_factor_alone_may_have_a_zero_point_to_keep() -> None:
+    """XNNPACK's; shares, which are the first, keep the one that LiteRT fixes."""
+    graph = graph_of(
+        lambda m, x: (m.a(x).flatten(2).transpose(1, 2) @ m.b(x).flatten(2)).softmax(-1)
+        @ m.c(x).flatten(2).transpose(1, 2),
+        a=conv(3, 2), b=conv(3, 2), c=conv(3, 2),
+    )  # fmt: skip
+    plan = plan_of(graph, "litert-xnnpack")
+    found = {name: tensor(plan, name).zero_point for name in ("a", "b", "softmax", "c")}
+    assert found == {"a": None, "b": 0, "softmax": -128, "c": 0}
+
+
 def test_a_factor_is_of_a_type_that_has_its_zero_point() -> None:
     taking = with_entry("openvino-cpu", type="MatMul", factor_zero_point=[128, 128])
     table = taking.model_dump(mode="json")
@@ -41,13 +53,20 @@ def test_a_factor_whose_zero_point_is_fixed_elsewhere_is_refused() -> None:
         lambda m, x: m.a(x).sigmoid().flatten(2).transpose(1, 2) @ m.b(x).flatten(2),
         a=conv(3, 2), b=conv(3, 2),
     )  # fmt: skip
-    profile = with_entry("int8-npu", type="MatMul", factor_zero_point="zero")
-    rule = (
-        r"op.MatMul.factor_zero_point does not list\n  found: sigmoid of zero point -128"
-        r"\n  allowed: 0\n  next: state one that activation.fixed_output has"
-    )
-    with pytest.raises(ProfileError, match=rule):
-        plan_of(graph, profile)
+    for key in ("factor_zero_point", "second_factor_zero_point"):
+        profile = with_entry("int8-npu", type="MatMul", **{key: "zero"})
+        if key.startswith("second"):
+            assert tensor(plan_of(graph, profile), "sigmoid").zero_point == -128
+            graph = graph_of(
+                lambda m, x: m.a(x).flatten(2).transpose(1, 2) @ m.b(x).sigmoid().flatten(2),
+                a=conv(3, 2), b=conv(3, 2),
+            )  # fmt: skip
+        rule = (
+            rf"op.MatMul.{key} does not list\n  found: sigmoid of zero point -128"
+            r"\n  allowed: 0\n  next: state one that activation.fixed_output has"
+        )
+        with pytest.raises(ProfileError, match=rule):
+            plan_of(graph, profile)
 
 
 def test_pixels_whose_zero_point_a_product_does_not_take_are_not_codes() -> None:

@@ -56,5 +56,5 @@ def linear(
 def matmul(qparams: dict[str, QParams], **constants: IntArray) -> IntegerGraph:
     """The product of two code tensors, named in order."""
     left, right = (*qparams, *qparams)[:2]
-    node = MatMul(name="layer", op_type="MatMul", inputs=(left, right), output="y")
+    node = MatMul(name="layer", op_type="MatMul", inputs=(left, right), output="y", shifted=False)
     return graph(node, qparams, **constants)

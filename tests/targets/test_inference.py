@@ -183,6 +183,20 @@ def test_factors_without_zero_points_are_shown_where_others_have_some(
     assert ("factor-zero-point" in errors(shifted, profile)) is shown
 
 
+def test_a_second_factor_without_a_zero_point_is_shown(tmp_path: Path) -> None:
+    body = "c = Relu(xd)\nq = QuantizeLinear(c, sy, zy)\nd = DequantizeLinear(q, sy, zy)\n"
+    model = qdq(f"{body}v = MatMul(xd, d)", zx=np.uint8(5), zy=np.uint8(0))
+    draft = deployq.infer_target([model])
+    (entry,) = (entry for entry in draft.operators if entry["type"].value == "MatMul")
+    assert entry.keys() & {"factor_zero_point", "second_factor_zero_point"} == {
+        "second_factor_zero_point"
+    }
+    profile = loaded(draft, tmp_path)
+    assert errors(model, profile) == []
+    shifted = qdq(f"{body}v = MatMul(d, xd)", zx=np.uint8(5), zy=np.uint8(0))
+    assert "factor-zero-point" in errors(shifted, profile)
+
+
 def test_codes_of_two_signs_and_operators_in_float() -> None:
     draft = deployq.infer_target([seed_model("islands")])
     floats = {entry["type"].value for entry in draft.operators if "status" in entry}

@@ -13,6 +13,7 @@ from deployq.arithmetic import rational
 from deployq.arithmetic.codes import scale_and_zero
 from deployq.arithmetic.contract import QDQ, Form
 from deployq.arithmetic.float32 import Float32Array
+from deployq.arithmetic.oracle import float32_functions
 from deployq.arithmetic.oracle.codes import centred, to_codes
 from deployq.arithmetic.oracle.integer_functions import INTEGER_FUNCTIONS
 from deployq.arithmetic.requant_words import Functions
@@ -97,6 +98,9 @@ def lookup_table(
         alpha = _attribute(params.alpha, LEAKY_ALPHA)
         steps = INTEGER_FUNCTIONS[function](centred(codes, qx), qx, out, form, alpha)
         return to_codes(steps, out, None).astype(np.int64)
+    if form.functions is Functions.FLOAT32 and function == "Gelu":
+        reals = float32_functions.gelu(dequantize(codes, qx), params.approximate)
+        return float32_functions.rounded_away(reals, out)
     values = _values(function, dequantize(codes, qx), params, form.functions)
     if form.functions is Functions.RECIPROCAL and function in RECIPROCAL:
         return _by_reciprocal(values, out)

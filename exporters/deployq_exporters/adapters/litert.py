@@ -44,11 +44,11 @@ class _Loaded:
 
     @property
     def floats(self) -> tuple[str, ...]:
-        return ()  # the writer refuses a graph with an operator in float
+        return tuple(node.name for node in self.graph.floats)
 
     @property
     def float_products(self) -> tuple[str, ...]:
-        return self.floats
+        return ()  # the writer takes normalizations alone in float
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from deployq.errors import InputError
 from deployq_exporters.litert_package import litert_module
-from deployq_exporters.tflite.layout import from_file, to_file
+from deployq_exporters.tflite.layout import FIRST, from_file, to_file
 
 Array = npt.NDArray[Any]
 DELEGATE = "DELEGATE"
@@ -116,30 +117,47 @@ class Session:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise _refused("LiteRT must run the file", error) from error
-        outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
-        return self._codes(outputs), self._codes(self._written()) if self.probes else {}
+        return self._codes(self._outputs), self._codes(self._written()) if self.probes else {}
 
     def operators(self) -> dict[str, str]:
-        """What each operator is, by the tensor that it writes."""
-        names, kinds = self._names(), self._nodes()
-        return {names[n["outputs"][0]]: n["op_name"] for n in kinds if n["op_name"] != DELEGATE}
+        """What each operator is, by the codes that it writes."""
+        return {name: node["op_name"] for name, node in self._makers().items()}
 
     def delegated(self) -> frozenset[str]:
-        """Tensors that XNNPACK wrote."""
-        names, makers, found = self._names(), dict[int, Any](), set[int]()
+        """Codes that XNNPACK wrote."""
+        makers, found = dict[int, Any](), set[int]()
         for node in self._nodes():
             if node["op_name"] != DELEGATE:
                 makers.update(dict.fromkeys(map(int, node["outputs"]), node))
         for node in self._nodes():
             if node["op_name"] == DELEGATE:
                 found |= _behind(makers, node["outputs"], set(map(int, node["inputs"])))
-        return frozenset(names[index] for index in found)
+        return frozenset(
+            name for name, node in self._makers().items() if int(node["outputs"][0]) in found
+        )
+
+    def _makers(self) -> dict[str, Any]:
+        """What computes each tensor of codes; a TRANSPOSE to another order of axes is none."""
+        made = dict[str, Any]()
+        for node in self._nodes():
+            if node["op_name"] == DELEGATE:
+                continue
+            name = self._names[int(node["outputs"][0])]
+            if name.removesuffix(FIRST) not in made or node["op_name"] != "TRANSPOSE":
+                made[name.removesuffix(FIRST)] = node
+        return made
 
     def _nodes(self) -> list[dict[str, Any]]:
         nodes: list[dict[str, Any]] = self._interpreter._get_ops_details()  # there is no other way
         return nodes
 
+    @cached_property
+    def _outputs(self) -> list[int]:
+        return [int(detail["index"]) for detail in self._interpreter.get_output_details()]
+
+    @cached_property
     def _names(self) -> dict[int, str]:
+        """Of all tensors, by index: asked for once, since it takes longer than a small network."""
         return {int(d["index"]): d["name"] for d in self._interpreter.get_tensor_details()}
 
     def _written(self) -> list[int]:
@@ -147,9 +165,13 @@ class Session:
         return [int(n["outputs"][0]) for n in nodes if n["op_name"] != DELEGATE]
 
     def _codes(self, indices: Sequence[int]) -> dict[str, Array]:
-        names = self._names()
-        tensors = {names[i]: self._interpreter.get_tensor(i) for i in indices}
-        return {name: from_file(array).astype(np.int64) for name, array in tensors.items()}
+        found = dict[str, Array]()
+        for index in indices:
+            name, array = self._names[index], self._interpreter.get_tensor(index)
+            if array.dtype != np.float32:  # what a normalization computes on the way
+                ordered = array if name.endswith(FIRST) else from_file(array)
+                found[name.removesuffix(FIRST)] = ordered.astype(np.int64)
+        return found
 
     def _resize(self, batch: int) -> None:
         if batch == self._batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from deployq.qparams import PerChannel, QParams
 from deployq_exporters.litert_package import litert_module
+from deployq_exporters.tflite.transposes import Step, joined
 
 SCHEMA_VERSION = 3
 IDENTIFIER = b"TFL3"
@@ -20,14 +22,16 @@ OLD_CODES = 127
 
 KINDS = {8: "INT8", 16: "INT16", 32: "INT32", 64: "INT64"}
 """Width of signed integers to the schema's name of their type."""
+FLOAT32 = "FLOAT32"
 
 VERSIONS: Mapping[str, int] = MappingProxyType(
     {
-        "ADD": 2, "AVERAGE_POOL_2D": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3,
-        "FULLY_CONNECTED": 4, "HARD_SWISH": 1, "LEAKY_RELU": 2, "LOGISTIC": 2, "MAXIMUM": 2,
-        "MAX_POOL_2D": 2, "MEAN": 2, "MINIMUM": 2, "MIRROR_PAD": 2, "MUL": 2, "PAD": 2,
-        "PADV2": 2, "QUANTIZE": 2, "RESHAPE": 1, "RESIZE_NEAREST_NEIGHBOR": 2, "SOFTMAX": 2,
-        "STRIDED_SLICE": 2, "TANH": 2, "TRANSPOSE": 2, "TRANSPOSE_CONV": 3,
+        "ADD": 2, "AVERAGE_POOL_2D": 2, "BATCH_MATMUL": 2, "CONCATENATION": 2, "CONV_2D": 3,
+        "DEPTHWISE_CONV_2D": 3, "DEQUANTIZE": 2, "FULLY_CONNECTED": 4, "GELU": 2, "HARD_SWISH": 1,
+        "LEAKY_RELU": 2, "LOGISTIC": 2, "MAXIMUM": 2, "MAX_POOL_2D": 2, "MEAN": 2, "MINIMUM": 2,
+        "MIRROR_PAD": 2, "MUL": 2, "PAD": 2, "PADV2": 2, "QUANTIZE": 2, "RESHAPE": 1,
+        "RESIZE_NEAREST_NEIGHBOR": 2, "RSQRT": 1, "SOFTMAX": 2, "STRIDED_SLICE": 2, "SUB": 2,
+        "TANH": 2, "TRANSPOSE": 2, "TRANSPOSE_CONV": 3,
     }
 )  # fmt: skip
 """Operator to the first version that takes 8-bit codes (tflite, ``op_version.cc``)."""
@@ -35,9 +39,9 @@ VERSIONS: Mapping[str, int] = MappingProxyType(
 WIDE_VERSIONS: Mapping[str, int] = MappingProxyType(
     {
         "ADD": 3, "AVERAGE_POOL_2D": 3, "CONCATENATION": 3, "CONV_2D": 4, "DEPTHWISE_CONV_2D": 5,
-        "FULLY_CONNECTED": 7, "MAXIMUM": 4, "MAX_POOL_2D": 3, "MEAN": 3, "MINIMUM": 4,
-        "MIRROR_PAD": 3, "MUL": 4, "PAD": 3, "PADV2": 3, "QUANTIZE": 3, "STRIDED_SLICE": 4,
-        "TRANSPOSE": 4,
+        "DEQUANTIZE": 3, "FULLY_CONNECTED": 7, "MAXIMUM": 4, "MAX_POOL_2D": 3, "MEAN": 3,
+        "MINIMUM": 4, "MIRROR_PAD": 3, "MUL": 4, "PAD": 3, "PADV2": 3, "QUANTIZE": 3,
+        "STRIDED_SLICE": 4, "TRANSPOSE": 4,
     }
 )  # fmt: skip
 """The same of 16-bit codes, where it is another. LiteRT's resolvers take these; they look at
@@ -57,17 +61,22 @@ class FlatFile:
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
         self._codes: dict[tuple[str, int], int] = {}
+        self._permutations: dict[tuple[int, ...], int] = {}
 
     def codes(self, name: str, shape: Sequence[int], qparams: QParams) -> int:
         """Add a tensor of signed codes that an operator or the user writes; its index."""
         return self._add(name, shape, KINDS[qparams.qtype.bits], qparams)
 
+    def reals(self, name: str, shape: Sequence[int]) -> int:
+        """Add a tensor of float32 that an operator writes; its index."""
+        return self._add(name, shape, FLOAT32, None)
+
     def constant(self, name: str, data: npt.NDArray[Any], qparams: QParams | None = None) -> int:
-        """Add signed integers of 8 to 64 bits; its index."""
+        """Add signed integers of 8 to 64 bits, or float32; its index."""
         buffer = self.schema.BufferT()
         buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
         self._buffers.append(buffer)
-        kind = KINDS[8 * data.dtype.itemsize]
+        kind = FLOAT32 if data.dtype == np.float32 else KINDS[8 * data.dtype.itemsize]
         return self._add(name, data.shape, kind, qparams, buffer=len(self._buffers) - 1)
 
     def operator(
@@ -97,16 +106,47 @@ class FlatFile:
         self._operators.append(made)
 
     def content(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """The whole file."""
+        """The whole file, with chains of TRANSPOSE joined and without what nothing reads."""
+        operators = self._joined(outputs)
+        read = {*inputs, *outputs, *(i for op in operators for i in (*op.inputs, *op.outputs))}
+        kept = sorted(read)
+        place = {index: new for new, index in enumerate(kept)}
+        for op in operators:
+            op.inputs, op.outputs = ([place[i] for i in each] for each in (op.inputs, op.outputs))
         subgraph = self.schema.SubGraphT()
-        subgraph.name, subgraph.tensors = "main", self._tensors
-        subgraph.operators = self._operators
-        subgraph.inputs, subgraph.outputs = list(inputs), list(outputs)
+        subgraph.name, subgraph.tensors = "main", [self._tensors[index] for index in kept]
+        subgraph.operators = operators
+        subgraph.inputs, subgraph.outputs = ([place[i] for i in ends] for ends in (inputs, outputs))
         model = self.schema.ModelT()
         model.version, model.description = SCHEMA_VERSION, "deployq"
         model.operatorCodes = [self._code(*key) for key in self._codes]
         model.subgraphs, model.buffers = [subgraph], self._buffers
         return packed(model)
+
+    def _joined(self, ends: Sequence[int]) -> list[Any]:
+        """The operators that are left (see :mod:`~deployq_exporters.tflite.transposes`)."""
+        names = [code for code, _ in self._codes]
+        steps = [
+            Step(tuple(op.inputs), tuple(op.outputs), axes)
+            for op in self._operators
+            for axes in [self._axes(op) if names[op.opcodeIndex] == "TRANSPOSE" else None]
+        ]
+        left = []
+        for place, step in joined(steps, ends, self._permutation):
+            made = copy(self._operators[place])
+            made.inputs, made.outputs = step.inputs, step.outputs
+            left.append(made)
+        return left
+
+    def _axes(self, transpose: Any) -> tuple[int, ...]:
+        stored = self._buffers[self._tensors[transpose.inputs[1]].buffer].data
+        return tuple(np.frombuffer(stored.tobytes(), np.int32).tolist())
+
+    def _permutation(self, axes: tuple[int, ...]) -> int:
+        if axes not in self._permutations:
+            name = f"axes.{'.'.join(map(str, axes))}"
+            self._permutations[axes] = self.constant(name, np.asarray(axes, np.int32))
+        return self._permutations[axes]
 
     def _add(
         self,

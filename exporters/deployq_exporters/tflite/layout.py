@@ -15,6 +15,9 @@ from deployq.qparams import IntArray
 
 Shape = tuple[int, ...]
 
+FIRST = ".channels_first"
+"""Ends the name of a tensor of four axes in ONNX's order; the rest is that of its codes."""
+
 _IMAGE = (0, 2, 3, 1)
 
 

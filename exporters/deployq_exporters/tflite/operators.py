@@ -15,8 +15,8 @@ from deployq_exporters.tflite.writing import Writing
 
 FUNCTIONS = {"Sigmoid": ("LOGISTIC", (1 / 256, -128)), "Tanh": ("TANH", (1 / 128, 0))}
 """ONNX operator to TFLite's, with the scale and zero point of its output."""
-STEPS = {"LeakyRelu": "LEAKY_RELU", "HardSwish": "HARD_SWISH"}
-"""Functions that LiteRT computes from any grid to any other, in integer steps."""
+STEPS = {"LeakyRelu": "LEAKY_RELU", "HardSwish": "HARD_SWISH", "Gelu": "GELU"}
+"""Functions that LiteRT computes from any grid to any other, by steps of its own."""
 
 
 def write_elementwise(writing: Writing, node: Elementwise) -> None:
@@ -91,7 +91,7 @@ def write_rescale(writing: Writing, node: Rescale) -> None:
 
 
 def write_lookup(writing: Writing, node: Lookup) -> None:
-    """LOGISTIC or TANH, on the grid that LiteRT fixes, LEAKY_RELU or HARD_SWISH.
+    """LOGISTIC or TANH, on the grid that LiteRT fixes, LEAKY_RELU, HARD_SWISH or GELU.
 
     Raises:
         UnsupportedError: another function, an output on another grid than LiteRT fixes, or codes of
@@ -125,7 +125,12 @@ def _options(writing: Writing, node: Lookup) -> Any:
         )
     if node.op_type == "HardSwish":
         return schema.HardSwishOptionsT()
-    options: Any = schema.LeakyReluOptionsT()
+    options: Any
+    if node.op_type == "Gelu":
+        options = schema.GeluOptionsT()
+        options.approximate = node.params.approximate == "tanh"
+        return options
+    options = schema.LeakyReluOptionsT()
     options.alpha = LEAKY_ALPHA if node.params.alpha is None else node.params.alpha
     return options
 

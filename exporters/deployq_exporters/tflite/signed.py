@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deployq.qgraph.nodes import IntegerGraph, Move, Node
+from deployq.qgraph.nodes import IntegerGraph, MatMul, Move, Node
 from deployq.qparams import QParams
 from deployq.qtypes import QType
 
@@ -24,12 +25,20 @@ def signed_graph(graph: IntegerGraph) -> IntegerGraph:
         return graph
     qparams = {n: _lower(q) if n in lowered else q for n, q in graph.qparams.items()}
     constants = {n: codes - SHIFT * (n in lowered) for n, codes in graph.constants.items()}
-    nodes = tuple(_moved(node) if node.output in lowered else node for node in graph.nodes)
-    return replace(graph, nodes=nodes, qparams=qparams, constants=constants)
+    nodes = (_moved(node) if node.output in lowered else node for node in graph.nodes)
+    every = tuple(_of_lowered(node, qparams) for node in nodes)
+    return replace(graph, nodes=every, qparams=qparams, constants=constants)
 
 
 def _lower(qparams: QParams) -> QParams:
     return QParams(S8, qparams.scale, qparams.zero_point - SHIFT)
+
+
+def _of_lowered(node: Node, qparams: Mapping[str, QParams]) -> Node:
+    """The node with what it says of a zero point as it is now."""
+    if not isinstance(node, MatMul):
+        return node
+    return replace(node, shifted=bool(qparams[node.inputs[1]].zero_point))
 
 
 def _moved(node: Node) -> Node:

@@ -13,6 +13,7 @@ from deployq.qgraph.nodes import (
     IntegerGraph,
     Linear,
     Lookup,
+    MatMul,
     Move,
     Node,
     Pool,
@@ -30,7 +31,9 @@ from deployq_exporters.tflite.operators import (
     write_pool,
     write_rescale,
 )
+from deployq_exporters.tflite.products import write_matmul
 from deployq_exporters.tflite.refusals import refuse
+from deployq_exporters.tflite.row_norms import row_norms, write_row_norm
 from deployq_exporters.tflite.signed import signed_graph
 from deployq_exporters.tflite.softmax import write_softmax
 from deployq_exporters.tflite.writing import Writing
@@ -57,8 +60,12 @@ def write_tflite(graph: IntegerGraph, shapes: Mapping[str, Shape]) -> bytes:
     inputs, outputs = _input_codes(writing.graph), output_codes(writing.graph)
     for name in inputs:
         writing.index[name] = writing.codes(name, file_shape(shapes[name]), name)
+    norms = row_norms(writing.graph)
+    written = {*inputs, *(found.norm.output for found in norms.values())}
     for node in writing.graph.nodes:
-        if node.output not in inputs and not isinstance(node, Dequantize):
+        if node.output in norms:
+            write_row_norm(writing, norms[node.output])
+        elif node.output not in written and not isinstance(node, Dequantize):
             _write(writing, node)
     ends = ([writing.index[name] for name in names] for names in (inputs, outputs))
     return writing.file.content(*ends)
@@ -112,6 +119,7 @@ def _check_width(writing: Writing, node: Node) -> None:
 
 _WRITERS: dict[type[Node], Callable[[Writing, Any], None]] = {
     Linear: write_linear,
+    MatMul: write_matmul,
     Elementwise: write_elementwise,
     Pool: write_pool,
     Concat: write_concat,

@@ -13,6 +13,7 @@ from deployq.qparams import QParams
 from deployq_exporters.tflite.clamp import FUSING, clamp, fused
 from deployq_exporters.tflite.flatfile import VERSIONS, WIDE_VERSIONS, FlatFile
 from deployq_exporters.tflite.layout import (
+    FIRST,
     Shape,
     file_axes,
     file_shape,
@@ -123,7 +124,7 @@ class Writing:
     def channels_first(self, name: str) -> int:
         """A tensor of four axes in ONNX's order."""
         index, shape = self.operand(name), self.shapes[name]
-        made = self.codes(f"{name}.channels_first", shape, name)
+        made = self.codes(f"{name}{FIRST}", shape, name)
         axes = self.integers(f"{name}.to_channels_first", onnx_axes(len(shape)))
         self.file.operator("TRANSPOSE", [index, axes], made, self.file.schema.TransposeOptionsT())
         return made
@@ -141,7 +142,8 @@ class Writing:
     ) -> None:
         """An operator that writes four axes in ONNX's order, and what moves them to the file's."""
         shape = self.shapes[node.output]
-        made = self.codes(f"{node.output}.channels_first", shape, node.output)
+        name = node.output if node.bounds is None else f"{node.output}.unclamped"
+        made = self.codes(f"{name}{FIRST}", shape, node.output)
         self.file.operator(code, inputs, made, options)
         axes = self.integers(f"{node.output}.from_channels_first", file_axes(len(shape)))
         self.emit(node, "TRANSPOSE", [made, axes], self.file.schema.TransposeOptionsT())

@@ -106,14 +106,13 @@ def factor_zero_point(file: CheckedFile, profile: TargetProfile) -> Iterator[Bre
     """Activations that are multiplied with each other have the zero point of the [[op]] entry."""
     for node in file.graph.nodes:
         rule = profile.op_rule(node.op_type) if isinstance(node, MatMul) else None
-        if rule is None or rule.factor_zero_point is None:
-            continue
-        for name in node.inputs:
+        for place, name in enumerate(node.inputs if rule is not None else ()):
             qparams = file.graph.qparams.get(name)
-            if qparams is None or qparams.zero_point.ndim:
+            if rule is None or qparams is None or qparams.zero_point.ndim:
                 continue
-            for found in zero_point_breach(qparams, rule.factor_zero_point):
-                yield Breach(node.name, name, *found)
+            for stated in rule.factors(place).values():
+                for found in zero_point_breach(qparams, stated):
+                    yield Breach(node.name, name, *found)
 
 
 def residual(file: CheckedFile, profile: TargetProfile) -> Iterator[Breach]:

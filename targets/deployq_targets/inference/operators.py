@@ -106,11 +106,13 @@ def _factors(nodes: Found, files: Sequence[NamedFile]) -> Facts:
     read = [(where, named, name) for where, named, node in nodes
             if isinstance(node, MatMul) for name in node.inputs]  # fmt: skip
     every = [(named, name) for named in files for name in named.file.activations]
-    if not read or any(_is_shifted(named, name) for _, named, name in read):
+    if not read or not any(_is_shifted(named, name) for named, name in every):
         return {}
-    if not any(_is_shifted(named, name) for named, name in every):
-        return {}
-    return {"factor_zero_point": Fact(ZeroPointWord.ZERO.value, read[0][0])}
+    if not any(_is_shifted(named, name) for _, named, name in read):
+        return {"factor_zero_point": Fact(ZeroPointWord.ZERO.value, read[0][0])}
+    if not any(_is_shifted(named, name) for _, named, name in read[1::2]):
+        return {"second_factor_zero_point": Fact(ZeroPointWord.ZERO.value, read[0][0])}
+    return {}
 
 
 def _is_shifted(named: NamedFile, tensor: str) -> bool:

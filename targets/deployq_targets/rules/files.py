@@ -97,10 +97,9 @@ def op_widths_are_declared(profile: TargetProfile) -> Iterator[Clash]:
 def factors_are_those_of_products(profile: TargetProfile) -> Iterator[Clash]:
     """Only MatMul multiplies activations, which have a zero point that both sections allow."""
     types = [QType.parse(name) for name in profile.activation.types]
-    for rule in profile.op:
-        stated, where = rule.factor_zero_point, f"op.{rule.type}.factor_zero_point"
-        if stated is None:
-            continue
+    stating = [(rule, *fact) for rule in profile.op for fact in rule.factors(1).items()]
+    for rule, key, stated in stating:
+        where = f"op.{rule.type}.{key}"
         if rule.type != "MatMul":
             yield Clash(where, rule.type, "MatMul")
         pairs = [(profile.activation_zero_points(t), zero_points(stated, t)) for t in types]
