@@ -16,7 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.litert_parity import NOT_DELEGATED, PARTLY
-from benchmarks.litert_runs import compare, compare_alone, kernels_of, merged, scalar_contract
+from benchmarks.litert_runs import (
+    IN_FLOAT,
+    compare,
+    compare_alone,
+    kernels_of,
+    merged,
+    scalar_contract,
+)
 from benchmarks.sweeps import wide
 from benchmarks.sweeps.elementwise import (
     broadcasts,
@@ -320,12 +327,12 @@ def block(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Dataset]:
 def test_an_exported_block_computes_what_the_simulator_says(
     target: str, block: tuple[Bundle, Dataset]
 ) -> None:
-    """LayerNorm alone is in float: a QUANTIZE behind it may round a tie otherwise."""
+    """LayerNorm alone is in float: codes behind it may round a tie otherwise."""
     bundle, data = block
     content = (bundle.path / "model.tflite").read_bytes()
     found = compare(open_file(bundle.path).graph, content, load_profile(target), [data.inputs])
     tallies = {tally.operator: tally for tally in found.tallies}
-    floats = tallies.pop("QUANTIZE")
+    floats = tallies.pop(IN_FLOAT)
     assert floats.different <= floats.codes // 1000
     for name in ("BATCH_MATMUL", "GELU", "SOFTMAX", "FULLY_CONNECTED", "ADD"):
         tally = tallies.pop(name)

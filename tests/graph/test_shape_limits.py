@@ -77,7 +77,8 @@ CASES: dict[str, tuple[str, Any, fx.GraphModule, fx.GraphModule, str, Any]] = {
 def test_every_key_has_a_case() -> None:
     assert set(CASES) == set(CHECKS)
     shape_keys = set(OpRule.model_fields) - {
-        "type", "group", "status", "act_bits", "act_types", "factor_zero_point", "weight_bits"
+        "type", "group", "status", "act_bits", "act_types", "weight_bits",
+        "factor_zero_point", "second_factor_zero_point",
     }  # fmt: skip
     assert shape_keys == set(CHECKS)
 
