@@ -17,7 +17,8 @@ from deployq.arithmetic.kernels.codes import torch_dtype
 from deployq.errors import UnsupportedError
 from deployq.qgraph import read_graph
 from deployq.qgraph.as_computed import as_computed
-from deployq.qgraph.nodes import IntegerGraph, Linear, Node, Quantize
+from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Linear, Node, Quantize
+from deployq.simulator.floats import compute_float
 from deployq.simulator.operators import compute
 from deployq_exporters.runtimes.qnn_htp import Session
 
@@ -75,7 +76,7 @@ def compare(
     given = {name: array for name, array in inputs.items() if name in graph.qparams}
     computed = as_computed(graph, contract)
     run = _Fed(computed, contract, {**given, **found}, inputs)
-    tallies = {node.output: run.tally(node) for node in computed.nodes if node.writes_codes}
+    tallies = {node.output: run.tally(node) for node in computed.nodes if run.writes_codes(node)}
     return {name: tally for name, tally in tallies.items() if name in graph.qparams}
 
 
@@ -89,15 +90,30 @@ class _Fed:
         codes: Mapping[str, Array],
         inputs: Mapping[str, Array],
     ) -> None:
-        self.graph, self.contract, self.inputs = graph, contract, inputs
+        self.graph, self.contract, self.reals = graph, contract, dict(inputs)
+        makers = {node.output: f"{node.op_type}, in float" for node in graph.floats}
+        self.made_in_float = {
+            node.output: makers[node.inputs[0]]
+            for node in graph.nodes
+            if isinstance(node, Quantize) and node.inputs[0] in makers
+        }
         constants = {name: codes for name, codes in graph.constants.items()}
         self.codes = {n: self._tensor(n, c) for n, c in {**constants, **codes}.items()}
 
     def _tensor(self, name: str, codes: Array) -> Tensor:
         return torch.tensor(codes.astype("int64")).to(torch_dtype(self.graph.qparams[name].qtype))
 
+    def writes_codes(self, node: Node) -> bool:
+        """Whether it does; what computes in reals between codes is computed on the way."""
+        if isinstance(node, Float):
+            self.reals[node.output] = compute_float(node, [self.reals[n] for n in node.inputs])
+        elif isinstance(node, Dequantize):
+            read = self.codes[node.inputs[0]].numpy()
+            self.reals[node.output] = affine.dequantize(read, self.graph.qparams[node.inputs[0]])
+        return node.writes_codes
+
     def tally(self, node: Node) -> Tally:
-        operator = _operator(node, self.graph)
+        operator = self.made_in_float.get(node.output) or _operator(node, self.graph)
         try:
             own = self._compute(node)
         except UnsupportedError:
@@ -110,7 +126,7 @@ class _Fed:
     def _compute(self, node: Node) -> Tensor:
         out = self.graph.qparams[node.output]
         if isinstance(node, Quantize):
-            codes = affine.quantize(self.inputs[node.inputs[0]], out)
+            codes = affine.quantize(self.reals[node.inputs[0]], out)
             low, high = node.bounds or (out.qtype.qmin, out.qtype.qmax)
             return self._tensor(node.output, codes).clamp(low, high)
         operands = [(self.codes[name], self.graph.qparams[name]) for name in node.inputs]

@@ -144,6 +144,12 @@ class QParams:
             )
 
     @property
+    def is_shifted(self) -> bool:
+        """A zero point is not the middle of the type: 0 of signed codes, 128 of unsigned bytes."""
+        middle = 0 if self.qtype.signed else 1 << (self.qtype.bits - 1)
+        return bool((self.zero_point != middle).any())
+
+    @property
     def key(self) -> tuple[object, ...]:
         """Bytes of the parameters: equal keys, equal maps."""
         return (self.qtype, self.granularity, self.scale.tobytes(), self.zero_point.tobytes())

@@ -91,7 +91,7 @@ QUICK = Budget(
         "mnist_vit_prenorm": Schedule(300, SMALL, EVERY, POWER_PAIRS, SURE),
         "cifar10_vit_prenorm": Schedule(600, SHORT, EVERY, POWER_PAIRS, SURE),
         "cifar10_vit_postnorm": Schedule(600, WIDER, (*PLAIN, NARROWEST)),
-        "imagenet_vit_tiny16": Schedule(900, REDUCED, WIDE),
+        "imagenet_vit_tiny16": Schedule(900, REDUCED, GRIDS["imagenet_vit_tiny16"]),
         "lm_stories260k": Schedule(600, STORIES, GRIDS["lm_stories260k"]),
     },
     seeds=3, reported=6000, iterations=300,

@@ -13,6 +13,7 @@ from benchmarks.sweeps.biases import crowded
 from benchmarks.sweeps.elementwise import RATIOS, pairs
 from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, means_by_2, pools
+from benchmarks.sweeps.products import products
 from benchmarks.sweeps.sweep import EVERY_CODE, UNITS, ZERO_POINTS, Sweep, grid, of
 from deployq.arithmetic.oracle.lookup import UnaryParams
 from deployq.qgraph.nodes import Concat, Elementwise, IntegerGraph, Lookup, Softmax
@@ -28,7 +29,7 @@ DIFFERENCES = np.arange(-255, 256)
 def unsigned_sweeps() -> Iterator[Sweep]:
     """Operator by operator; HTP takes a clamp only where the output's range makes it idle."""
     signed = (
-        every_sum("CONV_2D"), windows("CONV_2D"), windows("DEPTHWISE_CONV_2D"), rows(),
+        every_sum("CONV_2D"), windows("CONV_2D"), windows("DEPTHWISE_CONV_2D"), rows(), products(),
         pairs("ADD"), pairs("MUL"), joined(), means(), means_by_2(),
         pools("AVERAGE_POOL_2D"), pools("MAX_POOL_2D"),
     )  # fmt: skip

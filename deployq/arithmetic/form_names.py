@@ -24,7 +24,8 @@ FACTORS = f"MatMul{KIND}factors"
 """Of two activations, where LiteRT's layers with constants are rounded otherwise."""
 
 FACTORS_SHIFTED = f"{FACTORS}{KIND}shifted"
-"""So, the second with another zero point than 0, which XNNPACK leaves to another kernel."""
+"""So, the second with another zero point than the middle of its type: XNNPACK leaves them to
+another kernel, HTP makes other codes of the factor first."""
 
 KINDS = (DEPTHWISE_BY_2, DILATED_IN_STEPS, GROUPED, MEAN_BY_2, FACTORS, FACTORS_SHIFTED)
 """All that a contract may name beside the operators."""
@@ -58,7 +59,7 @@ def product_form_name(*, shifted: bool) -> str:
     """The kind of MatMul that multiplies two activations.
 
     Args:
-        shifted: the second has another zero point than 0.
+        shifted: see ``QParams.is_shifted``, of the second.
     """
     return FACTORS_SHIFTED if shifted else FACTORS
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from deployq.arithmetic.contract import Form
+from collections.abc import Sequence
+
+from deployq.arithmetic.contract import Contract, Form
+from deployq.arithmetic.pairs import is_pair
 from deployq.arithmetic.requant_words import LITERT_SHARES, Normalization, Softmax
 
 NORMALIZATIONS = ("LayerNormalization", "RMSNormalization")
@@ -16,3 +19,8 @@ def in_integers(operator: str, form: Form) -> bool:
     if operator == "Softmax":
         return form.softmax in SHARES
     return form.normalization is Normalization.INTEGER
+
+
+def knows_rows(contract: Contract, shape: Sequence[int]) -> bool:
+    """False of a Softmax over longer rows, where those of two are all that is known of a target."""
+    return contract.form("Softmax").softmax is not Softmax.PAIRS or is_pair(shape)

@@ -125,7 +125,7 @@ def compute(node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator) 
     operator = COMPUTE[node.target]
     bits = max(operand.qparams.qtype.bits for operand in operands)
     if operator == "MatMul":
-        name = product_form_name(shifted=bool(operands[1].qparams.zero_point))
+        name = product_form_name(shifted=operands[1].qparams.is_shifted)
         return Pending(name, _matmul(node, operands, accumulator), bits=bits)
     return Pending(compute_form(node), _FINISH[operator](node, operands), bits=bits)
 

@@ -36,7 +36,7 @@ from deployq.graph.plan import LayerPlan, Plan, TensorPlan
 from deployq.graph.ranks import check_ranks
 from deployq.graph.reals import keep_in_reals
 from deployq.graph.recipe import Recipe
-from deployq.graph.row_lengths import check_rows
+from deployq.graph.row_lengths import rows_in_float
 from deployq.graph.selections import Selection, find_selections, selection_plan
 from deployq.graph.sites import (
     INFINITY,
@@ -136,7 +136,7 @@ def _place(
 ) -> Placement:
     floats = float_nodes(module, sites, profile, recipe, fallbacks)
     check_layers(module, sites, profile)
-    check_rows(sites.values(), profile)
+    floats += rows_in_float(sites.values(), profile)
     gridded = on_grids(module, sites)
     touches = find_touches(module, sites, profile)
     outputs = _output_sites(module, sites)

@@ -87,7 +87,7 @@ def _matmul(walk: Walk, node: onnx.NodeProto) -> None:
     a, b = walk.operand(node, 0), walk.operand(node, 1)
     made = MatMul(
         name=label(node), op_type="MatMul", inputs=(a, b), output=PENDING,
-        shifted=bool(walk.qparams[b].zero_point.any()),
+        shifted=walk.qparams[b].is_shifted,
     )  # fmt: skip
     walk.wait(node, made)
 

@@ -154,7 +154,7 @@ class MatMul(Node):
     """Product of two code tensors, (..., M, K) and (..., K, N); leading axes broadcast.
 
     Args:
-        shifted: the second has another zero point than 0.
+        shifted: see ``QParams.is_shifted``, of the second.
     """
 
     shifted: bool

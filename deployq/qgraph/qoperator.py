@@ -121,7 +121,7 @@ def _matmul(walk: Walk, node: onnx.NodeProto) -> None:
         b = _operand(walk, node, 3)
         made = MatMul(
             name=label(node), op_type="MatMul", inputs=(a, b), output=node.output[0],
-            shifted=bool(walk.qparams[b].zero_point.any()),
+            shifted=walk.qparams[b].is_shifted,
         )  # fmt: skip
     walk.emit(made, _activation(walk, node, 6, 0))
 

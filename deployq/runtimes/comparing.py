@@ -37,8 +37,9 @@ def codes_apart(found: Array, wanted: Array, scale: float) -> Codes:
 
 def against_simulation(
     graph: IntegerGraph, contract: Contract, inputs: Arrays, outputs: Arrays, batch: int
-) -> Codes:
-    """Output codes beside those of the simulation of the same file.
+) -> Codes | None:
+    """Output codes beside those of the simulation of the same file; None where something in it
+    counts as in float.
 
     Args:
         outputs: reals, (N, ...).
@@ -48,10 +49,12 @@ def against_simulation(
     for start in range(0, count, batch):
         rows = slice(start, start + batch)
         fed = feed(graph, {name: array[rows] for name, array in inputs.items()})
-        simulated = run_graph(graph, contract, fed).codes
+        simulation = run_graph(graph, contract, fed)
+        if simulation.floats:
+            return None
         for name, tensor in grids.items():
             qparams = graph.qparams[tensor]
-            wanted = affine.dequantize(simulated[tensor].numpy(), qparams)
+            wanted = affine.dequantize(simulation.codes[tensor].numpy(), qparams)
             one = codes_apart(outputs[name][rows], wanted, float(qparams.scale))
             apart = Codes(
                 apart.compared + one.compared,

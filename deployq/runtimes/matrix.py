@@ -165,7 +165,7 @@ class Matrix:
             reason = f"not simulated, {error.where}: {error.rule} [{error.found}]"
             return replace(row, contract=name, reason=reason)
         where = ""
-        if apart.different and ran.inner:
+        if apart is not None and apart.different and ran.inner:
             few = {n: array[:INNER_SAMPLES] for n, array in inputs.items()}
             where = first_apart(graph, contract, few, ran.inner)
         return replace(row, contract=name, simulated=apart, first=where)

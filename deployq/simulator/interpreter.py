@@ -22,10 +22,19 @@ from deployq import affine
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels.codes import quantize, torch_dtype
 from deployq.arithmetic.kernels.pieces import in_pieces
+from deployq.arithmetic.row_operators import knows_rows
 from deployq.errors import InputError
 from deployq.qgraph.as_computed import as_computed
 from deployq.qgraph.liveness import last_readers
-from deployq.qgraph.nodes import Dequantize, Float, IntegerGraph, Linear, Node, Quantize
+from deployq.qgraph.nodes import (
+    Dequantize,
+    Float,
+    IntegerGraph,
+    Linear,
+    Node,
+    Quantize,
+    Softmax,
+)
 from deployq.qgraph.row_norms import rows_on_codes
 from deployq.qparams import QParams
 from deployq.simulator.fit import most_elements
@@ -44,7 +53,8 @@ class Simulation:
         codes: every code tensor that is kept, but constants, by name, (N, ...) integers, in graph
             order: as computed, before any is forced.
         outputs: graph outputs by name: float32, or codes where the file ends in codes.
-        floats: names of the operators that ran in float32.
+        floats: names of the operators that ran in float32, or count so: their codes are not known
+            of the target.
         sums: the finished sums of each weighted layer and product as the accumulator holds them,
             int64, by the tensor that it writes; none where they were not asked for.
     """
@@ -93,7 +103,8 @@ def run_graph(
         run.step(node)
         run.forget(name for name in {*node.inputs, node.output} if last.get(name, number) == number)
     outputs = {name: run.output(name) for name in graph.outputs}
-    return Simulation(run.recorded, outputs, tuple(node.name for node in graph.floats))
+    names = tuple(n.name for n in graph.nodes if isinstance(n, Float) or n.name in run.unknown)
+    return Simulation(run.recorded, outputs, names)
 
 
 class _Run:
@@ -111,6 +122,7 @@ class _Run:
         self.recorded: dict[str, Tensor] = {}
         self.fed = {n: _as_tensor(c, graph.qparams[n]) for n, c in graph.constants.items()}
         self.reals: dict[str, Array] = {}
+        self.unknown = set[str]()
         self.most = most_elements(shapes)
 
     def take(self, name: str, array: Array) -> None:
@@ -142,6 +154,8 @@ class _Run:
             codes = [(self.fed[name], qparams[name]) for name in node.inputs]
             computed = compute(node, codes, qparams[node.output], self.contract, self.most)
             self._record(node.output, computed)
+            if isinstance(node, Softmax) and not knows_rows(self.contract, computed.shape):
+                self.unknown.add(node.name)
 
     def _record(self, name: str, codes: Tensor) -> None:
         if name in self.keep:

@@ -1,4 +1,4 @@
-"""Softmax over rows of two, as a target has it: exact shares of 255, and what it refuses."""
+"""Softmax over rows of two, as a target has it: exact shares of 255; longer rows; refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deployq.qparams import QParams
 from deployq.qtypes import QType
 from tests.arithmetic.cases import S8, U8, assert_codes, tensor
 
-PAIRS = Form(Kind.EXACT, softmax=Softmax.PAIRS)
+PAIRS, REAL = (Form(Kind.EXACT, softmax=word) for word in (Softmax.PAIRS, Softmax.REAL))
 U16 = QType(16, signed=False)
 EVERY = np.stack(np.meshgrid(np.arange(256), np.arange(256)), -1).astype(np.uint8)
 
@@ -44,18 +44,14 @@ def test_a_tie_goes_to_the_second() -> None:
     assert softmax(same, params(0.1), OUT, PAIRS).tolist() == [[127, 128]] * 3
 
 
-@pytest.mark.parametrize(("shape", "qx", "out", "rule", "found"), [
-    ((4, 3), params(0.1), OUT, "rows of two", "rows of 3"),
-    ((4, 1), params(0.1), OUT, "rows of two", "rows of 1"),
-    ((4, 2), params(0.1, 0, S8), OUT, "unsigned bytes", "s8"),
-    ((4, 2), params(0.1), params(1 / 256, 0, U16), "unsigned bytes", "u16"),
-    ((4, 2), params(0.1), params(1 / 255), "steps of 1/256", "scale 0.00392157, zero point 0"),
-    ((4, 2), params(0.1), params(1 / 256, 3), "steps of 1/256", "scale 0.00390625, zero point 3"),
+@pytest.mark.parametrize(("qx", "out", "rule", "found"), [
+    (params(0.1, 0, S8), OUT, "unsigned bytes", "s8"),
+    (params(0.1), params(1 / 256, 0, U16), "unsigned bytes", "u16"),
+    (params(0.1), params(1 / 255), "steps of 1/256", "scale 0.00392157, zero point 0"),
+    (params(0.1), params(1 / 256, 3), "steps of 1/256", "scale 0.00390625, zero point 3"),
 ])  # fmt: skip
-def test_other_rows_and_grids_are_refused(
-    shape: tuple[int, int], qx: QParams, out: QParams, rule: str, found: str
-) -> None:
-    codes = np.zeros(shape, qx.qtype.dtype)
+def test_other_grids_are_refused(qx: QParams, out: QParams, rule: str, found: str) -> None:
+    codes = np.zeros((4, 2), qx.qtype.dtype)
     for refused in (
         lambda: softmax(codes, qx, out, PAIRS),
         lambda: kernels.softmax(tensor(codes), qx, out, PAIRS),
@@ -63,3 +59,11 @@ def test_other_rows_and_grids_are_refused(
         with pytest.raises(UnsupportedError, match=rule) as caught:
             refused()
         assert str(caught.value.found).startswith(found)
+
+
+@pytest.mark.parametrize("length", [1, 3, 17])
+def test_longer_rows_are_real(length: int) -> None:
+    codes, qx = EVERY.reshape(-1)[: 60 * length].reshape(-1, length), params(0.05, 3)
+    wanted = softmax(codes, qx, OUT, REAL)
+    np.testing.assert_array_equal(softmax(codes, qx, OUT, PAIRS), wanted)
+    assert_codes(kernels.softmax(tensor(codes), qx, OUT, PAIRS), wanted, OUT)

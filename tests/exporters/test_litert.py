@@ -56,6 +56,7 @@ from deployq_exporters.runtimes.litert import Kernels, Session
 from deployq_exporters.tflite import write_tflite
 from deployq_exporters.tflite.clamp import FUSING
 from deployq_targets import load_profile
+from tests.exporters.attention import Block
 
 pytest.importorskip("ai_edge_litert", reason="needs deployq[litert]")
 
@@ -297,24 +298,6 @@ def test_an_exported_decoder_computes_what_the_simulator_says(
     assert {tally.operator for tally in found.tallies} >= {
         "CONV_2D", "TRANSPOSE_CONV", "MIRROR_PAD", "STRIDED_SLICE", "SOFTMAX",
     }  # fmt: skip
-
-
-class Block(nn.Module):
-    """A block of a vision transformer: heads, normalizations of rows and of pixels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(3, 16, 4, 4)
-        self.pixels, self.first, self.second = (nn.LayerNorm(16) for _ in range(3))
-        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
-        self.one, self.two = nn.Linear(16, 32), nn.Linear(32, 16)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.pixels(self.patches(x).permute(0, 2, 3, 1)).flatten(1, 2)
-        heads = self.qkv(self.first(x)).unflatten(-1, (3, 4, 4)).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(*heads.unbind(0))
-        x = x + self.out(mixed.transpose(1, 2).flatten(2))
-        return x + self.two(nn.functional.gelu(self.one(self.second(x))))
 
 
 @pytest.fixture(scope="module")

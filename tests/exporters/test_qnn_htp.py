@@ -17,11 +17,12 @@ from benchmarks.sweeps.biases import crowded
 from benchmarks.sweeps.elementwise import pairs
 from benchmarks.sweeps.layers import every_sum, rows, windows
 from benchmarks.sweeps.pools import means, means_by_2, pools
+from benchmarks.sweeps.products import products
 from benchmarks.sweeps.qdq import qdq_file
 from benchmarks.sweeps.sweep import Sweep
 from benchmarks.sweeps.unsigned import gated, joined, shares_of_two, tables, unsigned
 from deployq.arithmetic.contract import Contract
-from deployq.arithmetic.form_names import DEPTHWISE_BY_2
+from deployq.arithmetic.form_names import DEPTHWISE_BY_2, FACTORS
 from deployq.data import Dataset
 from deployq.errors import InputError
 from deployq.qgraph import read_graph
@@ -37,11 +38,16 @@ def _some(sweeps: Iterator[Sweep], first: int, step: int) -> list[Sweep]:
     return [unsigned(sweep) for sweep in islice(sweeps, first, None, step)]
 
 
+def _plain_products() -> Iterator[Sweep]:
+    return (sweep for sweep in products() if sweep.graph.nodes[0].bounds is None)
+
+
 SWEPT = {
     "Conv": lambda: (*_some(every_sum("CONV_2D"), 3, 46), *_some(windows("CONV_2D"), 4, 12)),
     "Conv depthwise": lambda: _some(windows("DEPTHWISE_CONV_2D"), 0, 7),
     "biases": lambda: list(islice(crowded(), 3, None, 7)),
     "Gemm": lambda: _some(rows(), 1, 29),
+    "MatMul": lambda: [s for s in _some(_plain_products(), 0, 5) if _form(s) == FACTORS],
     "Add": lambda: _some(pairs("ADD"), 5, 31),
     "Mul": lambda: _some(pairs("MUL"), 5, 31),
     "Concat": lambda: _some(joined(), 3, 53),
@@ -88,6 +94,17 @@ def test_convolutions_in_steps_of_2_have_another_kernel() -> None:
     for arithmetic, same in ((own, True), (plain, False)):
         tallies = compare(qdq_file(found), arithmetic, found.inputs).values()
         assert (sum(tally.different for tally in tallies) == 0) is same
+
+
+@htp
+def test_second_factors_around_another_zero_point_are_not_known() -> None:
+    found = next(s for s in _some(_plain_products(), 0, 1) if _form(s) != FACTORS)
+    own = contract()
+    (tally,) = compare(qdq_file(found), own, found.inputs).values()
+    assert (tally.codes, tally.different) == (0, 0)
+    other = replace(own, by_op={"MatMul": own.form("MatMul")})
+    (tally,) = compare(qdq_file(found), other, found.inputs).values()
+    assert tally.different > 0
 
 
 def _form(sweep: Sweep) -> str:

@@ -19,7 +19,7 @@ from deployq.arithmetic.kernels.codes import in_order_sum, nearest, saturate, sc
 from deployq.arithmetic.kernels.litert_softmax import litert_softmax
 from deployq.arithmetic.kernels.requantize import requantize
 from deployq.arithmetic.kernels.row_shares import row_shares
-from deployq.arithmetic.pairs import LEVELS, check_pairs, second_shares
+from deployq.arithmetic.pairs import LEVELS, check_grids, is_pair, second_shares
 from deployq.arithmetic.requant_words import LITERT_SHARES, Softmax
 from deployq.arithmetic.row_shares import SHARE_STEP
 from deployq.qparams import QParams
@@ -38,9 +38,9 @@ def softmax(
         return litert_softmax(below, qx, out, form.softmax, bounds)
     if form.softmax is Softmax.INTEGER:
         return pick("Softmax", _INTEGER, form)(below, qx, out, form, bounds)
-    if form.softmax is Softmax.PAIRS:
+    if form.softmax is Softmax.PAIRS and is_pair(x.shape):
         return saturate(_pairs(wide, qx, out), out, bounds)
-    if form.softmax is Softmax.REAL or not is_table(qx, out):
+    if form.softmax is not Softmax.SCALED_TABLE or not is_table(qx, out):
         powers = _exponentials(below, qx)
         shares = powers.div_(in_order_sum(powers)).float()
         return to_codes(shares.div_(scale_tensor(out, x, "Softmax")), out, bounds)
@@ -59,7 +59,7 @@ def _exponentials(below: Tensor, qx: QParams) -> Tensor:
 
 
 def _pairs(x: Tensor, qx: QParams, out: QParams) -> Tensor:
-    check_pairs(x.shape, qx, out)
+    check_grids(qx, out)
     shares = torch.from_numpy(second_shares(qx)).to(x.device)
     share = shares[(x[..., 1] - x[..., 0] + LEVELS).long()]
     return torch.stack((LEVELS - share, share), -1)

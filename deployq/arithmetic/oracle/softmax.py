@@ -17,7 +17,7 @@ from deployq.arithmetic.exponentials import (
 from deployq.arithmetic.oracle.codes import in_order_sum, nearest, saturate
 from deployq.arithmetic.oracle.litert_softmax import litert_softmax
 from deployq.arithmetic.oracle.requantize import requantize
-from deployq.arithmetic.pairs import LEVELS, check_pairs, second_shares
+from deployq.arithmetic.pairs import LEVELS, check_grids, is_pair, second_shares
 from deployq.arithmetic.requant_words import LITERT_SHARES, Softmax
 from deployq.arithmetic.rounding import Int64Array, shift_right
 from deployq.arithmetic.row_shares import DIVIDEND_BITS, SHARE_STEP, share_shift
@@ -42,7 +42,8 @@ def softmax(
 
     The last step is the form's own multiplier, shift and rounding. Sums have 31 bits, products 51.
     LiteRT's two ways are in :func:`~deployq.arithmetic.oracle.litert_softmax.litert_softmax`.
-    Rows of two may have a function of their own (see ``pairs``).
+    Rows of two may have a function of their own (see ``pairs``); where that is all that is known
+    of a target, longer rows are real.
 
     Args:
         x: input codes.
@@ -51,8 +52,8 @@ def softmax(
     Raises:
         QuantizationError: parameters that are not per tensor.
         UnsupportedError: in integers, wide codes or long rows (see ``integer_exponentials``), or
-            a form that is neither fixed nor shift; LiteRT's ways and pairs, other grids or rows
-            than theirs.
+            a form that is neither fixed nor shift; LiteRT's ways and pairs, other grids than
+            theirs.
         AccumulatorOverflowError: a row's exponentials have a sum that ``gemmlowp`` does not hold.
     """
     below = (x.max(-1, keepdims=True).astype(np.int64) - x).astype(np.int64)
@@ -61,9 +62,9 @@ def softmax(
         return litert_softmax(below, qx, out, form.softmax, bounds)
     if form.softmax is Softmax.INTEGER:
         return pick("Softmax", _INTEGER, form)(below, qx, out, form, bounds)
-    if form.softmax is Softmax.PAIRS:
+    if form.softmax is Softmax.PAIRS and is_pair(x.shape):
         return saturate(_pairs(x, qx, out), out, bounds)
-    if form.softmax is Softmax.REAL or not is_table(qx, out):
+    if form.softmax is not Softmax.SCALED_TABLE or not is_table(qx, out):
         powers = np.exp(-below * np.float64(scale_and_zero(qx, "Softmax")[0]))
         shares = powers / in_order_sum(powers)
         codes: Int64Array = quantize(shares.astype(np.float32), out).astype(np.int64)
@@ -74,7 +75,7 @@ def softmax(
 
 
 def _pairs(x: IntArray, qx: QParams, out: QParams) -> Int64Array:
-    check_pairs(x.shape, qx, out)
+    check_grids(qx, out)
     first, second = x[..., 0].astype(np.int64), x[..., 1].astype(np.int64)
     share = second_shares(qx)[second - first + LEVELS]
     return np.stack((LEVELS - share, share), -1)
