@@ -4,9 +4,10 @@
 
 Each node of the simulation is fed the codes that HTP computed before it. A network that qnn-htp
 refuses is exported for ort-cpu, whose files have the same types; operators whose arithmetic the
-profile does not know are listed and not compared. Exit code 1 where a code differs, and where
-nothing was compared. QuantizeLinear of reals is listed apart: the provider rounds them to fewer
-bits first (docs/qnn.md).
+profile does not know are listed and not compared, those that it has in float (a Softmax over more
+than two, a LayerNormalization) beside reals, where codes may be 2 apart. Exit code 1 where another
+code differs, and where nothing was compared. QuantizeLinear of reals is listed apart: the provider
+rounds them to fewer bits first (docs/qnn.md).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.contenders import bundle
 from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
 from benchmarks.part import Facts, Table, show
-from benchmarks.qnn_runs import Tally, compare, merged
+from benchmarks.qnn_runs import IN_FLOAT, Tally, compare, merged
 from benchmarks.sweeps.qdq import qdq_file
 from benchmarks.sweeps.sweep import Sweep
 from benchmarks.sweeps.unsigned import unsigned_sweeps
@@ -34,11 +35,13 @@ from deployq.progress import progress
 from deployq_targets import load_profile
 
 COLUMNS = ("source", "file of", "operator", "layers", "codes", "distinct", "different", "share")
-NETWORKS = "cifar10_resnet20,cifar10_mlperf_resnet8,kws_mlperf_dscnn"
+NETWORKS = (
+    "cifar10_resnet20,cifar10_mlperf_resnet8,kws_mlperf_dscnn,mnist_vit_prenorm,cifar10_vit_prenorm"
+)
 TARGET, OTHER = "qnn-htp", "ort-cpu"
 SWEEPS = {"sweeps": unsigned_sweeps, "sweeps of widths": widths, "tied mantissas": tied_sums}
 REALS = "QuantizeLinear"
-SAMPLES = 20
+NEAR, SAMPLES = 2, 20
 
 
 def main() -> int:
@@ -102,13 +105,18 @@ def _result(source: str, target: str, found: Iterable[Tally]) -> Facts:
     misses = [
         f"{tally.operator}: {tally.different} codes differ, by {tally.largest} at most"
         for tally in tallies
-        if tally.different and tally.operator != REALS
+        if tally.operator != REALS and tally.largest > _allowed(tally)
     ]
     compared = sum(tally.codes for tally in tallies if tally.operator != REALS)
     if not compared:
         misses.append("nothing was compared")
     operators = [asdict(tally) for tally in tallies]
     return {"source": source, "target": target, "operators": operators, "misses": misses}
+
+
+def _allowed(tally: Tally) -> int:
+    """Steps that codes may be apart: none but beside reals, where HTP's are not known."""
+    return NEAR if tally.operator.endswith(IN_FLOAT) else 0
 
 
 def _rows(result: Facts) -> list[tuple[str, ...]]:

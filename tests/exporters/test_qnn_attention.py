@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from benchmarks.qnn_runs import compare, merged
+from benchmarks.qnn_runs import IN_FLOAT, compare, merged
 from deployq import pipeline
 from deployq.bundle import Bundle
 from deployq.data import Dataset
@@ -21,7 +21,7 @@ from tests.exporters.attention import Block
 from tests.proprietary import proprietary
 
 htp = proprietary(installed(), "qnn")
-UNKNOWN = {"LayerNormalization, in float": 0.02, "Softmax": 0.05}
+UNKNOWN = {f"LayerNormalization{IN_FLOAT}": 0.02, f"Softmax{IN_FLOAT}": 0.05}
 """Operators whose codes nobody knows, by 2 at most, and the share of them that may differ."""
 
 
