@@ -2,6 +2,7 @@
 
     layer -> Add -> LayerNormalization    the layer returns reals, and nothing here is on a grid
     layer -> Gelu -> layer                the first returns reals, where Gelu runs in float
+    product of two -> Softmax             the product returns reals, where Softmax runs in float
 
 A transformer's residual holds a few values that are hundreds of times as large as the others
 (Bondarenko et al. 2021, arXiv 2109.12948): 8 bits for it leave nothing of the rest. What an
@@ -18,11 +19,14 @@ from torch import fx
 
 from deployq.graph.fake_quantize import is_quantizer
 from deployq.graph.operators import aten, clamp_bounds, onnx_type
+from deployq.graph.rewrites.last_axis_softmax import is_softmax
 from deployq.graph.rewrites.rule import calls
 from deployq.graph.sites import Site, moved_from, readers
 from deployq_targets import TargetProfile
 
 Sites = dict[fx.Node, Site]
+PRODUCTS = (aten.matmul.default, aten.bmm.default)
+"""Of two activations."""
 
 
 def keep_in_reals(
@@ -37,19 +41,26 @@ def keep_in_reals(
     found = dict(sites)
     if not profile.graph.real_outputs:
         return found
-    layers = {output for output, site in sites.items() if _may_end_in_reals(module, site, profile)}
+    layers = {
+        output: site.kind
+        for output, site in sites.items()
+        if _may_end_in_reals(module, site, profile)
+    }
     floats = {site.core for site in sites.values() if site.kind == "float"}
-    inside = _float_sums(module, sites, floats) | _functions(module, sites, layers, profile)
+    weighted = {output for output, kind in layers.items() if kind == "linear"}
+    inside = _float_sums(module, sites, floats) | _functions(module, sites, weighted, profile)
     for output in inside:
         found[output] = replace(sites[output], kind="float")
-    for output in layers:
-        read = set(readers(module, output))
-        found[output] = replace(sites[output], in_reals=bool(read) and read <= floats | inside)
+    rows = {core for core in floats if is_softmax(core)}
+    for output, kind in layers.items():
+        read, takers = set(readers(module, output)), floats | inside if kind == "linear" else rows
+        found[output] = replace(sites[output], in_reals=bool(read) and read <= takers)
     return found
 
 
 def _may_end_in_reals(module: fx.GraphModule, site: Site, profile: TargetProfile) -> bool:
-    free = site.kind == "linear" and site.clamp is None
+    product = site.kind == "linear" or calls(site.core, *PRODUCTS)
+    free = product and site.kind in ("linear", "compute") and site.clamp is None
     return free and onnx_type(module, site.core) in profile.graph.real_outputs
 
 

@@ -8,7 +8,7 @@ import onnx
 
 from deployq import affine
 from deployq.qgraph.joined_sums import joins_a_layer
-from deployq.qgraph.nodes import Float, Linear
+from deployq.qgraph.nodes import Float, Linear, MatMul
 from deployq.qgraph.opsets import DEFAULT_DOMAIN
 from deployq.qgraph.values import (
     Clamp,
@@ -85,7 +85,7 @@ def settle_in_float(walk: Walk, node: onnx.NodeProto) -> None:
     if node.op_type in ("QuantizeLinear", *CLAMPS):
         return
     names = [name for name in node.input if isinstance(walk.values.get(name), Waiting)]
-    if node.op_type == "Add" and len(names) == 1 and _adds_constant(walk, node):
+    if node.op_type == "Add" and len(names) == 1 and _adds_bias(walk, node, names[0]):
         return
     if joins_a_layer(walk, node):
         return
@@ -117,8 +117,12 @@ def _product(value: Waiting) -> Linear | None:
     return layer if layer.addend is None else None
 
 
-def _adds_constant(walk: Walk, node: onnx.NodeProto) -> bool:
+def _adds_bias(walk: Walk, node: onnx.NodeProto, product: str) -> bool:
+    """A constant beside what waits, but for a product of two activations, which has no bias."""
     values = [walk.values.get(name) for name in node.input]
+    waiting = walk.values[product]
+    if isinstance(waiting, Waiting) and isinstance(waiting.node, MatMul):
+        return False
     return any(isinstance(value, Constant | QuantizedConstant) for value in values)
 
 

@@ -15,6 +15,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import deployq
+from deployq.data import Dataset
 from deployq.errors import InputError
 from deployq.graph.recipe import Recipe
 from deployq.qgraph import read_graph
@@ -22,6 +24,7 @@ from deployq.qgraph.edges import output_qparams
 from deployq.runtimes.comparing import codes_apart
 from deployq.runtimes.source import make_source
 from deployq.simulator import run_graph
+from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_exporters.adapters import ADAPTERS, Load
 from deployq_exporters.dialects import translate
 from deployq_exporters.dialects.openvino import OPENVINO
@@ -31,6 +34,7 @@ from deployq_exporters.runtimes import openvino_package
 from deployq_exporters.runtimes.openvino import Session
 from deployq_exporters.runtimes.openvino_coverage import Coverage, Layer
 from deployq_targets import TargetProfile, load_profile
+from tests.exporters.attention import Block
 from tests.exporters.graphs import operators, parse, rewritten, run
 from tests.exporters.test_openvino_rewrites import (
     COUNTED,
@@ -102,7 +106,7 @@ def test_layers_have_the_codes_of_the_simulator() -> None:
     forced = {name: torch.from_numpy(found[name]) for name in probes}
     contract = load_profile("openvino-cpu").contract()
     codes = run_graph(graph, contract, {"x": X}, forced=forced).codes
-    assert len(probes) == 8  # all but the output, which is left in reals
+    assert len(probes) == 7  # all but what Flatten moves and the output, which is left in reals
     for name in probes:
         np.testing.assert_array_equal(codes[name].numpy(), found[name], err_msg=name)
 
@@ -156,6 +160,29 @@ def test_a_product_of_activations_without_zero_points_runs_in_int8(rule: dict[st
     (grid,) = output_qparams(read_graph(model)).values()
     apart = codes_apart(on_its_grid(model, found), run(model, X), float(grid.scale))
     assert apart.largest <= 1 and apart.different < 1e-3 * apart.compared  # its own float32 steps
+
+
+@openvino
+def test_attention_is_one_kernel_on_bytes() -> None:
+    """Scores are reals that Softmax reads, and codes are moved without kernels between."""
+    torch.manual_seed(0)
+    prepared = deployq.prepare(Block().eval(), [torch.zeros(2, 3, 20, 16)], "openvino-cpu")
+    x = np.random.default_rng(0).normal(size=(48, 3, 20, 16)).astype(np.float32)
+    deployq.calibrate(prepared, Dataset({"x": x}), CalibrationSettings(corrections=()))
+    model = to_proto(lower(prepared, prepared.profile))
+    makers = {name: node for node in model.graph.node for name in node.output}
+    (softmax,) = (node for node in model.graph.node if node.op_type == "Softmax")
+    assert makers[softmax.input[0]].op_type == "MatMul"
+    session = Session(translate(model, OPENVINO))
+    found = session.coverage()
+    layer = found.layer_of(softmax.name)
+    assert layer is not None and layer.kind == "Subgraph"
+    assert [found.nodes.get(name) for name in layer.covers].count("MatMul") == 2
+    in_float = {found.nodes[name] for name in found.floats} - {"Reshape"}  # of patches, in float
+    assert in_float == {"LayerNormalization", "Softmax", "Add"}
+    (reals,), wanted = session.run({"x": x}).values(), run(model, x)
+    apart = np.abs(reals - wanted) > 1e-3 * np.ptp(wanted)  # a tie of a Softmax turns some
+    assert apart.mean() < 0.02 and np.abs(reals - wanted).max() < 0.02 * np.ptp(wanted)
 
 
 @openvino

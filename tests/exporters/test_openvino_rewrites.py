@@ -23,6 +23,7 @@ from deployq_exporters.dialects.openvino import OPENVINO
 from deployq_exporters.lowering import lower, to_proto
 from deployq_exporters.rewrites import (
     join_slices,
+    moved_codes,
     open_outputs,
     pad_before_average,
     part_sums,
@@ -189,6 +190,40 @@ def test_other_slices_stay(model: str) -> None:
 def test_a_first_slice_that_is_an_output_stays(given: str) -> None:
     model = giving(parse(sliced("3")), given)
     assert operators(rewritten(model, join_slices.RULE)) == operators(model)
+
+
+def moved(second: str = "s, z") -> str:
+    """A Transpose and a Reshape with codes between them; the second pair has its own grid."""
+    return f"""(float[N,2,4,4] x) => (float[N,4,8] y)
+    <float s = {{0.0313}}, uint8 z = {{110}}, float t = {{0.05}}, int64[3] to = {{0, 4, 8}}>
+    {{ q = QuantizeLinear(x, s, z)  a = DequantizeLinear(q, s, z)
+       b = Transpose<perm = [0,2,1,3]>(a)
+       c = QuantizeLinear(b, {second})  d = DequantizeLinear(c, {second})
+       e = Reshape(d, to)  f = QuantizeLinear(e, s, z)  g = DequantizeLinear(f, s, z)
+       h = Relu(g)  i = QuantizeLinear(h, s, z)  y = DequantizeLinear(i, s, z) }}"""
+
+
+def test_codes_that_were_only_moved_stay() -> None:
+    model = parse(moved())
+    after = rewritten(model, moved_codes.RULE)
+    assert operators(after) == [
+        "QuantizeLinear", "DequantizeLinear", "Transpose", "Reshape", "Relu", "QuantizeLinear",
+        "DequantizeLinear",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(run(after, MAPS), run(model, MAPS))
+
+
+def test_codes_on_another_grid_are_quantized_again() -> None:
+    model = parse(moved("t, z"))
+    assert rewritten(model, moved_codes.RULE) == rewritten(model)
+
+
+@pytest.mark.parametrize(("given", "left"), [("c", 3), ("d", 3), ("f", 3), ("b", 2)])
+def test_moved_codes_that_are_an_output_stay(given: str, left: int) -> None:
+    model = giving(parse(moved()), given)
+    after = rewritten(model, moved_codes.RULE)
+    assert operators(after).count("QuantizeLinear") == left
+    np.testing.assert_array_equal(run(after, MAPS), run(model, MAPS))
 
 
 def averaged(words: str, made: str = "a = DequantizeLinear(q, s, z)") -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,13 @@ def test_softmax_over_the_last_axis_computes_on_codes(axis: int) -> None:
     assert kinds(graph) == ["Quantize", "Softmax", "Dequantize"]
     with_old_meaning = read_graph(qdq(f"v = Softmax <axis = {axis}> (xd)", opset=12))
     assert "Softmax" not in kinds(with_old_meaning)
+
+
+@pytest.mark.parametrize("mask", [np.float32(-1), np.full((1, 1, 1, 1), -1, np.float32)])
+def test_a_constant_beside_a_product_of_activations_is_no_bias(mask: Any) -> None:
+    graph = read("p = MatMul(xd, xd)\nm = Add(p, c)\nv = Softmax(m)", c=mask)
+    assert [node.op_type for node in graph.floats] == ["MatMul", "Add", "Softmax"]
+    assert kinds(graph)[:2] == ["Quantize", "Dequantize"]
 
 
 def test_what_reads_reals_runs_in_float_too() -> None:

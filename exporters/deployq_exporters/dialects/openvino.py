@@ -1,5 +1,6 @@
 """OpenVINO's CPU plugin: signed weights around 0 in 8-bit containers, sums parted from the
-convolutions before them, padding on codes, one Slice for several axes, outputs of layers in reals.
+convolutions before them, padding on codes, one Slice for several axes, movement without codes
+between, outputs of layers in reals.
 
 Biases stay as they are: it folds integer ones of any width into reals. So do operators in float,
 which it leaves in float. Version 2026.4.1 pads channels of reals whose codes have the zero point
@@ -13,6 +14,7 @@ from deployq_exporters.dialects.dialect import Dialect
 from deployq_exporters.rewrites import (
     edge_containers,
     join_slices,
+    moved_codes,
     open_outputs,
     pad_before_average,
     pad_on_codes,
@@ -32,6 +34,7 @@ OPENVINO = Dialect(
         pad_on_codes.RULE,
         pad_before_average.RULE,
         part_sums.RULE,
+        moved_codes.RULE,
         open_outputs.RULE,
     ),
 )

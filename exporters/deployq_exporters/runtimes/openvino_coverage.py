@@ -12,8 +12,10 @@ BORDERS = ("QuantizeLinear", "DequantizeLinear")
 NOT_EXECUTED = ("Const", "Input", "Output")
 MOVERS = ("Reorder", "Transpose", "Reshape", "Convert")
 """They bring a tensor into the layout or type that the next layer takes."""
-IN_FLOAT = ("LayerNormalization",)
-"""Run in float, by layers of which some have names of OpenVINO's own."""
+IN_FLOAT = ("LayerNormalization", "Softmax")
+"""Run in float, by layers of which some have names of OpenVINO's own: one kernel on bytes may hold
+the Softmax between its two products.
+"""
 BYTES = ("i8", "u8")
 """Last part of the name of a kernel on bytes, in small letters."""
 
@@ -88,7 +90,7 @@ class Coverage:
 
     def _in_float(self, node: str, operator: str) -> bool:
         layer = self.layer_of(node)
-        return operator in IN_FLOAT if layer is None else not layer.in_int8
+        return operator in IN_FLOAT or (layer is not None and not layer.in_int8)
 
     @property
     def unplaced(self) -> tuple[str, ...]:
