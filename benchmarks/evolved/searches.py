@@ -136,6 +136,8 @@ class Work:
             more: dict[str, Any] = {"seed": seed, "device": self.budget.device}
             if grid.rounded:
                 more |= schedule.frozen
+            if grid.weights == 8:
+                more |= schedule.at_8_bits
             if grid.on_lattice:
                 more["activations"] = False
             begun, clock = time.process_time(), time.perf_counter()
