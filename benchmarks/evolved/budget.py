@@ -71,8 +71,8 @@ RELEASED = {"passes": 10, "children": 3, "samples": 1000, "batch": 100}
 CHOSEN = {"searched": "all", "activations": True, "fitness": "kl", "patience": 2}
 SMALL = {**CHOSEN, "passes": 4, "samples": 1000, "batch": 100}
 SHORT = {**CHOSEN, "passes": 4, "samples": 2000, "batch": 100}
-"""By the images that may choose, at three bits (docs/evolq_measured.md): many images and few passes, for
-400 images were learned by heart. The pass is kept that images held back prefer, or the start:
+"""By the images that may choose, at three bits (docs/evolq_measured.md): many images and few
+passes, for 400 images were learned by heart. The pass is kept that images held back prefer, or the start:
 digits have few images in doubt, where all divergence comes from.
 """
 SURE = {"codes": "frozen", "margin": 1.0}

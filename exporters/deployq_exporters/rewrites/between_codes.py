@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from deployq_exporters.rewrites.rule import (
-    initializer_array,
+    grid,
     is_read_once,
     producer_of,
     remove_unread,
@@ -26,17 +25,9 @@ def grid_around(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
     if source is None or not is_read_once(node.outputs[0]):
         return None
     (user,) = node.successors()
-    if user.op_type != "QuantizeLinear" or not _same_grid(source, user):
+    if user.op_type != "QuantizeLinear" or grid(source) is None or grid(source) != grid(user):
         return None
     return source, user
-
-
-def _same_grid(source: ir.Node, user: ir.Node) -> bool:
-    for a, b in zip(source.inputs[1:3], user.inputs[1:3], strict=True):
-        x, y = initializer_array(a), initializer_array(b)
-        if x is None or y is None or not np.array_equal(x, y):
-            return False
-    return True
 
 
 def put_on_codes(graph: ir.Graph, node: ir.Node, movements: Sequence[ir.Node]) -> None:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from deployq_exporters.rewrites.rule import (
     Rewrite,
     constant,
+    grid,
     initializer_array,
     is_read_once,
     producer_of,
@@ -44,12 +45,8 @@ def _slice_before(node: ir.Node) -> ir.Node | None:
         chain.append(producer)
     _, dequantize, quantize, before, source = chain
     alone = all(is_read_once(n.outputs[0]) for n in (dequantize, quantize, before))
-    return before if alone and _grid(quantize) == _grid(dequantize) == _grid(source) else None
-
-
-def _grid(node: ir.Node) -> list[bytes]:
-    arrays = [initializer_array(value) for value in node.inputs[1:3]]
-    return [b"" if array is None else array.tobytes() for array in arrays]
+    one = grid(source)
+    return before if alone and one and grid(quantize) == grid(dequantize) == one else None
 
 
 def _numbers(node: ir.Node) -> list[list[int]] | None:

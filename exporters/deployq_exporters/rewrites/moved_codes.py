@@ -8,9 +8,11 @@ pair between is a kernel of its own there, unless its zero point is 0: it gives 
 
 from __future__ import annotations
 
+from math import prod
+
 import onnx_ir as ir
 
-from deployq_exporters.rewrites.rule import Rewrite, initializer_array, producer_of, remove_unread
+from deployq_exporters.rewrites.rule import Rewrite, grid, producer_of, remove_unread
 
 MOVES = ("Reshape", "Flatten", "Transpose")
 
@@ -20,8 +22,10 @@ def match(node: ir.Node) -> bool:
     quantize = producer_of(node.inputs[0], "QuantizeLinear")
     if node.op_type != "DequantizeLinear" or quantize is None or node.outputs[0].is_graph_output():
         return False
-    source = _source(quantize)
-    return source is not None and _grid(source) == _grid(quantize) == _grid(node)
+    source, own = _source(quantize), grid(node)
+    if source is None or own is None or any(prod(shape) != 1 for _, shape, _ in own):
+        return False
+    return grid(source) == grid(quantize) == own
 
 
 def _source(quantize: ir.Node) -> ir.Node | None:
@@ -33,14 +37,6 @@ def _source(quantize: ir.Node) -> ir.Node | None:
             return before
         move = before
     return None
-
-
-def _grid(node: ir.Node) -> tuple[object, ...] | None:
-    """Scale, zero point and the type of both; None where one is computed or not stated."""
-    arrays = [initializer_array(value) for value in node.inputs[1:3]]
-    if len(arrays) < 2 or any(array is None or array.ndim for array in arrays):
-        return None
-    return tuple((str(array.dtype), array.tobytes()) for array in arrays if array is not None)
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:

@@ -86,6 +86,16 @@ def is_read_once(value: ir.Value | None) -> bool:
     return value is not None and not value.is_graph_output() and len(value.uses()) == 1
 
 
+def grid(node: ir.Node) -> tuple[tuple[str, tuple[int, ...], bytes], ...] | None:
+    """Scale and zero point of a QuantizeLinear or DequantizeLinear, with type and shape, to be
+    compared; None where one is computed or not stated.
+    """
+    arrays = [initializer_array(value) for value in node.inputs[1:3]]
+    if len(arrays) < 2 or any(array is None for array in arrays):
+        return None
+    return tuple((str(a.dtype), a.shape, a.tobytes()) for a in arrays if a is not None)
+
+
 def initializer_array(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """Data of a constant value, None for a computed one."""
     tensor = None if value is None else value.const_value
