@@ -72,8 +72,8 @@ CHOSEN = {"searched": "all", "activations": True, "fitness": "kl", "patience": 2
 SMALL = {**CHOSEN, "passes": 4, "samples": 1000, "batch": 100}
 SHORT = {**CHOSEN, "passes": 4, "samples": 2000, "batch": 100}
 """By the images that may choose, at three bits (docs/evolq_measured.md): many images and few
-passes, for 400 images were learned by heart. The pass is kept that images held back prefer, or the start:
-digits have few images in doubt, where all divergence comes from.
+passes, for 400 images were learned by heart. The pass is kept that images held back prefer, or the
+start: digits have few images in doubt, where all divergence comes from.
 """
 SURE = {"codes": "frozen", "margin": 1.0}
 """Where little is left to find, a gain on held-out images has to be more than chance."""
