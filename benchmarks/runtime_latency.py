@@ -7,7 +7,8 @@ to the runtimes that take them. Two threads; everything in one process, in turn,
 anew each round. LiteRT's and our ONNX files take what they state: codes or reals. Given: medians,
 our file over each other one in the same runtime, and over the float file in ONNX Runtime, both the
 median of the rounds' ratios with its 95 % bootstrap interval. Exit code 1 where the upper end
-against the better peer of a runtime is above --goal.
+against the better peer of a runtime is above --goal. ``--light N`` takes ranges of N samples for
+ours and corrects nothing, for networks that are slow to calibrate: scales decide codes, not time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 
 from benchmarks import runtime
 from benchmarks.command import chosen_parts, parser, work_folder
-from benchmarks.contenders import FLOAT, PEERS, Built, build_all, bundle
+from benchmarks.contenders import FLOAT, PEERS, Built, build_all, bundle, plain_bundle
 from benchmarks.models.registry import chosen
 from benchmarks.models.spec import ModelSpec
 from benchmarks.part import Facts, Table, show
@@ -107,14 +108,17 @@ def main() -> int:
     flags.add_argument("--rounds", type=int, default=20)
     flags.add_argument("--threads", type=int, default=2)
     flags.add_argument("--goal", type=float, default=1.03)
+    flags.add_argument("--peers", default=",".join(PEERS))
+    flags.add_argument("--light", type=int, help="calibrate on N samples, without corrections")
     given = flags.parse_args()
     engines = chosen_parts(given.runtimes, ENGINES)
+    others = (FLOAT, *chosen_parts(given.peers, PEERS))
     specs, batches = chosen(given.models), [int(b) for b in given.batches.split(",")]
     facts = list[Facts]()
     with work_folder(given.work) as work, progress(len(specs)) as advance:
         for spec in specs:
             advance(spec.name)
-            files = list(_files(spec, engines, work))
+            files = list(_files(spec, engines, others, work, given.light))
             for batch in batches:
                 facts.append(measure(spec, files, batch, given.rounds, given.threads))
     rows = [_cells(found, entry) for found in facts for entry in found["files"]]
@@ -145,19 +149,25 @@ class File:
         return f"{self.engine} {self.built.contender}"
 
 
-def _files(spec: ModelSpec, engines: list[str], work: Path) -> Iterator[File]:
-    others = build_all(spec, (FLOAT, *PEERS), work)
+def _files(
+    spec: ModelSpec, engines: list[str], others: tuple[str, ...], work: Path, light: int | None
+) -> Iterator[File]:
+    built = build_all(spec, others, work)
     for name in engines:
-        yield _own(spec, name, work)
+        yield _own(spec, name, work, light)
         if ENGINES[name].takes_onnx:
-            yield from (File(name, built) for built in others)
+            yield from (File(name, each) for each in built)
 
 
-def _own(spec: ModelSpec, name: str, work: Path) -> File:
+def _own(spec: ModelSpec, name: str, work: Path, light: int | None) -> File:
     """The runtime's own file of a bundle."""
     adapter, target = ADAPTERS[name], ENGINES[name].target
     try:
-        source = source_of(Evidence(bundle(spec, target, work)))
+        if light is None:
+            folder = bundle(spec, target, work)
+        else:
+            folder = plain_bundle(spec, target, work / spec.name / f"{target}-{light}", light)
+        source = source_of(Evidence(folder))
         path = work / spec.name / f"{target}.{adapter.file_name}"
         path.write_bytes(adapter.write(source))
         graph = adapter.read(source, path.read_bytes())
