@@ -5,9 +5,9 @@
 Each node of the simulation is fed the codes that HTP computed before it. A network that qnn-htp
 refuses is exported for ort-cpu, whose files have the same types; operators whose arithmetic the
 profile does not know are listed and not compared, those that it has in float (a Softmax over more
-than two, a LayerNormalization) beside reals, where codes may be 2 apart. Exit code 1 where another
-code differs, and where nothing was compared. QuantizeLinear of reals is listed apart: the provider
-rounds them to fewer bits first (docs/qnn.md).
+than two, a LayerNormalization) beside reals, where 5 % of the codes may be up to 2 apart. Exit code
+1 where another code differs, and where nothing was compared. QuantizeLinear of reals is listed
+apart: the provider rounds them to fewer bits first (docs/qnn.md).
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ NETWORKS = (
 TARGET, OTHER = "qnn-htp", "ort-cpu"
 SWEEPS = {"sweeps": unsigned_sweeps, "sweeps of widths": widths, "tied mantissas": tied_sums}
 REALS = "QuantizeLinear"
-NEAR, SAMPLES = 2, 20
+SAMPLES = 20
+NEAR, FEW = 2, 0.05
 
 
 def main() -> int:
@@ -105,7 +106,7 @@ def _result(source: str, target: str, found: Iterable[Tally]) -> Facts:
     misses = [
         f"{tally.operator}: {tally.different} codes differ, by {tally.largest} at most"
         for tally in tallies
-        if tally.operator != REALS and tally.largest > _allowed(tally)
+        if tally.operator != REALS and not _is_near(tally)
     ]
     compared = sum(tally.codes for tally in tallies if tally.operator != REALS)
     if not compared:
@@ -114,9 +115,10 @@ def _result(source: str, target: str, found: Iterable[Tally]) -> Facts:
     return {"source": source, "target": target, "operators": operators, "misses": misses}
 
 
-def _allowed(tally: Tally) -> int:
-    """Steps that codes may be apart: none but beside reals, where HTP's are not known."""
-    return NEAR if tally.operator.endswith(IN_FLOAT) else 0
+def _is_near(tally: Tally) -> bool:
+    """No code differs, or few by little beside reals, where HTP's codes are not known."""
+    few = tally.different <= FEW * tally.codes and tally.largest <= NEAR
+    return not tally.different or (tally.operator.endswith(IN_FLOAT) and few)
 
 
 def _rows(result: Facts) -> list[tuple[str, ...]]:

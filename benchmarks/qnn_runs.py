@@ -23,12 +23,14 @@ from deployq.qgraph.nodes import (
     Float,
     IntegerGraph,
     Linear,
+    MatMul,
     Node,
     Quantize,
     Softmax,
 )
 from deployq.simulator.floats import compute_float
-from deployq.simulator.operators import compute
+from deployq.simulator.linear_layers import linear_reals
+from deployq.simulator.operators import compute, product_reals
 from deployq_exporters.runtimes.qnn_htp import Session
 
 Array = npt.NDArray[Any]
@@ -121,7 +123,15 @@ class _Fed:
         elif isinstance(node, Dequantize):
             read = self.codes[node.inputs[0]].numpy()
             self.reals[node.output] = affine.dequantize(read, self.graph.qparams[node.inputs[0]])
+        elif isinstance(node, Linear | MatMul) and node.in_reals:
+            self.reals[node.output] = self._product(node).numpy()
         return node.writes_codes
+
+    def _product(self, node: Linear | MatMul) -> Tensor:
+        operands = [(self.codes[name], self.graph.qparams[name]) for name in node.inputs]
+        if isinstance(node, Linear):
+            return linear_reals(node, *operands[0], self.contract)
+        return product_reals(node, operands, self.contract)
 
     def tally(self, node: Node) -> Tally:
         operator = self.made_in_float.get(node.output) or _operator(node, self.graph)

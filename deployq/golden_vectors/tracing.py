@@ -82,7 +82,8 @@ def trace_graph(
     graph = rows_on_codes(graph, contract)
     codes = dict(graph.constants)
     codes |= {name: tensor.numpy().astype(np.int64) for name, tensor in simulation.codes.items()}
-    nodes, layers = integer_nodes(graph), []
+    in_float, layers = {*simulation.floats, *(node.name for node in graph.in_reals)}, []
+    nodes = [node for node in integer_nodes(graph) if node.name not in in_float]
     for node in nodes:
         progress(f"vectors of {node.name}")
         qparams = tuple(graph.qparams[name] for name in node.inputs)
@@ -94,7 +95,7 @@ def trace_graph(
         packing=packing_of(profile),
         layers=tuple(layers),
         samples=samples,
-        floats=tuple(node.name for node in graph.in_reals),
+        floats=tuple(node.name for node in graph.nodes if node.name in in_float),
     )
 
 

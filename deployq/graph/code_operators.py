@@ -24,7 +24,7 @@ from deployq.arithmetic.kernels import (
     softmax,
 )
 from deployq.arithmetic.kernels.codes import torch_dtype
-from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
+from deployq.arithmetic.kernels.requantize import fit_accumulator, real_sums, requantize
 from deployq.arithmetic.oracle.lookup import DEFAULT_PARAMS, UnaryParams
 from deployq.arithmetic.row_norms import RowNorm
 from deployq.graph.operators import COMPUTE, aten, clamp_bounds, unary_params
@@ -54,7 +54,7 @@ class Pending:
         low, high: real bounds of the clamps that followed.
         bits: of its widest operand.
         joined: of a layer, the last step where codes of the same shape join its sums.
-        reals: of a layer, what its sums stand for, float32.
+        reals: of a product, what its sums stand for, float32.
     """
 
     operator: str
@@ -126,7 +126,8 @@ def compute(node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator) 
     bits = max(operand.qparams.qtype.bits for operand in operands)
     if operator == "MatMul":
         name = product_form_name(shifted=operands[1].qparams.is_shifted)
-        return Pending(name, _matmul(node, operands, accumulator), bits=bits)
+        finish, reals = _matmul(node, operands, accumulator)
+        return Pending(name, finish, bits=bits, reals=reals)
     return Pending(compute_form(node), _FINISH[operator](node, operands), bits=bits)
 
 
@@ -210,15 +211,20 @@ def _binary(function: Callable[..., Tensor]) -> Callable[[fx.Node, Sequence[Code
     return build
 
 
-def _matmul(node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator) -> Finish:
-    """(..., M, K) times (..., K, N), both on grids of their own."""
+def _matmul(
+    node: fx.Node, operands: Sequence[Codes], accumulator: Accumulator
+) -> tuple[Finish, Callable[[], Tensor]]:
+    """(..., M, K) times (..., K, N), both on grids of their own: to codes, and in reals."""
     (a, qa), (b, qb) = ((operand.data, operand.qparams) for operand in operands)
     acc = linear.matmul_sums(a, int(qa.zero_point), b, int(qb.zero_point))
     acc = fit_accumulator(acc, accumulator, str(node.meta["name"]), channel_axis=-1)
     scales = qa.scale[()], qb.scale[()]
-    return lambda out, bounds, form: requantize(
-        acc.clone(), *scales, out, form, channel_axis=-1, bounds=bounds
-    )  # a clone: two grids may wait for it
+    return (
+        lambda out, bounds, form: requantize(
+            acc.clone(), *scales, out, form, channel_axis=-1, bounds=bounds
+        ),  # a clone: two grids may wait for it
+        lambda: real_sums(acc, *scales, channel_axis=-1),
+    )
 
 
 def _global_pool(node: fx.Node, operands: Sequence[Codes]) -> Finish:

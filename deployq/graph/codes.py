@@ -218,7 +218,7 @@ class CodesInterpreter(fx.Interpreter):
             return args[0]  # Dropout between a layer and the sum that joins it
         operands = [a for a in _flat(args) if isinstance(a, (Codes, Pending, Tensor))]
         codes = [operand for operand in operands if isinstance(operand, Codes)]
-        if is_compute(n) and not ends_in_reals(graph, n):
+        if is_compute(n) and (not ends_in_reals(graph, n) or onnx_type(graph, n) == "MatMul"):
             computed = self._computed(n, operands, codes)
             if computed is not None:
                 return computed
@@ -240,7 +240,7 @@ class CodesInterpreter(fx.Interpreter):
             if x is not None:
                 return table_of("Swish", codes[n.args.index(x)])
             return compute(n, codes, self.contract.accumulator)
-        waiting = [operand for operand in operands if isinstance(operand, Pending)]
+        waiting = [o for o in operands if isinstance(o, Pending) and o.joined is not None]
         if calls(n, aten.add.Tensor) and waiting and codes:
             return waiting[0].with_sum(codes[0])
         return None

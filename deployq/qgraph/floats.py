@@ -94,27 +94,29 @@ def settle_in_float(walk: Walk, node: onnx.NodeProto) -> None:
 
 
 def settle_tensor(walk: Walk, name: str) -> None:
-    """No QuantizeLinear follows: codes that were moved are codes, a product with weights returns
-    what its exact sums stand for, all else was made in float, a sum that joined a layer as well.
+    """No QuantizeLinear follows: codes that were moved are codes, a product with weights or of two
+    activations returns what its exact sums stand for, all else was made in float, a sum that joined
+    a layer as well.
     """
     walk.settle(name)
     value = walk.values.get(name)
     if not isinstance(value, Waiting):
         return
-    layer = _product(value)
-    if layer is not None:
-        walk.nodes.append(replace(layer, output=name, in_reals=True))
+    product = _product(value)
+    if product is not None:
+        walk.nodes.append(replace(product, output=name, in_reals=True))
         walk.values[name] = Real(name)
     else:
         _read_again(walk, name)
 
 
-def _product(value: Waiting) -> Linear | None:
-    """A layer alone: a sum that joined it comes apart again, and so does a clamp."""
-    layer = value.node
-    if not isinstance(layer, Linear) or layer.op_type not in MATRIX or value.clamp != Clamp():
+def _product(value: Waiting) -> Linear | MatMul | None:
+    """A product alone: a sum that joined it comes apart again, and so does a clamp."""
+    node = value.node
+    if not isinstance(node, Linear | MatMul) or node.op_type not in MATRIX:
         return None
-    return layer if layer.addend is None else None
+    joined = isinstance(node, Linear) and node.addend is not None
+    return None if joined or value.clamp != Clamp() else node
 
 
 def _adds_bias(walk: Walk, node: onnx.NodeProto, product: str) -> bool:

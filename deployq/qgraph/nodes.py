@@ -155,9 +155,15 @@ class MatMul(Node):
 
     Args:
         shifted: see ``QParams.is_shifted``, of the second.
+        in_reals: as of :class:`Linear`.
     """
 
     shifted: bool
+    in_reals: bool = False
+
+    @property
+    def writes_codes(self) -> bool:
+        return not self.in_reals
 
     @property
     def form_name(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+import numpy as np
+
 from deployq.qgraph.nodes import IntegerGraph, Linear, MatMul, Node
 from deployq.qtypes import QType
 
@@ -23,9 +25,14 @@ def with_reals(
     graph: IntegerGraph, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of code tensors, and those of what products return as reals."""
-    products = [node for node in graph.in_reals if isinstance(node, Linear)]
-    rows = {node.output: shapes[node.inputs[0]][:-1] for node in products}
-    return dict(shapes) | {n.output: (*rows[n.output], n.weight.shape[1]) for n in products}
+    known = dict(shapes)
+    for node in graph.in_reals:
+        if isinstance(node, Linear):
+            known[node.output] = (*known[node.inputs[0]][:-1], node.weight.shape[1])
+        elif isinstance(node, MatMul):
+            a, b = (known[name] for name in node.inputs)
+            known[node.output] = (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
+    return known
 
 
 def macs(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -31,6 +31,7 @@ from deployq.qgraph.nodes import (
     Float,
     IntegerGraph,
     Linear,
+    MatMul,
     Node,
     Quantize,
     Softmax,
@@ -40,7 +41,7 @@ from deployq.qparams import QParams
 from deployq.simulator.fit import most_elements
 from deployq.simulator.floats import compute_float
 from deployq.simulator.linear_layers import linear_reals
-from deployq.simulator.operators import compute
+from deployq.simulator.operators import compute, product_reals
 
 Array = npt.NDArray[Any]
 
@@ -143,6 +144,9 @@ class _Run:
             (name,) = node.inputs
             reals = linear_reals(node, self.fed[name], qparams[name], self.contract)
             self.reals[node.output] = reals.numpy()
+        elif isinstance(node, MatMul) and node.in_reals:
+            codes = [(self.fed[name], qparams[name]) for name in node.inputs]
+            self.reals[node.output] = product_reals(node, codes, self.contract).numpy()
         elif isinstance(node, Dequantize):
             read = self.fed[node.inputs[0]].numpy()
             self.reals[node.output] = affine.dequantize(read, qparams[node.inputs[0]])

@@ -18,7 +18,7 @@ from deployq.arithmetic.kernels import (
     softmax,
 )
 from deployq.arithmetic.kernels.codes import torch_dtype
-from deployq.arithmetic.kernels.requantize import fit_accumulator, requantize
+from deployq.arithmetic.kernels.requantize import fit_accumulator, real_sums, requantize
 from deployq.errors import DeployqError, UnsupportedError
 from deployq.qgraph.nodes import (
     Concat,
@@ -86,6 +86,14 @@ def _matmul(node: MatMul, operands: Sequence[Operand], out: QParams, contract: C
     (a, qa), (b, qb) = operands
     acc = accumulate_product(a, qa, b, qb)
     return finish(node, acc, (qa.scale[()], qb.scale[()]), -1, out, contract)
+
+
+def product_reals(node: MatMul, operands: Sequence[Operand], contract: Contract) -> Tensor:
+    """What the sums of a product of two activations stand for, float32 (..., M, N)."""
+    (a, qa), (b, qb) = operands
+    acc = accumulate_product(a, qa, b, qb)
+    acc = fit_accumulator(acc, contract.accumulator, "sum", channel_axis=-1)
+    return real_sums(acc, qa.scale[()], qb.scale[()], channel_axis=-1)
 
 
 def finish(

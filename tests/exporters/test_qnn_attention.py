@@ -11,8 +11,10 @@ from benchmarks.qnn_runs import IN_FLOAT, compare, merged
 from deployq import pipeline
 from deployq.bundle import Bundle
 from deployq.data import Dataset
+from deployq.golden_vectors.tracing import trace_graph
 from deployq.qgraph import read_graph
 from deployq.qgraph.nodes import MatMul
+from deployq.simulator import run_graph
 from deployq_calibration.calibration_settings import CalibrationSettings
 from deployq_exporters.runtimes.qnn_context import prepare_offline
 from deployq_exporters.runtimes.qnn_htp import installed
@@ -72,3 +74,10 @@ def test_layers_of_three_axes_become_one_context(block: tuple[Bundle, Dataset]) 
     """Of a MatMul and the Add of a bias, which a session joins and the compiler alone does not."""
     context = prepare_offline(onnx.load(block[0].path / "model.onnx"), "68")
     assert context.binary_bytes > 1000
+
+
+def test_golden_vectors_leave_it_out(block: tuple[Bundle, Dataset]) -> None:
+    graph, profile = read_graph(onnx.load(block[0].path / "model.onnx")), load_profile("qnn-htp")
+    x = block[1].inputs["x"][:4]
+    trace = trace_graph(graph, profile, run_graph(graph, profile.contract(), {"x": x}), samples=4)
+    assert "softmax" in trace.floats and len(trace.layers) > 10

@@ -152,3 +152,18 @@ def test_a_lookup_in_a_table_of_one_number_is_a_constant(last: int, folds: bool)
     calls = calls_of(graph)
     assert ("gather" not in calls) is folds and "cumsum" in calls
     assert calls.count("embedding") == (2 if folds else 3)
+
+
+def test_a_lookup_over_another_free_size_is_kept() -> None:
+    """The example has two of both; five rows of places are no rows of the table."""
+
+    def body(m: Any, places: Tensor) -> Tensor:
+        y: Tensor = m.scale(torch.gather(m.ids.expand(2, -1), 0, places).float())
+        return y
+
+    model = Net(body, scale=nn.Linear(4, WIDTH)).eval()
+    model.register_buffer("ids", torch.zeros(1, 4, dtype=torch.int64))
+    graph = capture(model, [torch.zeros(2, 4, dtype=torch.int64)])
+    for count in (1, 2, 5):
+        places = torch.zeros(count, 4, dtype=torch.int64)
+        assert torch.equal(graph(places), model(places))

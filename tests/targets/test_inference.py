@@ -197,6 +197,18 @@ def test_a_second_factor_without_a_zero_point_is_shown(tmp_path: Path) -> None:
     assert "factor-zero-point" in errors(shifted, profile)
 
 
+def test_second_factors_around_the_middle_of_their_bytes_are_shown(tmp_path: Path) -> None:
+    body = "c = Relu(xd)\nq = QuantizeLinear(c, sy, zy)\nd = DequantizeLinear(q, sy, zy)\n"
+    model = qdq(f"{body}v = MatMul(xd, d)", zx=np.uint8(5), zy=np.uint8(128))
+    draft = deployq.infer_target([model])
+    (entry,) = (entry for entry in draft.operators if entry["type"].value == "MatMul")
+    assert entry["second_factor_zero_point"].value == [128, 128]
+    profile = loaded(draft, tmp_path)
+    assert errors(model, profile) == []
+    shifted = qdq(f"{body}v = MatMul(d, xd)", zx=np.uint8(5), zy=np.uint8(128))
+    assert "factor-zero-point" in errors(shifted, profile)
+
+
 def test_codes_of_two_signs_and_operators_in_float() -> None:
     draft = deployq.infer_target([seed_model("islands")])
     floats = {entry["type"].value for entry in draft.operators if "status" in entry}

@@ -36,11 +36,16 @@ def _sizes(node: fx.Node) -> list[Any] | None:
     for axis, size in enumerate(made.shape):
         if isinstance(size, int):
             sizes.append(size)
-        elif size == known[axis]:
+        elif isinstance(given[axis], fx.Node) and _is_one_size(size, known[axis]):
             sizes.append(given[axis])
         else:
             return None
     return sizes
+
+
+def _is_one_size(size: torch.SymInt, known: Any) -> bool:
+    """By their expressions: compared as numbers, free sizes are those of the example."""
+    return isinstance(known, torch.SymInt) and size.node.expr == known.node.expr
 
 
 def rewrite(module: fx.GraphModule, node: fx.Node) -> None:

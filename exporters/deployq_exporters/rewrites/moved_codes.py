@@ -19,8 +19,10 @@ MOVES = ("Reshape", "Flatten", "Transpose")
 
 def match(node: ir.Node) -> bool:
     """A DequantizeLinear of codes that have the grid of those in front of the movement."""
+    if node.op_type != "DequantizeLinear" or node.outputs[0].is_graph_output():
+        return False
     quantize = producer_of(node.inputs[0], "QuantizeLinear")
-    if node.op_type != "DequantizeLinear" or quantize is None or node.outputs[0].is_graph_output():
+    if quantize is None:
         return False
     source, own = _source(quantize), grid(node)
     if source is None or own is None or any(prod(shape) != 1 for _, shape, _ in own):

@@ -57,10 +57,11 @@ def _status(node: Node, profile: TargetProfile) -> OpStatus:
 
 
 def _ends_in_reals(file: CheckedFile, node: Node, profile: TargetProfile) -> bool:
-    """A layer on codes and stored weights that needs no Q behind it to run in integers."""
+    """A layer on codes, or a product of two, that needs no Q behind it to run in integers."""
     stored = node.name in {weight.node for weight in file.weights}
+    product = isinstance(node, MatMul) or (stored and file.reads_codes(node.name))
     may_end = not profile.graph.require_output_q or node.op_type in profile.graph.real_outputs
-    return stored and may_end and file.reads_codes(node.name)
+    return product and may_end
 
 
 def _where(node: Node, status: OpStatus) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from deployq.qgraph.nodes import Dequantize, Float, Linear, MatMul, Node, Pool, Quantize, Rescale
+from deployq.qtypes import QType
 from deployq_targets.checks.shapes import group_of, operator_shape
 from deployq_targets.inference.fact import Fact, Facts, NamedFile, Seen, greatest, listed, span
 from deployq_targets.operator_shape import OperatorShape
 from deployq_targets.words import Group, OpStatus, ZeroPointWord
 
 BORDERS = (Quantize, Dequantize, Rescale)
+BYTE, MIDDLE = QType(8, signed=False), [128, 128]
 
 Found = list[tuple[str, NamedFile, Node]]
 Shaped = list[tuple[str, OperatorShape]]
@@ -110,8 +112,11 @@ def _factors(nodes: Found, files: Sequence[NamedFile]) -> Facts:
         return {}
     if not any(_is_shifted(named, name) for _, named, name in read):
         return {"factor_zero_point": Fact(ZeroPointWord.ZERO.value, read[0][0])}
-    if not any(_is_shifted(named, name) for _, named, name in read[1::2]):
+    second = [named.file.graph.qparams[name] for _, named, name in read[1::2]]
+    if not any(qparams.zero_point.any() for qparams in second):
         return {"second_factor_zero_point": Fact(ZeroPointWord.ZERO.value, read[0][0])}
+    if not any(qparams.is_shifted or qparams.qtype != BYTE for qparams in second):
+        return {"second_factor_zero_point": Fact(MIDDLE, read[0][0])}
     return {}
 
 
