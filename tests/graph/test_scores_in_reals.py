@@ -32,6 +32,13 @@ from tests.exporters.graphs import parse
 
 X = np.random.default_rng(0).normal(size=(24, 3, 20, 16)).astype(np.float32)
 
+ALONE = """(float[N,4,8] x) => (float[N,4,4] y)
+    <float s = {{0.03}}, {kind} z = {{{zero}}}, float u = {{0.00390625}}, uint8 v = {{0}}>
+    {{ q = QuantizeLinear(x, s, z)  a = DequantizeLinear(q, s, z)
+       b = Transpose<perm = [0,2,1]>(a)  c = QuantizeLinear(b, s, z)
+       d = DequantizeLinear(c, s, z)  [scores] p = MatMul(a, d)  r = Softmax(p)
+       i = QuantizeLinear(r, u, v)  y = DequantizeLinear(i, u, v) }}"""
+
 
 @pytest.fixture(scope="module")
 def prepared() -> PreparedModel:
@@ -83,17 +90,13 @@ def test_products_of_the_scores_are_counted_and_proved(model: onnx.ModelProto) -
 def test_a_check_says_nothing_of_them_but_their_zero_points(model: onnx.ModelProto) -> None:
     name, profile = scores(model).name, load_profile("openvino-cpu")
     assert name not in {finding.node for finding in check_model(model, profile)}
-    odd = parse("""(float[N,4,8] x) => (float[N,4,4] y)
-        <float s = {0.03}, uint8 z = {100}, float u = {0.00390625}, uint8 v = {0}>
-        { q = QuantizeLinear(x, s, z)  a = DequantizeLinear(q, s, z)
-          b = Transpose<perm = [0,2,1]>(a)  c = QuantizeLinear(b, s, z)
-          d = DequantizeLinear(c, s, z)  [scores] p = MatMul(a, d)  r = Softmax(p)
-          i = QuantizeLinear(r, u, v)  y = DequantizeLinear(i, u, v) }""")
+    odd = parse(ALONE.format(kind="uint8", zero=100))
     rules = [f.rule for f in check_model(odd, profile) if f.node == "scores"]
     assert rules == ["factor-zero-point", "factor-zero-point"]
 
 
-def test_a_tflite_file_has_no_such_product(model: onnx.ModelProto) -> None:
+def test_a_tflite_file_has_no_such_product() -> None:
+    model = parse(ALONE.format(kind="int8", zero=0))
     graph = read_graph(model)
     shapes = code_shapes(model, graph)
     assert shapes is not None
