@@ -41,27 +41,25 @@ def keep_in_reals(
     found = dict(sites)
     if not profile.graph.real_outputs:
         return found
-    layers = {
-        output: site.kind
-        for output, site in sites.items()
-        if _may_end_in_reals(module, site, profile)
-    }
+    free = {output for output, site in sites.items() if _may_end_in_reals(module, site, profile)}
+    layers = {output for output in free if sites[output].kind == "linear"}
     floats = {site.core for site in sites.values() if site.kind == "float"}
-    weighted = {output for output, kind in layers.items() if kind == "linear"}
-    inside = _float_sums(module, sites, floats) | _functions(module, sites, weighted, profile)
+    inside = _float_sums(module, sites, floats) | _functions(module, sites, layers, profile)
     for output in inside:
         found[output] = replace(sites[output], kind="float")
     rows = {core for core in floats if is_softmax(core)}
-    for output, kind in layers.items():
-        read, takers = set(readers(module, output)), floats | inside if kind == "linear" else rows
-        found[output] = replace(sites[output], in_reals=bool(read) and read <= takers)
+    for outputs, takers in ((layers, floats | inside), (free - layers, rows)):
+        for output in outputs:
+            read = set(readers(module, output))
+            found[output] = replace(sites[output], in_reals=bool(read) and read <= takers)
     return found
 
 
 def _may_end_in_reals(module: fx.GraphModule, site: Site, profile: TargetProfile) -> bool:
-    product = site.kind == "linear" or calls(site.core, *PRODUCTS)
-    free = product and site.kind in ("linear", "compute") and site.clamp is None
-    return free and onnx_type(module, site.core) in profile.graph.real_outputs
+    """A layer, or a product of two activations, without a clamp."""
+    product = site.kind == "linear" or (site.kind == "compute" and calls(site.core, *PRODUCTS))
+    listed = product and onnx_type(module, site.core) in profile.graph.real_outputs
+    return listed and site.clamp is None
 
 
 def _functions(
