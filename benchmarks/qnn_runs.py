@@ -18,19 +18,10 @@ from deployq.arithmetic.row_operators import knows_rows
 from deployq.errors import UnsupportedError
 from deployq.qgraph import read_graph
 from deployq.qgraph.as_computed import as_computed
-from deployq.qgraph.nodes import (
-    Dequantize,
-    Float,
-    IntegerGraph,
-    Linear,
-    MatMul,
-    Node,
-    Quantize,
-    Softmax,
-)
-from deployq.simulator.floats import compute_float
-from deployq.simulator.linear_layers import linear_reals
-from deployq.simulator.operators import compute, product_reals
+from deployq.qgraph.nodes import IntegerGraph, Linear, Node, Quantize, Softmax
+from deployq.simulator.operators import compute
+from deployq.simulator.reals import output_reals
+from deployq_exporters.runtimes.placement import tensors_from_floats
 from deployq_exporters.runtimes.qnn_htp import Session
 
 Array = npt.NDArray[Any]
@@ -88,8 +79,7 @@ def compare(
     _, found = session.run(inputs)
     given = {name: array for name, array in inputs.items() if name in graph.qparams}
     computed = as_computed(graph, contract)
-    run = _Fed(computed, contract, {**given, **found}, inputs)
-    tallies = {node.output: run.tally(node) for node in computed.nodes if run.writes_codes(node)}
+    tallies = _Fed(computed, contract, {**given, **found}, inputs).run()
     return {name: tally for name, tally in tallies.items() if name in graph.qparams}
 
 
@@ -104,34 +94,26 @@ class _Fed:
         inputs: Mapping[str, Array],
     ) -> None:
         self.graph, self.contract, self.reals = graph, contract, dict(inputs)
-        makers = {node.output: f"{node.op_type}{IN_FLOAT}" for node in graph.floats}
-        self.made_in_float = {
-            node.output: makers[node.inputs[0]]
-            for node in graph.nodes
-            if isinstance(node, Quantize) and node.inputs[0] in makers
-        }
+        kinds = {node.name: f"{node.op_type}{IN_FLOAT}" for node in graph.floats}
+        made = tensors_from_floats(graph)
+        self.made_in_float = {tensor: kinds[name] for tensor, name in made.items()}
         constants = {name: codes for name, codes in graph.constants.items()}
         self.codes = {n: self._tensor(n, c) for n, c in {**constants, **codes}.items()}
 
     def _tensor(self, name: str, codes: Array) -> Tensor:
         return torch.tensor(codes.astype("int64")).to(torch_dtype(self.graph.qparams[name].qtype))
 
-    def writes_codes(self, node: Node) -> bool:
-        """Whether it does; what computes in reals between codes is computed on the way."""
-        if isinstance(node, Float):
-            self.reals[node.output] = compute_float(node, [self.reals[n] for n in node.inputs])
-        elif isinstance(node, Dequantize):
-            read = self.codes[node.inputs[0]].numpy()
-            self.reals[node.output] = affine.dequantize(read, self.graph.qparams[node.inputs[0]])
-        elif isinstance(node, Linear | MatMul) and node.in_reals:
-            self.reals[node.output] = self._product(node).numpy()
-        return node.writes_codes
-
-    def _product(self, node: Linear | MatMul) -> Tensor:
-        operands = [(self.codes[name], self.graph.qparams[name]) for name in node.inputs]
-        if isinstance(node, Linear):
-            return linear_reals(node, *operands[0], self.contract)
-        return product_reals(node, operands, self.contract)
+    def run(self) -> dict[str, Tally]:
+        """Every node in order: a tally for each tensor of codes."""
+        tallies = dict[str, Tally]()
+        for node in self.graph.nodes:
+            if node.writes_codes:
+                tallies[node.output] = self.tally(node)
+            else:
+                self.reals[node.output] = output_reals(
+                    node, self.reals, self.codes, self.graph.qparams, self.contract
+                )
+        return tallies
 
     def tally(self, node: Node) -> Tally:
         operator = self.made_in_float.get(node.output) or _operator(node, self.graph)

@@ -25,8 +25,6 @@ from deployq.graph.sites import Site, moved_from, readers
 from deployq_targets import TargetProfile
 
 Sites = dict[fx.Node, Site]
-PRODUCTS = (aten.matmul.default, aten.bmm.default)
-"""Of two activations."""
 
 
 def keep_in_reals(
@@ -57,9 +55,8 @@ def keep_in_reals(
 
 def _may_end_in_reals(module: fx.GraphModule, site: Site, profile: TargetProfile) -> bool:
     """A layer, or a product of two activations, without a clamp."""
-    product = site.kind == "linear" or (site.kind == "compute" and calls(site.core, *PRODUCTS))
-    listed = product and onnx_type(module, site.core) in profile.graph.real_outputs
-    return listed and site.clamp is None
+    computes = site.kind in ("linear", "compute") and site.clamp is None
+    return computes and onnx_type(module, site.core) in profile.graph.real_outputs
 
 
 def _functions(

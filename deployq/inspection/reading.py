@@ -12,7 +12,7 @@ from deployq.graph.plan import Plan
 from deployq.inspection.facts import Grid, Inspection, Row, Shape, Weight
 from deployq.qgraph import IntegerGraph
 from deployq.qgraph.liveness import largest_live_set
-from deployq.qgraph.nodes import Linear, MatMul, Node
+from deployq.qgraph.nodes import Linear, Node, Product
 from deployq.qgraph.sizes import macs, packed_size
 from deployq.qparams import PerBlock, PerTensor, QParams
 from deployq.qtypes import QType
@@ -41,7 +41,7 @@ def inspect_graph(
         floats: lines on the operators in float; None has those of the plan, else of the file.
     """
     types = _Types.of(plan)
-    nodes = [n for n in graph.nodes if n.writes_codes or isinstance(n, Linear | MatMul)]
+    nodes = [n for n in graph.nodes if n.writes_codes or isinstance(n, Product)]
     products = None if shapes is None else {node.output: macs(node, shapes) for node in nodes}
     apart = 0 if plan is None else sum(plan.float_macs.values())
     total = None if products is None else sum(products.values()) + apart

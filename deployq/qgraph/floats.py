@@ -8,7 +8,7 @@ import onnx
 
 from deployq import affine
 from deployq.qgraph.joined_sums import joins_a_layer
-from deployq.qgraph.nodes import Float, Linear, MatMul
+from deployq.qgraph.nodes import Float, Linear, MatMul, Product
 from deployq.qgraph.opsets import DEFAULT_DOMAIN
 from deployq.qgraph.values import (
     Clamp,
@@ -110,10 +110,10 @@ def settle_tensor(walk: Walk, name: str) -> None:
         _read_again(walk, name)
 
 
-def _product(value: Waiting) -> Linear | MatMul | None:
+def _product(value: Waiting) -> Product | None:
     """A product alone: a sum that joined it comes apart again, and so does a clamp."""
     node = value.node
-    if not isinstance(node, Linear | MatMul) or node.op_type not in MATRIX:
+    if not isinstance(node, Product) or node.op_type not in MATRIX:
         return None
     joined = isinstance(node, Linear) and node.addend is not None
     return None if joined or value.clamp != Clamp() else node

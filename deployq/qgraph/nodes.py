@@ -68,7 +68,22 @@ class Quantize(Node):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Linear(Node):
+class Product(Node):
+    """Exact sums of products.
+
+    Args:
+        in_reals: the output is what the sums stand for; no codes are written.
+    """
+
+    in_reals: bool = False
+
+    @property
+    def writes_codes(self) -> bool:
+        return not self.in_reals
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Linear(Product):
     """Conv, ConvTranspose, Gemm or MatMul with constant weights.
 
     Its second input, if any, is an addend: reals read from codes, added between the
@@ -85,7 +100,6 @@ class Linear(Node):
         bias_type: of the codes that the file holds; None where it holds reals.
         bias_qparams: of these codes, as the file states them; None where it states none.
         geometry: of a Conv; a ConvTransposeGeometry of a ConvTranspose.
-        in_reals: the output is what the sums stand for; no codes are written.
 
     Raises:
         InputError: weight, bias and groups do not fit each other.
@@ -99,11 +113,6 @@ class Linear(Node):
     bias_type: QType | None = None
     bias_qparams: QParams | None = None
     geometry: ConvGeometry = field(default_factory=ConvGeometry)
-    in_reals: bool = False
-
-    @property
-    def writes_codes(self) -> bool:
-        return not self.in_reals
 
     @property
     def form_name(self) -> str:
@@ -150,20 +159,14 @@ class Linear(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatMul(Node):
+class MatMul(Product):
     """Product of two code tensors, (..., M, K) and (..., K, N); leading axes broadcast.
 
     Args:
         shifted: see ``QParams.is_shifted``, of the second.
-        in_reals: as of :class:`Linear`.
     """
 
     shifted: bool
-    in_reals: bool = False
-
-    @property
-    def writes_codes(self) -> bool:
-        return not self.in_reals
 
     @property
     def form_name(self) -> str:

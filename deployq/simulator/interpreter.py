@@ -18,7 +18,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deployq import affine
 from deployq.arithmetic.contract import Contract
 from deployq.arithmetic.kernels.codes import quantize, torch_dtype
 from deployq.arithmetic.kernels.pieces import in_pieces
@@ -27,11 +26,8 @@ from deployq.errors import InputError
 from deployq.qgraph.as_computed import as_computed
 from deployq.qgraph.liveness import last_readers
 from deployq.qgraph.nodes import (
-    Dequantize,
     Float,
     IntegerGraph,
-    Linear,
-    MatMul,
     Node,
     Quantize,
     Softmax,
@@ -39,9 +35,8 @@ from deployq.qgraph.nodes import (
 from deployq.qgraph.row_norms import rows_on_codes
 from deployq.qparams import QParams
 from deployq.simulator.fit import most_elements
-from deployq.simulator.floats import compute_float
-from deployq.simulator.linear_layers import linear_reals
-from deployq.simulator.operators import compute, product_reals
+from deployq.simulator.operators import compute
+from deployq.simulator.reals import output_reals
 
 Array = npt.NDArray[Any]
 
@@ -136,20 +131,10 @@ class _Run:
     def step(self, node: Node) -> None:
         """One node; Quantize and Dequantize are the borders to the reals."""
         qparams = self.graph.qparams
-        if isinstance(node, Float):
-            operands = [self.reals[name] for name in node.inputs]
-            self.reals[node.output] = compute_float(node, operands, self.most)
-            return
-        if isinstance(node, Linear) and node.in_reals:
-            (name,) = node.inputs
-            reals = linear_reals(node, self.fed[name], qparams[name], self.contract)
-            self.reals[node.output] = reals.numpy()
-        elif isinstance(node, MatMul) and node.in_reals:
-            codes = [(self.fed[name], qparams[name]) for name in node.inputs]
-            self.reals[node.output] = product_reals(node, codes, self.contract).numpy()
-        elif isinstance(node, Dequantize):
-            read = self.fed[node.inputs[0]].numpy()
-            self.reals[node.output] = affine.dequantize(read, qparams[node.inputs[0]])
+        if not node.writes_codes:
+            self.reals[node.output] = output_reals(
+                node, self.reals, self.fed, qparams, self.contract, self.most
+            )
         elif isinstance(node, Quantize):
             quantized = _quantized(self.reals[node.inputs[0]], qparams[node.output])
             bounds = node.bounds

@@ -79,18 +79,15 @@ class Coverage:
     def runs_in_integers(self, node: str) -> bool:
         """True when the ONNX node of this name became an int8 kernel."""
         layer = self.layer_of(node)
-        return layer is not None and layer.in_int8
+        return layer is not None and layer.in_int8 and self.nodes.get(node) not in IN_FLOAT
 
     @property
     def floats(self) -> tuple[str, ...]:
         """Computing nodes that run in float; one that no layer names, where nothing else could."""
+        unplaced = set(self.unplaced)
         return tuple(
-            node for node, operator in self.nodes.items() if self._in_float(node, operator)
+            node for node in self.nodes if node not in unplaced and not self.runs_in_integers(node)
         )
-
-    def _in_float(self, node: str, operator: str) -> bool:
-        layer = self.layer_of(node)
-        return operator in IN_FLOAT or (layer is not None and not layer.in_int8)
 
     @property
     def unplaced(self) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def _of_lowered(node: Node, qparams: Mapping[str, QParams]) -> Node:
     """The node with what it says of a zero point as it is now."""
     if not isinstance(node, MatMul):
         return node
-    return replace(node, shifted=bool(qparams[node.inputs[1]].zero_point))
+    return replace(node, shifted=qparams[node.inputs[1]].is_shifted)
 
 
 def _moved(node: Node) -> Node:

@@ -17,6 +17,7 @@ from deployq.qgraph.nodes import (
     Move,
     Node,
     Pool,
+    Product,
     Quantize,
     Rescale,
     Softmax,
@@ -96,7 +97,7 @@ def _write(writing: Writing, node: Node) -> None:
             found=f"{node.op_type} ({type(node).__name__})",
             allowed=", ".join(kind.__name__ for kind in _WRITERS),
         )
-    if isinstance(node, Linear | MatMul) and node.in_reals:
+    if isinstance(node, Product) and node.in_reals:
         raise refuse(
             node, "an integer layer of a .tflite file returns codes", found="reals",
             allowed="a QuantizeLinear behind it",

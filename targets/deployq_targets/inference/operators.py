@@ -108,9 +108,9 @@ def _factors(nodes: Found, files: Sequence[NamedFile]) -> Facts:
     read = [(where, named, name) for where, named, node in nodes
             if isinstance(node, MatMul) for name in node.inputs]  # fmt: skip
     every = [(named, name) for named in files for name in named.file.activations]
-    if not read or not any(_is_shifted(named, name) for named, name in every):
+    if not read or not any(_has_zero_point(named, name) for named, name in every):
         return {}
-    if not any(_is_shifted(named, name) for _, named, name in read):
+    if not any(_has_zero_point(named, name) for _, named, name in read):
         return {"factor_zero_point": Fact(ZeroPointWord.ZERO.value, read[0][0])}
     second = [named.file.graph.qparams[name] for _, named, name in read[1::2]]
     if not any(qparams.zero_point.any() for qparams in second):
@@ -120,7 +120,7 @@ def _factors(nodes: Found, files: Sequence[NamedFile]) -> Facts:
     return {}
 
 
-def _is_shifted(named: NamedFile, tensor: str) -> bool:
+def _has_zero_point(named: NamedFile, tensor: str) -> bool:
     return bool(named.file.graph.qparams[tensor].zero_point.any())
 
 
