@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+# Its functions keep the process group of the moment of their import as a default for good.
+# torch.export imports it: inside joined_ranks that group would outlive destroy_process_group,
+# and its threads end the interpreter with an abort now and then. Seen in torch 2.13.
+import torch.distributed.nn.functional
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
