@@ -97,8 +97,8 @@ class _Fed:
         kinds = {node.name: f"{node.op_type}{IN_FLOAT}" for node in graph.floats}
         made = tensors_from_floats(graph)
         self.made_in_float = {tensor: kinds[name] for tensor, name in made.items()}
-        constants = {name: codes for name, codes in graph.constants.items()}
-        self.codes = {n: self._tensor(n, c) for n, c in {**constants, **codes}.items()}
+        known = {**graph.constants, **codes}
+        self.codes = {name: self._tensor(name, array) for name, array in known.items()}
 
     def _tensor(self, name: str, codes: Array) -> Tensor:
         return torch.tensor(codes.astype("int64")).to(torch_dtype(self.graph.qparams[name].qtype))

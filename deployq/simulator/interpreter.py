@@ -25,13 +25,7 @@ from deployq.arithmetic.row_operators import knows_rows
 from deployq.errors import InputError
 from deployq.qgraph.as_computed import as_computed
 from deployq.qgraph.liveness import last_readers
-from deployq.qgraph.nodes import (
-    Float,
-    IntegerGraph,
-    Node,
-    Quantize,
-    Softmax,
-)
+from deployq.qgraph.nodes import Float, IntegerGraph, Node, Quantize, Softmax
 from deployq.qgraph.row_norms import rows_on_codes
 from deployq.qparams import QParams
 from deployq.simulator.fit import most_elements

@@ -53,15 +53,15 @@ def rewrite(module: fx.GraphModule, node: fx.Node) -> None:
 
 def _scaled(module: fx.GraphModule, layer: fx.Node) -> fx.Node:
     """The layer with a weight and a bias of its own, beside the user's."""
-    stem, bias = str(layer.args[1].target), argument(layer, 2, "bias")  # type: ignore[union-attr] # owned
-    weight = read_tensor(module, layer.args[1])
+    read, bias = argument(layer, 1, "weight"), argument(layer, 2, "bias")
+    weight = read_tensor(module, read)
     scaled = {"weight": kin(weight.detach() * SLOPE, weight)}
     if bias is None:
         offset = weight.new_full((len(weight),), OFFSET)
     else:
         offset = read_tensor(module, bias).detach() * SLOPE + OFFSET
     scaled["bias"] = kin(offset, weight if bias is None else read_tensor(module, bias))
-    path = stem.rpartition(".")[0]
+    path = str(read.target).rpartition(".")[0]
     reads = [
         _read(module, layer, f"{path}.scaled_{kind}".lstrip("."), tensor)
         for kind, tensor in scaled.items()
